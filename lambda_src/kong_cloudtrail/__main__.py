@@ -1,0 +1,82 @@
+"""The collector from a command line: ``python -m kong_cloudtrail sync``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .adapters.redaction import Redactor
+from .adapters.telemetry import TerminalTelemetry
+from .assembly import Assembly, UnlimitedTime
+from .errors import KongCloudTrailError, RunFailed
+from .settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status: 0 only if everything is as it should be."""
+    options = _parser().parse_args(arguments)
+    redactor = Redactor()
+    try:
+        assembly = Assembly(Settings.from_mapping(os.environ), redactor)
+        return int(options.command(assembly, options, redactor))
+    except KongCloudTrailError as error:
+        print(redactor.clean(f"kong_cloudtrail: {error}"), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("kong_cloudtrail: interrupted; what was delivered is marked, the next run goes on.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kong_cloudtrail",
+        description="Carry Kong Gateway's audit entries to AWS CloudTrail Lake. The settings are environment "
+        "variables; see the README.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    sync = commands.add_parser("sync", help="do one run: deliver every entry that was not delivered yet")
+    sync.add_argument("--json", action="store_true", help="print the run's report as one JSON object, as the last line")
+    sync.set_defaults(command=_sync)
+    verify = commands.add_parser("verify-runs", help="check that no run report of the ledger was removed or altered")
+    verify.set_defaults(command=_verify_runs)
+    return parser
+
+
+def _sync(assembly: Assembly, options: argparse.Namespace, redactor: Redactor) -> int:
+    summary: Mapping[str, Any] = {}
+    try:
+        report = assembly.collector(TerminalTelemetry(redactor.clean), UnlimitedTime()).run()
+        summary = report.summary()
+    except RunFailed as error:
+        summary = error.summary
+        raise
+    finally:
+        if summary:
+            _tell(summary, as_json=options.json)
+    return 0
+
+
+def _tell(summary: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(summary), flush=True)
+        return
+    for name in ("fetched", "duplicates", "delivered", "shortened", "quarantined", "failed"):
+        print(f"{name:<12}{summary[name]:>10}")
+    sys.stdout.flush()
+
+
+def _verify_runs(assembly: Assembly, _options: argparse.Namespace, _redactor: Redactor) -> int:
+    faults = list(assembly.ledger.verify_reports())
+    for fault in faults:
+        print(fault)
+    if not faults:
+        print("The chain of run reports is whole.")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

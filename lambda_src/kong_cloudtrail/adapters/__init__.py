@@ -1,0 +1,1 @@
+"""What the ports are in the world: one library each, its errors translated into ours."""

@@ -1,0 +1,93 @@
+"""A folder as the ledger's store, for laptops and tests."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import LedgerError
+from ..ports import Stored
+
+
+class FolderStore:
+    """Keeps each object in a file of its name; made when something is first written.
+
+    Parameters
+    ----------
+    folder
+        Where.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder).absolute()
+
+    def locate(self, name: str) -> str:
+        """Return the path of the file."""
+        return str(self._folder / name)
+
+    def read(self, name: str) -> Stored | None:
+        """Return an object, or ``None``."""
+        try:
+            body = (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._failed("read", error) from error
+        return Stored(body, hashlib.sha256(body).hexdigest())
+
+    def write(self, name: str, body: bytes) -> None:
+        """Write an object: all of it or nothing, whenever the process dies."""
+        path = self._folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(body)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(temporary).replace(path)
+            except BaseException:
+                Path(temporary).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise self._failed("written", error) from error
+
+    def write_if(self, name: str, body: bytes, version: str | None) -> str | None:
+        """Write an object if its version is still the given one."""
+        with self._alone():
+            stored = self.read(name)
+            if (stored.version if stored else None) != version:
+                return None
+            self.write(name, body)
+        return hashlib.sha256(body).hexdigest()
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Return the names that begin with `prefix`, in order."""
+        files = (path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        yield from sorted(
+            name for path in files if (name := path.relative_to(self._folder).as_posix()).startswith(prefix)
+        )
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other processes from writing meanwhile; the lock goes with the process."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file = (self._folder / ".lock").open("w")
+        except OSError as error:
+            raise self._failed("written", error) from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _failed(self, what: str, error: OSError) -> LedgerError:
+        return LedgerError(
+            f"The ledger in {self._folder} could not be {what} ({error.strerror}). Check LEDGER, its permissions and "
+            "the free space. What depends on it stays unmarked and is fetched again."
+        )

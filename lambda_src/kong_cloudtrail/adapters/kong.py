@@ -1,0 +1,320 @@
+"""Kong Gateway's Admin API as the source of entries.
+
+The behaviour relied on is documented by Kong: "Audit logging" in the Gateway guides, the Admin API reference and the
+changelogs of 3.1 to 3.11. Where versions differ, this client keeps to what holds in all of them: it builds each page's
+URL from its own parameters plus ``offset`` and never follows ``next``, which loses filters before 3.9, and any base
+path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
+
+from ..backoff import backoff_seconds
+from ..domain.event import Gateway
+from ..domain.jsontext import decode_page
+from ..domain.window import Window
+from ..errors import PageTooHeavy, SourceRefused, SourceUnavailable
+from ..ports import Clock, Probe
+
+AUDIT_PATH = "/audit/requests"
+TOKEN_HEADER = "Kong-Admin-Token"  # noqa: S105 - the name of the header
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+READ_TIMEOUT_SECONDS = 20.0
+MAX_ATTEMPTS = 5
+MAX_BODY_SECONDS = 60.0
+MAX_RETRY_AFTER_SECONDS = 120.0
+MAX_PAGE_BYTES = 24 * 2**20
+"""Of a page of several entries: heavier ones are asked for again with fewer entries."""
+MAX_ENTRY_BYTES = 80 * 2**20
+"""Of a page of one entry: a body of 10 MB, Kong's usual limit, with every byte of it escaped, and some more."""
+
+_CHUNK_BYTES = 256 * 1024
+_GATEWAY_VERSION = re.compile(r"kong/(?P<version>\S+)", re.IGNORECASE)
+_UNKNOWN_VERSION = "unknown"
+
+_ADVICE = {
+    401: (
+        "does not know the token. Check that the secret holds the token of an RBAC user and nothing else, and that "
+        "KONG_SUPERADMIN is true"
+    ),
+    403: "does not let the user of the token read it. Give the user a role with read permission on /audit/requests",
+    404: (
+        "does not have it. Switch audit_log on in kong.conf, and check that the URL leads to a control plane of Kong "
+        "Gateway Enterprise, with the right base path"
+    ),
+    400: "does not accept the request. A certificate may be required of the client (mutual TLS), or a proxy interferes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    headers: Mapping[str, str]
+    document: dict[str, Any]
+
+
+class _Trouble(Exception):
+    """An attempt that came to nothing and is worth repeating."""
+
+
+class KongAuditSource:
+    """Reads ``/audit/requests`` of one Kong Gateway.
+
+    Parameters
+    ----------
+    admin_api
+        URL of the Admin API, without a slash at the end; may have a base path.
+    token
+        Returns the token, or ``None`` if the Admin API needs none. Called with ``True`` to have it fetched anew after
+        Kong refused the last one.
+    root_ca
+        Path of the PEM file of the CA to trust; ``None``: the public ones.
+    page_size
+        Entries per page to ask for, 1 to 1000.
+    clock
+        Tells the time if Kong does not.
+    sleep
+        Waits the given seconds; raises if the run has no time for it.
+    """
+
+    def __init__(
+        self,
+        admin_api: str,
+        *,
+        token: Callable[[bool], str | None],
+        root_ca: str | None,
+        page_size: int,
+        clock: Clock,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._admin_api = admin_api
+        self._host = urlsplit(admin_api).hostname or admin_api
+        self._token = token
+        self._page_size = page_size
+        self._clock = clock
+        self._sleep = sleep
+        self._session = requests.Session()
+        # Retries are ours: they know the run's time, and a body that ends early counts as a failure too.
+        self._session.mount("http://", HTTPAdapter(max_retries=0))
+        self._session.mount("https://", HTTPAdapter(max_retries=0))
+        # Given with each request: on a session, REQUESTS_CA_BUNDLE of the environment would take its place.
+        self._verify: str | None = root_ca
+        self._session.headers["User-Agent"] = "kong-cloudtrail"
+
+    # -- the port
+
+    def describe(self) -> Gateway:
+        """Ask for version, host name and clock.
+
+        A user without the right to read ``/`` is served all the same: the ``Server`` header of any answer tells the
+        version.
+        """
+        reply = self._get("/", {}, optional=True)
+        version, hostname = reply.document.get("version"), reply.document.get("hostname")
+        from_header = _GATEWAY_VERSION.search(reply.headers.get("Server", ""))
+        if not isinstance(version, str) or not version:
+            version = from_header["version"] if from_header else _UNKNOWN_VERSION
+        if not isinstance(hostname, str) or not hostname:
+            hostname = self._host
+        return Gateway(version, hostname, self._kong_time(reply.headers))
+
+    def probe(self, later: int) -> Probe:
+        """Ask for entries from the future: a gateway that answers with older ones ignores time filters."""
+        entries, _ = self._page({"after": later}, 1)
+        timestamps = [entry.get("request_timestamp") for entry in entries if isinstance(entry, dict)]
+        filters = all(isinstance(stamp, int | float) and stamp >= later for stamp in timestamps)
+        return Probe(filters=filters, has_later_entries=filters and bool(entries))
+
+    def has_entries_before(self, timestamp: int) -> bool:
+        """Tell whether there is any entry older than `timestamp`."""
+        entries, _ = self._page({"before": timestamp}, 1)
+        return bool(entries)
+
+    def pages(self, window: Window | None) -> Iterator[Sequence[object]]:
+        """Read a window page by page, with smaller pages while they are too heavy."""
+        parameters: dict[str, int | str] = {}
+        if window is not None:
+            parameters["after"] = window.after
+            if window.before is not None:
+                parameters["before"] = window.before
+        size = self._page_size
+        while True:
+            try:
+                entries, offset = self._page(parameters, size)
+            except PageTooHeavy:
+                if size == 1:
+                    raise
+                size = max(1, size // 4)
+                continue
+            yield entries
+            if offset is None:
+                return
+            if offset == parameters.get("offset"):
+                raise SourceUnavailable(
+                    f"Kong at {self._host} answered a page of {AUDIT_PATH} with its own offset, which would never end. "
+                    "Look for a proxy that caches the Admin API."
+                )
+            parameters["offset"] = offset
+            size = min(self._page_size, size * 2)
+
+    # -- pages
+
+    def _page(self, parameters: Mapping[str, int | str], size: int) -> tuple[Sequence[object], str | None]:
+        page = self._get(AUDIT_PATH, {**parameters, "size": size}).document
+        entries, offset = page.get("data"), page.get("offset")
+        if not isinstance(entries, list) or not (offset is None or (isinstance(offset, str) and offset)):
+            raise self._broken_shape("data is not an array, or offset is not a text")
+        if offset is None and page.get("next") is not None:
+            raise self._broken_shape("there is a next page but no offset")
+        return entries, offset
+
+    def _broken_shape(self, what: str) -> SourceUnavailable:
+        return SourceUnavailable(
+            f"The answer of Kong at {self._host} to {AUDIT_PATH} does not have the documented shape: {what}. Check "
+            "that KONG_ADMIN_API leads to the Admin API itself."
+        )
+
+    # -- requests
+
+    def _get(self, path: str, parameters: Mapping[str, int | str], *, optional: bool = False) -> _Reply:
+        """Ask until there is an answer, and wait in between, longer each time.
+
+        Parameters
+        ----------
+        path, parameters
+            What to ask for.
+        optional
+            Whether an answer of 403 or 404 will do.
+
+        Raises
+        ------
+        SourceRefused
+            For an answer that will not change by itself.
+        SourceUnavailable
+            If all attempts failed.
+        PageTooHeavy
+            If the answer was too large, or too slow in coming.
+        """
+        trouble = ""
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            wait_seconds = backoff_seconds(attempt)
+            try:
+                reply = self._ask(path, parameters)
+            except _Trouble as error:
+                trouble = str(error)
+            else:
+                if reply.status == 200 or (optional and reply.status in (403, 404)):
+                    return reply
+                if reply.status != 429 and reply.status < 500:
+                    raise self._refusal(path, reply.status)
+                trouble = f"status {reply.status}"
+                wait_seconds = max(wait_seconds, self._retry_after_seconds(reply.headers))
+            if attempt < MAX_ATTEMPTS:
+                self._sleep(wait_seconds)
+        raise SourceUnavailable(
+            f"Kong at {self._host} did not answer {path} in {MAX_ATTEMPTS} attempts; the last ended with {trouble}. "
+            "Check that the control plane is well and can be reached from here: address, port, security groups."
+        )
+
+    def _ask(self, path: str, parameters: Mapping[str, int | str]) -> _Reply:
+        """Ask once; a second time if the token was rotated meanwhile."""
+        token = self._token(False)
+        reply = self._request(path, parameters, token)
+        if reply.status == 401 and token is not None and (renewed := self._token(True)) != token:
+            reply = self._request(path, parameters, renewed)
+        return reply
+
+    def _request(self, path: str, parameters: Mapping[str, int | str], token: str | None) -> _Reply:
+        try:
+            with self._session.get(
+                self._admin_api + path,
+                params=parameters,
+                headers={TOKEN_HEADER: token} if token else {},
+                timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+                allow_redirects=False,  # the token is for this host alone
+                verify=self._verify,
+                stream=True,
+            ) as response:
+                body = self._read(response, single=parameters.get("size", 1) == 1)
+                document = _parse(body) if response.status_code == 200 else {}
+                return _Reply(response.status_code, response.headers, document)
+        except requests.exceptions.SSLError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise SourceRefused(
+                    f"The certificate of Kong at {self._host} is not trusted, or not for this host. If a private CA "
+                    "signed it, give the CA's certificate in KONG_ROOT_CA."
+                ) from None
+            raise _Trouble("a failed TLS handshake (does Kong require a certificate of its clients?)") from error
+        except requests.exceptions.RequestException as error:
+            if _is_read_timeout(error) and parameters.get("size", 1) != 1:
+                raise PageTooHeavy(f"Kong at {self._host} took too long over a page.") from error
+            raise _Trouble(type(error).__name__) from error
+
+    def _read(self, response: requests.Response, *, single: bool) -> bytes:
+        limit_bytes = MAX_ENTRY_BYTES if single else MAX_PAGE_BYTES
+        deadline = self._clock.monotonic() + MAX_BODY_SECONDS
+        chunks, size_bytes = [], 0
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            size_bytes += len(chunk)
+            if size_bytes > limit_bytes or self._clock.monotonic() > deadline:
+                raise PageTooHeavy(
+                    f"Kong at {self._host} answered with more than {limit_bytes} bytes, or took more than "
+                    f"{MAX_BODY_SECONDS:.0f} s."
+                )
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _kong_time(self, headers: Mapping[str, str]) -> int:
+        try:
+            return int(parsedate_to_datetime(headers["Date"]).replace(tzinfo=UTC).timestamp())
+        except (KeyError, ValueError):
+            return int(self._clock.now())
+
+    def _retry_after_seconds(self, headers: Mapping[str, str]) -> float:
+        """Read ``Retry-After``, seconds or a date (RFC 9110, section 10.2.3)."""
+        value = headers.get("Retry-After", "")
+        if value.isascii() and value.isdigit():
+            seconds = float(value)
+        else:
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - self._clock.now()
+            except ValueError:
+                return 0.0
+        if seconds > MAX_RETRY_AFTER_SECONDS:
+            raise SourceUnavailable(
+                f"Kong at {self._host} asks to be left alone for {seconds:.0f} s. The next run goes on from here."
+            )
+        return max(seconds, 0.0)
+
+    def _refusal(self, path: str, status: int) -> SourceRefused:
+        advice = _ADVICE.get(status, "answered in a way that is not documented. Check that the URL is the Admin API's")
+        return SourceRefused(f"Kong at {self._host} answered {path} with status {status}: it {advice}.")
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        document = decode_page(body)
+    except (ValueError, RecursionError):
+        raise _Trouble(f"{len(body)} bytes that are not JSON") from None
+    if not isinstance(document, dict):
+        raise _Trouble("JSON that is not an object")
+    return document
+
+
+def _is_read_timeout(error: requests.exceptions.RequestException) -> bool:
+    # While a body is being read, requests reports a read time-out as a ConnectionError around urllib3's.
+    return isinstance(error, requests.exceptions.ReadTimeout) or any(
+        isinstance(argument, ReadTimeoutError) for argument in error.args
+    )

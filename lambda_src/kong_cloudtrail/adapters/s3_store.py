@@ -1,0 +1,110 @@
+"""An S3 bucket as the ledger's store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ..errors import LedgerError
+from ..ports import Stored
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_ABSENT = frozenset({"NoSuchKey", "404"})
+_OVERTAKEN = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
+
+
+class S3Store:
+    """Keeps objects below a prefix of a bucket. Conditional writes are S3's own (``If-Match``, ``If-None-Match``).
+
+    Parameters
+    ----------
+    url
+        ``s3://bucket/prefix``; the prefix may be empty.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._bucket = parts.netloc
+        self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
+        self._client: S3Client = boto3.client(
+            "s3",
+            config=Config(
+                retries={"mode": "standard", "total_max_attempts": 4},
+                connect_timeout=5,
+                read_timeout=15,
+            ),
+        )
+
+    def locate(self, name: str) -> str:
+        """Return the object's ``s3://`` URL."""
+        return f"s3://{self._bucket}/{self._prefix}{name}"
+
+    def read(self, name: str) -> Stored | None:
+        """Return an object, or ``None``."""
+        try:
+            response = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
+            return Stored(response["Body"].read(), response["ETag"])
+        except ClientError as error:
+            if _code(error) in _ABSENT:
+                return None
+            raise self._failed("read", error) from error
+        except BotoCoreError as error:
+            raise self._failed("read", error) from error
+
+    def write(self, name: str, body: bytes) -> None:
+        """Write an object, whatever was there: the bucket keeps the earlier version."""
+        try:
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=body)
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed("written", error) from error
+
+    def write_if(self, name: str, body: bytes, version: str | None) -> str | None:
+        """Write an object if its version is still the given one."""
+        condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": version}
+        try:
+            response = self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._prefix + name,
+                Body=body,
+                **condition,  # type: ignore[arg-type]
+            )
+        except ClientError as error:
+            if _code(error) not in _OVERTAKEN and (version is None or _code(error) not in _ABSENT):
+                raise self._failed("written", error) from error
+            # The SDK repeats a call whose answer got lost, and then stumbles over its own first success.
+            stored = self.read(name)
+            return stored.version if stored is not None and stored.body == body else None
+        except BotoCoreError as error:
+            raise self._failed("written", error) from error
+        return response["ETag"]
+
+    def names(self, prefix: str) -> Iterator[str]:
+        """Return the names that begin with `prefix`, in order."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self._bucket, Prefix=self._prefix + prefix
+        )
+        try:
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield item["Key"].removeprefix(self._prefix)
+        except (ClientError, BotoCoreError) as error:
+            raise self._failed("listed", error) from error
+
+    def _failed(self, what: str, error: ClientError | BotoCoreError) -> LedgerError:
+        code = _code(error) if isinstance(error, ClientError) else type(error).__name__
+        return LedgerError(
+            f"The ledger in s3://{self._bucket}/{self._prefix} could not be {what} ({code}). Check LEDGER, the role's "
+            "permissions on the bucket and its key, and the way to S3. What depends on it stays unmarked and is "
+            "fetched again."
+        )
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "unknown")

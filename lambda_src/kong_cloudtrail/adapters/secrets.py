@@ -1,0 +1,69 @@
+"""Secrets Manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import boto3
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from ..errors import SecretUnavailable
+
+MAX_AGE_SECONDS = 300
+
+
+class Secrets:
+    """Reads secrets, and keeps each for a while.
+
+    Parameters
+    ----------
+    conceal
+        Called with the value of each secret read, so that no log line shows it.
+    """
+
+    def __init__(self, conceal: Callable[[str], None]) -> None:
+        self._conceal = conceal
+        config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=10)
+        self._provider = SecretsProvider(boto3_client=boto3.client("secretsmanager", config=config))
+
+    def read(self, name: str, *, fresh: bool = False) -> str:
+        """Return the value of a secret, without white space around it.
+
+        Parameters
+        ----------
+        name
+            ARN or name.
+        fresh
+            Whether to ask Secrets Manager even if the value is known.
+
+        Raises
+        ------
+        SecretUnavailable
+            If it cannot be read, or is empty.
+        """
+        try:
+            value = self._provider.get(name, max_age=MAX_AGE_SECONDS, force_fetch=fresh)
+        except (GetParameterError, ClientError, BotoCoreError) as error:
+            raise SecretUnavailable(
+                f"The secret {name} could not be read ({_reason(error)}). Check its name, the role's permission "
+                "secretsmanager:GetSecretValue on it, and the way to Secrets Manager (NAT or an interface endpoint)."
+            ) from None
+        text = value.decode() if isinstance(value, bytes) else str(value or "")
+        if not text.strip():
+            raise SecretUnavailable(
+                f"The secret {name} is empty. Fill it: aws secretsmanager put-secret-value --secret-id {name} "
+                "--secret-string file://FILE"
+            )
+        self._conceal(text.strip())
+        return text.strip()
+
+
+def _reason(error: BaseException) -> str:
+    """Return the service's error code, or the kind of the error: never its text."""
+    cause = error if isinstance(error, ClientError) else error.__cause__ or error.__context__ or error
+    if isinstance(cause, ClientError):
+        return str(cause.response.get("Error", {}).get("Code", "unknown"))
+    return type(cause).__name__

@@ -1,0 +1,132 @@
+"""What operators see: structured log lines and metrics in Lambda, lines and a progress display on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from ..domain.report import RunReport
+
+NAMESPACE = "KongCloudTrail"
+SERVICE = "kong-cloudtrail"
+
+
+class RedactingFormatter(LambdaPowertoolsFormatter):
+    """Powertools' JSON lines, each cleaned as a whole: message, extra keys and exceptions alike."""
+
+    def __init__(self, clean: Callable[[str], str], **options: Any) -> None:
+        super().__init__(**options)
+        self._clean = clean
+
+    def serialize(self, log: Any) -> str:
+        """Return the finished line."""
+        return self._clean(super().serialize(log))
+
+
+class LambdaTelemetry:
+    """Powertools' Logger and Metrics.
+
+    Parameters
+    ----------
+    logger
+        Where lines go.
+    metrics
+        Where numbers go, in CloudWatch's embedded metric format.
+    """
+
+    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+        self._logger = logger
+        self._metrics = metrics
+
+    def info(self, code: str, message: str, **details: Any) -> None:
+        """Write a line."""
+        self._logger.info(message, code=code, **details)
+
+    def warning(self, code: str, message: str, **details: Any) -> None:
+        """Write a line of level warning."""
+        self._logger.warning(message, code=code, **details)
+
+    def progress(self, report: RunReport) -> None:
+        """Write a line for each page, if the log level is DEBUG."""
+        self._logger.debug("A page was taken.", code="PAGE", fetched=report.fetched, delivered=report.delivered)
+
+    def publish(self, report: RunReport) -> None:
+        """Write the run's metrics and its report."""
+        self._metrics.add_dimension("source", report.source)
+        for name, unit, value in _metrics_of(report):
+            self._metrics.add_metric(name, unit, value)
+        self._metrics.flush_metrics()
+        self._logger.info("The run ended.", code="RUN_ENDED", report=report.summary())
+
+
+def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
+    count, seconds = MetricUnit.Count, MetricUnit.Seconds
+    metrics: list[tuple[str, MetricUnit, float]] = [
+        ("EntriesFetched", count, report.fetched),
+        ("DuplicatesSkipped", count, report.duplicates),
+        ("EventsDelivered", count, report.delivered),
+        ("EventsFailed", count, report.failed),
+        ("EntriesQuarantined", count, report.quarantined),
+        ("EventsShortened", count, report.shortened),
+        ("Backlog", count, report.backlog),
+        ("PagesRead", count, report.pages),
+        ("DeliveryCalls", count, report.batches),
+        ("DeliveriesThrottled", count, report.throttled),
+        ("DeliveredBytes", MetricUnit.Bytes, report.delivered_bytes),
+        ("RunSeconds", seconds, report.run_seconds),
+        ("RunsFinished", count, int(report.finished)),
+    ]
+    if report.oldest_undelivered_age_seconds is not None:
+        metrics.append(("OldestUndeliveredAgeSeconds", seconds, report.oldest_undelivered_age_seconds))
+    if report.checkpoint_lag_seconds is not None:
+        metrics.append(("CheckpointLagSeconds", seconds, report.checkpoint_lag_seconds))
+    return metrics
+
+
+class TerminalTelemetry:
+    """Lines on standard error, and a display of the progress if that is a terminal.
+
+    Parameters
+    ----------
+    clean
+        Takes secrets out of a line.
+    stream
+        Where to write.
+    """
+
+    def __init__(self, clean: Callable[[str], str], stream: TextIO = sys.stderr) -> None:
+        self._clean = clean
+        self._stream = stream
+        self._shows_progress = stream.isatty()
+
+    def info(self, code: str, message: str, **details: Any) -> None:
+        """Write a line."""
+        self._line(message, details)
+
+    def warning(self, code: str, message: str, **details: Any) -> None:
+        """Write a line that begins with the code."""
+        self._line(f"{code}: {message}", details)
+
+    def progress(self, report: RunReport) -> None:
+        """Show how far the run is, in place."""
+        if self._shows_progress:
+            self._stream.write(
+                f"\r\x1b[2K{report.pages} pages, {report.fetched} entries fetched, {report.duplicates} known, "
+                f"{report.delivered} delivered"
+            )
+            self._stream.flush()
+
+    def publish(self, report: RunReport) -> None:
+        """Take the display away; the caller tells the result."""
+        if self._shows_progress:
+            self._stream.write("\r\x1b[2K")
+            self._stream.flush()
+
+    def _line(self, message: str, details: dict[str, Any]) -> None:
+        suffix = "".join(f" {name}={value}" for name, value in details.items())
+        self._stream.write(self._clean(f"{message}{suffix}") + "\n")

@@ -1,0 +1,175 @@
+"""Valkey, or any Redis, as seen set and lock.
+
+Both keep their keys below ``kong-cloudtrail:{source}:``. The braces are meant literally: they make all keys of a source
+fall into one slot, so that a pipeline works in cluster mode too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterable, Sequence
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import AuthenticationError, LockError, RedisError
+from redis.lock import Lock
+from redis.maint_notifications import MaintNotificationsConfig
+from redis.retry import Retry
+
+from ..errors import LockLost, SeenSetUnavailable
+from ..ports import Clock
+
+SOCKET_TIMEOUT_SECONDS = 5.0
+LOCK_SECONDS = 15.0
+"""How long a lock outlives the process that held it: what a run waits for at most after another was killed."""
+
+
+def connect(
+    host: str, port: int, *, db: int, tls: bool, username: str | None, password: str | None, connections: int
+) -> redis.Redis:
+    """Return a client that connects when it is first used.
+
+    Parameters
+    ----------
+    host, port, db
+        Address, and index of the database.
+    tls
+        Whether to speak TLS; the certificate and its host name are verified.
+    username, password
+        Credentials; ``None`` if there are none.
+    connections
+        Connections at most.
+    """
+    return redis.Redis(
+        connection_pool=redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
+            connection_class=redis.SSLConnection if tls else redis.Connection,
+            host=host,
+            port=port,
+            db=db,
+            username=username,
+            password=password,
+            decode_responses=True,
+            socket_timeout=SOCKET_TIMEOUT_SECONDS,
+            socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
+            socket_keepalive=True,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=3),
+            # A handshake of Redis Enterprise, one round trip more that ElastiCache only refuses.
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+            max_connections=connections,
+            timeout=SOCKET_TIMEOUT_SECONDS,
+        )
+    )
+
+
+def key_prefix(source: str) -> str:
+    """Return what all keys of a source begin with."""
+    return f"kong-cloudtrail:{{{source}}}"
+
+
+class ValkeySeenSet:
+    """Marks of delivered entries, each expiring some time after Kong's entry.
+
+    Parameters
+    ----------
+    client
+        From `connect`.
+    source
+        Name of the source.
+    """
+
+    def __init__(self, client: redis.Redis, source: str) -> None:
+        self._client = client
+        self._prefix = f"{key_prefix(source)}:seen:"
+
+    def seen(self, keys: Sequence[str]) -> set[str]:
+        """Return those of the keys that are marked, with one command."""
+        if not keys:
+            return set()
+        try:
+            values = self._client.mget([self._prefix + key for key in keys])
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+        return {key for key, value in zip(keys, values, strict=True) if value is not None}
+
+    def mark(self, keys: Iterable[tuple[str, int]]) -> None:
+        """Mark keys, each for a number of seconds, in one pipeline."""
+        pipeline = self._client.pipeline(transaction=False)
+        for key, seconds in keys:
+            pipeline.set(self._prefix + key, "1", ex=seconds)
+        try:
+            pipeline.execute()
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+
+
+class ValkeyLock:
+    """One run at a time: a key with an owner's token and an expiry, renewed in the background while the run works.
+
+    Parameters
+    ----------
+    client
+        From `connect`.
+    source
+        Name of the source.
+    clock
+        Measures how long ago the lock was renewed.
+    """
+
+    def __init__(self, client: redis.Redis, source: str, clock: Clock) -> None:
+        self._lock: Lock = client.lock(
+            f"{key_prefix(source)}:lock", timeout=LOCK_SECONDS, blocking=False, thread_local=False
+        )
+        self._clock = clock
+        self._valid_until = 0.0
+        self._released = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="lock", daemon=True)
+
+    def acquire(self) -> bool:
+        """Take the lock, once in the life of this object."""
+        asked = self._clock.monotonic()
+        try:
+            if not self._lock.acquire():
+                return False
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+        self._valid_until = asked + LOCK_SECONDS
+        self._keeper.start()
+        return True
+
+    def check(self) -> None:
+        """Raise `LockLost` unless the lock is ours by our own clock, whatever Redis says: no round trip."""
+        if self._clock.monotonic() >= self._valid_until:
+            raise LockLost(
+                "The run lost its lock: Redis was not reachable for a while, or was emptied. It delivers nothing more, "
+                "as another run may have begun. Nothing is lost; the next run goes on."
+            )
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._released.set()
+        self._keeper.join()
+        with contextlib.suppress(LockError, RedisError):  # if lost or unreachable, it expires by itself
+            self._lock.release()
+
+    def _keep(self) -> None:
+        while not self._released.wait(LOCK_SECONDS / 5):
+            asked = self._clock.monotonic()
+            try:
+                self._lock.reacquire()
+            except LockError:
+                self._valid_until = 0.0  # somebody else's, or gone
+                return
+            except RedisError:
+                continue  # it stays ours until it expires; perhaps the next try gets through
+            self._valid_until = asked + LOCK_SECONDS
+
+
+def _advice(error: RedisError) -> str:
+    kind = type(error).__name__
+    if isinstance(error, AuthenticationError) or "NOAUTH" in str(error) or "WRONGPASS" in str(error):
+        return f"The cache refused the credentials ({kind}). Check REDIS_USERNAME and the password's secret."
+    return (
+        f"The cache did not answer as it should ({kind}). Check that it is up and can be reached from here: "
+        "REDIS_HOST, REDIS_TLS, security groups."
+    )

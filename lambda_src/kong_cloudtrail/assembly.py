@@ -1,0 +1,162 @@
+"""Puts the parts together as the settings say. Used by both composition roots, ``handler`` and ``__main__``."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from functools import cached_property
+from pathlib import Path
+
+import redis
+
+from .adapters.cloudtrail import CloudTrailDestination
+from .adapters.folder_store import FolderStore
+from .adapters.kong import KongAuditSource
+from .adapters.redaction import Redactor
+from .adapters.s3_store import S3Store
+from .adapters.secrets import Secrets
+from .adapters.valkey import ValkeyLock, ValkeySeenSet, connect
+from .collector import Collector, Plan
+from .guard import RunGuard
+from .ledger import Ledger
+from .ports import ObjectStore, Telemetry, TimeBudget
+from .settings import Settings
+
+DEFAULT_LEDGER = "./ledger"
+"""Where quarantine and originals go if LEDGER is not set. No checkpoint is kept there: a folder that merely happens to
+lie in the working directory must not decide what is read."""
+
+
+class SystemClock:
+    """The machine's time."""
+
+    now = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
+    sleep = staticmethod(time.sleep)
+
+
+class UnlimitedTime:
+    """The time budget of a laptop."""
+
+    def remaining_seconds(self) -> float:
+        """Return infinity."""
+        return math.inf
+
+
+class Assembly:
+    """What outlives a run: connections, and secrets for a while.
+
+    Parameters
+    ----------
+    settings
+        What to build.
+    redactor
+        Told of every secret.
+    """
+
+    def __init__(self, settings: Settings, redactor: Redactor) -> None:
+        self.settings = settings
+        self._redactor = redactor
+        self._clock = SystemClock()
+        for secret in (settings.kong_admin_token, settings.redis_password):
+            if secret is not None:
+                redactor.conceal(secret.value)
+
+    def collector(self, telemetry: Telemetry, budget: TimeBudget) -> Collector:
+        """Return what does one run.
+
+        Raises
+        ------
+        SecretUnavailable
+            If the cache's password cannot be read.
+        """
+        settings = self.settings
+        lock = ValkeyLock(self.cache, settings.source_name, self._clock)
+        guard = RunGuard(budget, lock, self._clock)
+        source = KongAuditSource(
+            settings.kong_admin_api,
+            token=self._kong_token,
+            root_ca=self._kong_root_ca_path,
+            page_size=settings.page_size,
+            clock=self._clock,
+            sleep=guard.sleep,
+        )
+        plan = Plan(
+            source=settings.source_name,
+            recipient_account_id=settings.channel_account_id,
+            keep_checkpoint=settings.ledger is not None,
+            overlap_seconds=settings.overlap_seconds,
+            settle_seconds=settings.settle_seconds,
+            initial_lookback_seconds=settings.initial_lookback_seconds,
+            parallel_deliveries=settings.parallel_deliveries,
+            map_status_to_error_code=settings.map_status_to_error_code,
+        )
+        return Collector(
+            plan,
+            source=source,
+            seen=ValkeySeenSet(self.cache, settings.source_name),
+            destination=self._destination,
+            ledger=self.ledger,
+            lock=lock,
+            guard=guard,
+            telemetry=telemetry,
+            clock=self._clock,
+        )
+
+    @cached_property
+    def cache(self) -> redis.Redis:
+        """The connections to Valkey. Raises `SecretUnavailable`."""
+        settings = self.settings
+        password = settings.redis_password.value if settings.redis_password else None
+        if settings.redis_password_secret is not None:
+            password = self._secrets.read(settings.redis_password_secret)
+        return connect(
+            settings.redis_host,
+            settings.redis_port,
+            db=settings.redis_db,
+            tls=settings.redis_tls,
+            username=settings.redis_username,
+            password=password,
+            # One for each delivery, for the page at hand, for the lock, and for the guard of the invocation.
+            connections=settings.parallel_deliveries + 3,
+        )
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of the source."""
+        place = self.settings.ledger or DEFAULT_LEDGER
+        store: ObjectStore = S3Store(place) if place.startswith("s3://") else FolderStore(place)
+        return Ledger(store, self.settings.source_name, self._clock)
+
+    @cached_property
+    def _destination(self) -> CloudTrailDestination:
+        settings = self.settings
+        return CloudTrailDestination(
+            settings.channel_arn,
+            settings.channel_region,
+            external_id=settings.external_id,
+            connections=settings.parallel_deliveries,
+        )
+
+    @cached_property
+    def _secrets(self) -> Secrets:
+        return Secrets(self._redactor.conceal)
+
+    @cached_property
+    def _kong_root_ca_path(self) -> str | None:
+        """The CA's certificate as a file, the only form that requests takes."""
+        if self.settings.kong_root_ca is None:
+            return None
+        folder = Path(tempfile.mkdtemp(prefix="kong-cloudtrail-"))
+        path = folder / "kong-root-ca.pem"
+        path.write_text(self.settings.kong_root_ca, encoding="ascii")
+        return str(path)
+
+    def _kong_token(self, fresh: bool) -> str | None:
+        settings = self.settings
+        if not settings.kong_needs_token:
+            return None
+        if settings.kong_admin_token_secret is not None:
+            return self._secrets.read(settings.kong_admin_token_secret, fresh=fresh)
+        return settings.kong_admin_token.value if settings.kong_admin_token else None

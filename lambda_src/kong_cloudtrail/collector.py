@@ -1,0 +1,285 @@
+"""One run: read, drop what was seen, map, batch, deliver, mark, move the checkpoint.
+
+::
+
+    Kong ──page──▶ entries ──seen set──▶ new ──map──▶ events ──pack──▶ batches ══▶ CloudTrail    (several at once)
+      ▲                                   │ not mappable                 │ successful   │ bad record
+      └── the next page meanwhile         └─▶ quarantine, mark           └─▶ mark       └─▶ quarantine, mark
+
+The collector knows no Kong, no CloudTrail and no Redis: see ``ports``. What a reader may rely on is in
+docs/delivery-guarantees.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from .delivery import Delivery
+from .domain.event import EventMapper, Gateway
+from .domain.report import RunReport
+from .domain.window import Slice, Slices, Window
+from .errors import DestinationError, KongCloudTrailError, LedgerError, RunFailed, TimeBudgetReached
+from .guard import RunGuard
+from .intake import Intake
+from .ledger import Ledger
+from .ports import AuditSource, Clock, Destination, RunLock, SeenSet, Telemetry
+from .progress import Progress
+
+FUTURE_SECONDS = 3600
+"""Entries dated further ahead of Kong's clock than this are read at once; nearer ones when their time has come."""
+
+_MARK_MARGIN_SECONDS = 3600
+"""A mark outlives Kong's entry by this and twice the overlap: clocks differ, and a run takes time."""
+
+_FIRST_LOOK_BACK_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a run goes about its work.
+
+    Parameters
+    ----------
+    source
+        Name of the source, as in every key and metric.
+    recipient_account_id
+        The account that owns the channel.
+    keep_checkpoint
+        Whether runs begin where the last one ended. If not, each reads everything that Kong retains.
+    overlap_seconds
+        How far before the checkpoint a run begins, to catch entries that became visible late.
+    settle_seconds
+        How far behind Kong's clock a run ends.
+    initial_lookback_seconds
+        How far back the first run begins; ``None``: at everything that Kong retains.
+    parallel_deliveries
+        Batches under way at once.
+    map_status_to_error_code
+        As in `EventMapper`.
+    """
+
+    source: str
+    recipient_account_id: str
+    keep_checkpoint: bool
+    overlap_seconds: int
+    settle_seconds: int
+    initial_lookback_seconds: int | None
+    parallel_deliveries: int
+    map_status_to_error_code: bool
+
+
+class Collector:
+    """Carries the new entries of one source to the destination.
+
+    Parameters
+    ----------
+    plan
+        How.
+    source, seen, destination, ledger, lock, guard, telemetry, clock
+        The parts; see ``ports``.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        source: AuditSource,
+        seen: SeenSet,
+        destination: Destination,
+        ledger: Ledger,
+        lock: RunLock,
+        guard: RunGuard,
+        telemetry: Telemetry,
+        clock: Clock,
+    ) -> None:
+        self._plan = plan
+        self._source = source
+        self._seen = seen
+        self._destination = destination
+        self._ledger = ledger
+        self._lock = lock
+        self._guard = guard
+        self._telemetry = telemetry
+        self._clock = clock
+
+    def run(self) -> RunReport:
+        """Do one run.
+
+        Returns
+        -------
+        RunReport
+            What was done. ``finished`` is false if the time did not suffice: the next run goes on.
+
+        Raises
+        ------
+        RunFailed
+            If anything stands undelivered for another reason than time. All else was delivered before.
+        """
+        report = RunReport(self._plan.source)
+        started = self._clock.monotonic()
+        problems: list[KongCloudTrailError] = []
+        try:
+            if self._lock.acquire():
+                try:
+                    problems = self._collect(report)
+                finally:
+                    self._lock.release()
+            else:
+                report.skipped = True
+                self._telemetry.info("RUN_SKIPPED", "Another run is at work on this source; this one does nothing.")
+        except KongCloudTrailError as error:
+            problems = [error]
+        finally:
+            report.run_seconds = self._clock.monotonic() - started
+            self._telemetry.publish(report)
+        if problems:
+            raise RunFailed(list(dict.fromkeys(str(problem) for problem in problems)), report.summary())
+        return report
+
+    def _collect(self, report: RunReport) -> list[KongCloudTrailError]:
+        """Read, deliver, move the checkpoint; return what went wrong."""
+        progress = Progress(self._ledger, keep=self._plan.keep_checkpoint)
+        if progress.complete_until is not None:  # until Kong tells its time: all that is newer may be undelivered
+            report.checkpoint_lag_seconds = max(self._clock.now() - progress.complete_until, 0)
+            report.oldest_undelivered_age_seconds = report.checkpoint_lag_seconds
+        gateway = self._source.describe()
+        delivery = self._delivery(report)
+        intake = Intake(self._mapper(gateway), self._seen, delivery, report)
+        stopped_by: KongCloudTrailError | None = None
+        try:
+            for slice_ in self._slices(gateway, progress, report):
+                for page in self._pages(slice_.window):
+                    intake.take(page)
+                    delivery.check()
+                    progress.move()
+                    self._telemetry.progress(report)
+                progress.slice_read(slice_, intake.end_slice())
+        except KongCloudTrailError as error:
+            stopped_by = error
+        finally:
+            intake.end_slice()
+            delivery.close()
+        return self._conclude(gateway, delivery, progress, report, stopped_by)
+
+    # -- what to read
+
+    def _slices(self, gateway: Gateway, progress: Progress, report: RunReport) -> Iterator[Slice]:
+        """Return what the run has to read, oldest first."""
+        plan = self._plan
+        before = gateway.now - plan.settle_seconds
+        later = gateway.now + FUTURE_SECONDS
+        probe = self._source.probe(later)
+        if not probe.filters:
+            yield Slice(None, complete_until=before)
+            return
+        window = Window(self._beginning(before, progress), before)
+        report.window = window
+        if plan.keep_checkpoint:
+            slices = Slices(window)
+            for slice_ in slices:
+                pages = report.pages
+                yield slice_
+                slices.had(report.pages - pages)
+        else:
+            yield Slice(window, complete_until=None)
+        if probe.has_later_entries:
+            yield Slice(Window(later, None), complete_until=None)
+
+    def _beginning(self, before: int, progress: Progress) -> int:
+        plan = self._plan
+        if progress.complete_until is not None:
+            return max(progress.complete_until - plan.overlap_seconds, 0)
+        if plan.initial_lookback_seconds is not None:
+            return max(before - plan.initial_lookback_seconds, 0)
+        if not plan.keep_checkpoint:
+            return 0
+        # Slices should not begin in 1970: look for a moment before which there is nothing.
+        look_back_seconds = _FIRST_LOOK_BACK_SECONDS
+        while (beginning := before - look_back_seconds) > 0 and self._source.has_entries_before(beginning):
+            look_back_seconds *= 4
+        return max(beginning, 0)
+
+    def _pages(self, window: Window | None) -> Iterator[Sequence[object]]:
+        """Read pages, fetching the next one while the last one is being worked on."""
+        pages = self._source.pages(window)
+        with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
+            self._guard.check()
+            following = fetcher.submit(next, pages, None)
+            while (page := following.result()) is not None:
+                self._guard.check()
+                following = fetcher.submit(next, pages, None)
+                yield page
+
+    # -- how it ended
+
+    def _conclude(
+        self,
+        gateway: Gateway,
+        delivery: Delivery,
+        progress: Progress,
+        report: RunReport,
+        stopped_by: KongCloudTrailError | None,
+    ) -> list[KongCloudTrailError]:
+        """Fill in the rest of the report, write what the ledger keeps of the run, and return what went wrong."""
+        stopped_by = delivery.stopped_by or stopped_by
+        out_of_time = isinstance(stopped_by, TimeBudgetReached)
+        remaining = report.fetched - report.duplicates - report.delivered - report.quarantined
+        report.failed = delivery.given_up if out_of_time else remaining
+        report.backlog = remaining - report.failed
+
+        problems = list(delivery.problems)
+        if stopped_by is not None and not out_of_time:
+            problems.append(stopped_by)
+        try:
+            progress.finish(report)
+        except LedgerError as error:
+            problems.append(error)
+        report.finished = stopped_by is None and not progress.is_blocked
+        self._measure_age(gateway.now, delivery, progress, report)
+        if report.failed:
+            problems.insert(0, _undelivered(report))
+        if out_of_time:
+            self._telemetry.warning(
+                "RUN_UNFINISHED", "The time was used up; the next run goes on from here.", backlog=report.backlog
+            )
+        return problems
+
+    @staticmethod
+    def _measure_age(now: int, delivery: Delivery, progress: Progress, report: RunReport) -> None:
+        undelivered = [delivery.oldest_undelivered, None if report.finished else progress.complete_until]
+        oldest = min((moment for moment in undelivered if moment is not None), default=now)
+        report.oldest_undelivered_age_seconds = max(now - oldest, 0)
+        if progress.complete_until is not None:
+            report.checkpoint_lag_seconds = max(now - progress.complete_until, 0)
+
+    # -- putting the parts of a run together
+
+    def _delivery(self, report: RunReport) -> Delivery:
+        return Delivery(
+            destination=self._destination,
+            seen=self._seen,
+            ledger=self._ledger,
+            guard=self._guard,
+            report=report,
+            parallel_deliveries=self._plan.parallel_deliveries,
+            mark_margin_seconds=_MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,
+        )
+
+    def _mapper(self, gateway: Gateway) -> EventMapper:
+        return EventMapper(
+            gateway,
+            self._plan.recipient_account_id,
+            self._ledger.locate_original,
+            map_status_to_error_code=self._plan.map_status_to_error_code,
+        )
+
+
+def _undelivered(report: RunReport) -> KongCloudTrailError:
+    codes = ", ".join(f"{code} ({count} times)" for code, count in report.error_codes.most_common())
+    return DestinationError(
+        f"{report.failed} of {report.fetched} entries were not delivered"
+        + (f"; CloudTrail answered {codes}. " if codes else ". ")
+        + "They stay unmarked: the next run fetches and delivers them again."
+    )

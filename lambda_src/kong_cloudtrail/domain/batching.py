@@ -1,0 +1,74 @@
+"""Packing events into the batches that one PutAuditEvents call takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .event import Event
+from .limits import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
+
+# The request body as botocore serialises it: {"auditEvents": [<element>, <element>]}
+_ENVELOPE_BYTES = len('{"auditEvents": []}')
+_SEPARATOR_BYTES = len(", ")
+_ELEMENT_BYTES = len('{"id": "", "eventData": "", "eventDataChecksum": ""}') + 44  # base64 of a SHA-256
+
+
+def element_bytes(event: Event) -> int:
+    """Return the length of an event within the request body.
+
+    ``eventData`` is JSON within a JSON string, so its quotes and backslashes are escaped once more; being ASCII
+    without control characters, nothing else of it is.
+    """
+    data = event.data
+    return _ELEMENT_BYTES + len(event.id) + len(data) + data.count('"') + data.count("\\")
+
+
+@dataclass(slots=True)
+class Batch:
+    """Events that go into one call: at most `MAX_BATCH_EVENTS`, `MAX_BATCH_BYTES`, no ``id`` twice."""
+
+    events: list[Event] = field(default_factory=list)
+    body_bytes: int = _ENVELOPE_BYTES
+    ids: set[str] = field(default_factory=set)
+
+    def takes(self, event: Event, size_bytes: int) -> bool:
+        """Tell whether the event fits; an empty batch takes any."""
+        return not self.events or (
+            len(self.events) < MAX_BATCH_EVENTS
+            and self.body_bytes + _SEPARATOR_BYTES + size_bytes <= MAX_BATCH_BYTES
+            and event.id not in self.ids
+        )
+
+    def add(self, event: Event, size_bytes: int) -> None:
+        """Put an event in."""
+        self.body_bytes += size_bytes + (_SEPARATOR_BYTES if self.events else 0)
+        self.events.append(event)
+        self.ids.add(event.id)
+
+
+class Batcher:
+    """Packs events in the order in which they come.
+
+    Examples
+    --------
+    >>> batcher = Batcher()
+    >>> batcher.flush() is None
+    True
+    """
+
+    def __init__(self) -> None:
+        self._batch = Batch()
+
+    def add(self, event: Event) -> Batch | None:
+        """Put an event in; return the batch that had to be closed before, if any."""
+        size_bytes = element_bytes(event)
+        closed = None
+        if not self._batch.takes(event, size_bytes):
+            closed, self._batch = self._batch, Batch()
+        self._batch.add(event, size_bytes)
+        return closed
+
+    def flush(self) -> Batch | None:
+        """Return what is left, if anything."""
+        closed, self._batch = self._batch, Batch()
+        return closed if closed.events else None

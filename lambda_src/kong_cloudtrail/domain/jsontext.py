@@ -1,0 +1,139 @@
+"""JSON without loss: what Kong wrote is what CloudTrail gets.
+
+Python's defaults lose three things that an audit trail must keep: a repeated key (the last one wins), the digits of a
+number that no double holds, and bytes that are not UTF-8. The decoders here keep or refuse each of them.
+"""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, NoReturn
+
+MAX_SAFE_INTEGER = 2**53
+"""Above this, JSON readers that use doubles round integers (RFC 8259, section 6)."""
+
+MAX_NESTING = 200
+"""Deeper JSON is kept as text: parsers on the way may refuse it, and none of Kong's own bodies comes near."""
+
+_MAX_INTEGER_DIGITS = 4000  # CPython refuses to convert more than 4300 digits
+
+
+class LossyJSON(ValueError):
+    """Parsing this text would lose a piece of it."""
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise LossyJSON(f"{text} is not JSON")
+
+
+def _is_exact(text: str, number: float) -> bool:
+    try:
+        return Decimal(text) == Decimal(repr(number))
+    except ArithmeticError:  # an exponent beyond what Decimal handles
+        return False
+
+
+def _safe_integer(text: str) -> int:
+    if len(text) > 17 or abs(number := int(text)) > MAX_SAFE_INTEGER or text == "-0":
+        raise LossyJSON("a number that a double rounds")
+    return number
+
+
+def _safe_float(text: str) -> float:
+    number = float(text)
+    if not _is_exact(text, number):
+        raise LossyJSON("a number that a double rounds")
+    return number
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise LossyJSON("a repeated key")
+    return fields
+
+
+def _integer_or_text(text: str) -> int | str:
+    return int(text) if len(text) <= _MAX_INTEGER_DIGITS else text
+
+
+def _float_or_text(text: str) -> float | str:
+    number = float(text)
+    return number if _is_exact(text, number) else text
+
+
+_strict_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique_keys, parse_int=_safe_integer, parse_float=_safe_float, parse_constant=_refuse_constant
+)
+_page_decoder = json.JSONDecoder(
+    parse_int=_integer_or_text, parse_float=_float_or_text, parse_constant=_refuse_constant
+)
+_encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False)
+
+
+def encode(value: object) -> str:
+    r"""Serialise compactly, in ASCII.
+
+    Escaping everything else keeps lone surrogates (``\\ud800``), which UTF-8 cannot carry, and makes the length of the
+    text its length in bytes.
+
+    Raises
+    ------
+    RecursionError
+        For a value nested deeper than the interpreter follows.
+    """
+    return _encoder.encode(value)
+
+
+def decode_page(body: bytes) -> Any:
+    """Parse a response body of Kong.
+
+    Bytes that are not UTF-8 become lone surrogates (PEP 383), so that one odd entry does not make its page unreadable.
+    A number that Python would round stays the text that it was; integers are exact.
+
+    Raises
+    ------
+    ValueError
+        If the body is not JSON.
+    RecursionError
+        If it is nested deeper than the interpreter follows.
+    """
+    return _page_decoder.decode(body.decode("utf-8", "surrogateescape"))
+
+
+def decode_container(text: str) -> dict[str, Any] | list[Any] | None:
+    """Parse a text that holds a JSON object or array, where parsing loses nothing.
+
+    Returns
+    -------
+    dict, list or None
+        ``None`` for a text that should stay a text: a scalar, not JSON, a repeated key, a number that a double would
+        round, or nested deeper than `MAX_NESTING`.
+    """
+    if not text.lstrip(" \t\r\n").startswith(("{", "[")):
+        return None
+    try:
+        value = _strict_decoder.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return None if _is_nested_deeper(value, text) else value
+
+
+def _is_nested_deeper(value: object, text: str) -> bool:
+    if text.count("{") + text.count("[") <= MAX_NESTING:
+        return False
+    level: list[object] = [value]
+    for _ in range(MAX_NESTING):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return False
+    return True
+
+
+def _children(node: object) -> list[object]:
+    if isinstance(node, dict):
+        return [child for child in node.values() if isinstance(child, dict | list)]
+    if isinstance(node, list):
+        return [child for child in node if isinstance(child, dict | list)]
+    return []

@@ -1,0 +1,101 @@
+"""What a run did, in numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from .window import Window
+
+
+@dataclass(slots=True)
+class RunReport:
+    """The counts of one run. ``fetched = duplicates + delivered + quarantined + failed + backlog``.
+
+    Parameters
+    ----------
+    source
+        Name of the source, as in every key and metric.
+    window
+        What was to be read; ``None`` if everything (a gateway without time filters) or if the run did not get so far.
+    fetched
+        Entries that Kong showed.
+    duplicates
+        Of these, delivered before, or shown twice.
+    delivered
+        Of these, confirmed by CloudTrail and marked.
+    quarantined
+        Of these, kept in quarantine and marked.
+    failed
+        Of these, not delivered although there was time: they stay unmarked and are fetched again.
+    backlog
+        Of these, left to the next run because the time was used up. More may wait in Kong.
+    shortened
+        Of the delivered ones, delivered with excerpts, the original kept in the ledger.
+    pages
+        Pages read from Kong.
+    batches
+        Calls of PutAuditEvents that were answered.
+    throttled
+        Times that CloudTrail asked for less.
+    delivered_bytes
+        Bytes of event data delivered: what CloudTrail Lake bills.
+    error_codes
+        How often each error code was given for an entry or a call.
+    finished
+        Whether everything that was to be read was read and is delivered or quarantined.
+    skipped
+        Whether another run held the lock, so that this one did nothing.
+    run_seconds
+        How long the run took.
+    oldest_undelivered_age_seconds
+        How long ago the oldest entry was made that may still be undelivered; 0 if all is delivered,
+        ``None`` if that is not known.
+    checkpoint_lag_seconds
+        How far the checkpoint is behind Kong's clock; ``None`` without a checkpoint.
+    """
+
+    source: str
+    window: Window | None = None
+    fetched: int = 0
+    duplicates: int = 0
+    delivered: int = 0
+    quarantined: int = 0
+    failed: int = 0
+    backlog: int = 0
+    shortened: int = 0
+    pages: int = 0
+    batches: int = 0
+    throttled: int = 0
+    delivered_bytes: int = 0
+    error_codes: Counter[str] = field(default_factory=Counter)
+    finished: bool = False
+    skipped: bool = False
+    run_seconds: float = 0.0
+    oldest_undelivered_age_seconds: float | None = None
+    checkpoint_lag_seconds: float | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Return the report as a JSON object."""
+        return {
+            "source": self.source,
+            "window": {"after": self.window.after, "before": self.window.before} if self.window else None,
+            "fetched": self.fetched,
+            "duplicates": self.duplicates,
+            "delivered": self.delivered,
+            "quarantined": self.quarantined,
+            "failed": self.failed,
+            "backlog": self.backlog,
+            "shortened": self.shortened,
+            "pages": self.pages,
+            "batches": self.batches,
+            "throttled": self.throttled,
+            "delivered_bytes": self.delivered_bytes,
+            "error_codes": dict(self.error_codes),
+            "finished": self.finished,
+            "skipped": self.skipped,
+            "run_seconds": round(self.run_seconds, 3),
+            "oldest_undelivered_age_seconds": self.oldest_undelivered_age_seconds,
+            "checkpoint_lag_seconds": self.checkpoint_lag_seconds,
+        }

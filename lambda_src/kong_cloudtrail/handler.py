@@ -1,0 +1,128 @@
+"""The function in Lambda: one run per invocation."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import Metrics
+from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig, idempotent_function
+from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyPersistenceLayerError,
+)
+from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
+
+from .adapters.redaction import Redactor
+from .adapters.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter
+from .adapters.valkey import key_prefix
+from .assembly import Assembly
+from .errors import KongCloudTrailError, RunFailed
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+INVOCATION_MEMORY_SECONDS = 2 * 86_400
+"""How long it is remembered that a tick of the schedule was worked off: longer than EventBridge and Lambda retry."""
+
+redactor = Redactor()
+logger = Logger(service=SERVICE, logger_formatter=RedactingFormatter(redactor.clean))
+metrics = Metrics(namespace=NAMESPACE)
+
+
+class _Unfinished(Exception):
+    """Leaves the idempotency guard without the invocation being remembered as done."""
+
+    def __init__(self, summary: dict[str, Any]) -> None:
+        super().__init__("unfinished")
+        self.summary = summary
+
+
+class _LambdaTime:
+    def __init__(self, context: LambdaContext) -> None:
+        self._context = context
+
+    def remaining_seconds(self) -> float:
+        return self._context.get_remaining_time_in_millis() / 1000
+
+
+@cache
+def assembly() -> Assembly:
+    """Return the parts that outlive an invocation. Raises `SettingsError`."""
+    return Assembly(Settings.from_mapping(os.environ), redactor)
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Do one run.
+
+    Parameters
+    ----------
+    event
+        ``execution_id``: names the tick of the schedule. A second delivery of the same tick does nothing. Without it,
+        as when invoked by hand, the run is not guarded.
+    context
+        Lambda's.
+
+    Returns
+    -------
+    dict
+        The report of the run.
+
+    Raises
+    ------
+    KongCloudTrailError
+        If the run did not do its work: Lambda counts an error, and an alarm sees it.
+    """
+    try:
+        return _run_once(event.get("execution_id"), context)
+    except _Unfinished as unfinished:
+        return unfinished.summary
+    except IdempotencyAlreadyInProgressError:
+        logger.info("This tick of the schedule is being worked off already.", code="RUN_REPEATED")
+        return {"skipped": True}
+    except KongCloudTrailError as error:
+        logger.error(str(error), code=type(error).__name__)
+        raise error.with_traceback(None) from None
+    except Exception as error:
+        # A fault of this program. Its message may hold anything, so only its kind and place are told.
+        places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+        logger.error("The run ended by a fault.", code="FAULT", kind=type(error).__name__, places=places)
+        raise RunFailed([f"The run ended by a fault of the program ({type(error).__name__})."], {}) from None
+
+
+def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any]:
+    """Do the run unless this tick was worked off before."""
+    parts = assembly()
+
+    def run(execution_id: str | None) -> dict[str, Any]:
+        report = parts.collector(LambdaTelemetry(logger, metrics), _LambdaTime(context)).run()
+        if not report.finished:
+            raise _Unfinished(report.summary())
+        return report.summary()
+
+    if not execution_id:
+        return run(None)
+    config = IdempotencyConfig(expires_after_seconds=INVOCATION_MEMORY_SECONDS, hash_function="sha256")
+    config.register_lambda_context(context)
+    guarded = idempotent_function(
+        run,
+        data_keyword_argument="execution_id",
+        persistence_store=CachePersistenceLayer(client=parts.cache),  # type: ignore[arg-type]
+        config=config,
+        key_prefix=f"{key_prefix(parts.settings.source_name)}:invocation",
+    )
+    try:
+        summary: dict[str, Any] = guarded(execution_id=execution_id)
+    except IdempotencyPersistenceLayerError as error:
+        problem = (
+            "The cache could not be asked whether this tick of the schedule was worked off already, so nothing was "
+            "done; the next tick catches up. Check that the cache is up and can be reached."
+        )
+        raise RunFailed([problem], {}) from error
+    return summary

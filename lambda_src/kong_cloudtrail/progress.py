@@ -1,0 +1,81 @@
+"""Moving the checkpoint: only past slices of which every entry is delivered or in quarantine, and in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import replace
+
+from .domain.report import RunReport
+from .domain.window import Slice
+from .ledger import Checkpoint, Ledger
+
+
+class Progress:
+    """The checkpoint of a run.
+
+    Parameters
+    ----------
+    ledger
+        Where it is kept.
+    keep
+        Whether it is kept at all; if not, every run begins as the first one.
+    """
+
+    def __init__(self, ledger: Ledger, *, keep: bool) -> None:
+        self._ledger = ledger
+        self._keep = keep
+        self._checkpoint = ledger.load_checkpoint() if keep else Checkpoint()
+        self._complete_until = self._checkpoint.complete_until
+        self._open: deque[tuple[Slice, list[Future[bool]]]] = deque()
+        self._blocked = False
+
+    @property
+    def complete_until(self) -> int | None:
+        """Everything older is delivered or quarantined, Unix seconds; ``None`` if that is not known."""
+        return self._complete_until
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether a slice was read of which something stands undelivered."""
+        return self._blocked
+
+    def slice_read(self, slice_: Slice, outcomes: list[Future[bool]]) -> None:
+        """Note that a slice was read to its end, and what becomes of its batches."""
+        self._open.append((slice_, outcomes))
+
+    def move(self) -> None:
+        """Save the checkpoint past all slices that are done by now.
+
+        Raises
+        ------
+        LedgerError
+            If it could not be saved.
+        """
+        if self._advance():
+            self._save(self._checkpoint)
+
+    def finish(self, report: RunReport) -> None:
+        """Add the run's report to the chain if it did something, and save the checkpoint. Raises as `move`."""
+        advanced = self._advance()
+        checkpoint = self._checkpoint
+        if self._keep and (report.delivered or report.quarantined):
+            checkpoint = self._ledger.add_report(report, checkpoint)
+        elif not advanced:
+            return
+        self._save(checkpoint)
+
+    def _advance(self) -> bool:
+        before = self._complete_until
+        while self._open and not self._blocked and all(outcome.done() for outcome in self._open[0][1]):
+            slice_, outcomes = self._open.popleft()
+            if not all(outcome.result() for outcome in outcomes):
+                self._blocked = True
+            elif slice_.complete_until is not None:
+                # Kong's clock may have been set back, or the overlap be wider than what is new: never move back.
+                self._complete_until = max(slice_.complete_until, self._complete_until or 0)
+        return self._complete_until != before
+
+    def _save(self, checkpoint: Checkpoint) -> None:
+        if self._keep:
+            self._checkpoint = self._ledger.save_checkpoint(replace(checkpoint, complete_until=self._complete_until))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, ParamValidationError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from ..domain.event import Event
 from ..errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
@@ -83,6 +83,8 @@ class CloudTrailDestination:
                 connect_timeout=CONNECT_TIMEOUT_SECONDS,
                 read_timeout=READ_TIMEOUT_SECONDS,
                 max_pool_connections=connections,
+                # Walking through a hundred entries that were made to fit costs as much as sending them.
+                parameter_validation=False,
                 tcp_keepalive=True,
             ),
         )
@@ -108,8 +110,6 @@ class CloudTrailDestination:
             )
         except ClientError as error:
             raise _translate(error) from error
-        except ParamValidationError as error:
-            raise BatchRefused("ParamValidationError", "The client refused the batch before sending it.") from error
         except NoCredentialsError as error:
             raise DestinationMisconfigured(
                 "There are no AWS credentials to call CloudTrail with: give some, e.g. AWS_PROFILE."

@@ -168,16 +168,19 @@ class Collector:
     def _slices(self, gateway: Gateway, progress: Progress, report: RunReport) -> Iterator[Slice]:
         """Return what the run has to read, oldest first."""
         plan = self._plan
-        before = gateway.now - plan.settle_seconds
+        # Kong's clock shows whole seconds. The one that it shows is read too, for who looks at once what was done just
+        # now; but as more may happen in it, it is not complete.
+        complete_until = gateway.now - plan.settle_seconds
+        before = complete_until + 1
         later = gateway.now + FUTURE_SECONDS
         probe = self._source.probe(later)
         if not probe.filters:
-            yield Slice(None, complete_until=before)
+            yield Slice(None, complete_until)
             return
         window = Window(self._beginning(before, progress), before)
         report.window = window
         if plan.keep_checkpoint:
-            slices = Slices(window)
+            slices = Slices(window, complete_until=complete_until)
             for slice_ in slices:
                 pages = report.pages
                 yield slice_

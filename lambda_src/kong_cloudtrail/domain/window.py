@@ -54,22 +54,25 @@ class Slices:
     ----------
     window
         What to cut; bounded.
+    complete_until
+        What no slice's `Slice.complete_until` may pass, Unix seconds.
     target_pages
         Pages that a slice should have. Less costs more requests; more moves the checkpoint later.
     """
 
-    def __init__(self, window: Window, *, target_pages: int = TARGET_SLICE_PAGES) -> None:
+    def __init__(self, window: Window, *, complete_until: int, target_pages: int = TARGET_SLICE_PAGES) -> None:
         if window.before is None:
             raise ValueError("a window without an end cannot be cut into slices")
         self._after = window.after
         self._before = window.before
+        self._complete_until = complete_until
         self._target_pages = target_pages
         self._width_seconds = FIRST_SLICE_SECONDS
 
     def __iter__(self) -> Iterator[Slice]:
         while self._after < self._before:
             end = min(self._after + self._width_seconds, self._before)
-            yield Slice(Window(self._after, end), complete_until=end)
+            yield Slice(Window(self._after, end), min(end, self._complete_until))
             self._after = end
 
     def had(self, pages: int) -> None:

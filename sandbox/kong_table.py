@@ -1,0 +1,203 @@
+"""The rows behind an audit endpoint: kept serialised and sorted, paged by key, hidden before and after their time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import bisect
+import json
+import math
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+Key = tuple[int, str, int]
+"""Sort key: minus the Unix time (0 where rows are not ordered by time), the primary key, the row's own number.
+
+The number keeps two rows apart that have the same id, which Kong's database would not allow and a test may want.
+"""
+
+_DEFAULT_TTL_SECONDS = 2_592_000
+# Above this many new rows at once, sorting the whole (nearly sorted) list costs less than inserting one by one.
+_INSERT_ONE_BY_ONE = 200
+
+
+class InvalidOffset(Exception):
+    """The offset is none that this table gave out."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One row. Without `expires_at` it is `head` alone; with it, `head` is the row up to the value of `ttl`."""
+
+    key: Key
+    timestamp: int
+    head: bytes
+    expires_at: float | None
+    visible_at: float | None
+
+    def serialised(self, now: float) -> bytes:
+        """Return the row as JSON, with the seconds that it has left at `now`."""
+        if self.expires_at is None:
+            return self.head
+        return b"%b%d}" % (self.head, math.ceil(self.expires_at - now))
+
+
+def _row_key(row: Row) -> Key:
+    return row.key
+
+
+@dataclass(frozen=True)
+class Page:
+    """Serialised rows, and the offset of the page after this one if there is one."""
+
+    rows: list[bytes]
+    offset: str | None
+
+
+class AuditTable:
+    """The rows of one audit endpoint. Safe to use from several threads.
+
+    Parameters
+    ----------
+    newest_first
+        Order by `request_timestamp`, newest first, ties by primary key; otherwise by primary key alone.
+    id_field
+        The primary key's name.
+    missing_fields
+        Fields to leave out of every row added.
+    """
+
+    def __init__(self, *, newest_first: bool, id_field: str, missing_fields: frozenset[str] = frozenset()) -> None:
+        self._newest_first = newest_first
+        self._id_field = id_field
+        self._missing_fields = missing_fields
+        self._lock = threading.Lock()
+        self._rows: list[Row] = []
+        self._numbers = count(1)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(
+        self,
+        entries: Iterable[Mapping[str, Any]],
+        *,
+        now: float,
+        visible_at: float | None = None,
+        raw_ttl: bool = False,
+    ) -> int:
+        """Add entries as Kong would show them; return how many.
+
+        A `ttl` that is a number is taken as the seconds left at `now`: the row expires, and shows what is left at each
+        read. Any other `ttl` is shown as it is, for ever. An entry without one gets Kong's default of 30 days.
+
+        Parameters
+        ----------
+        entries
+            Objects of any shape; fields that this version of Kong does not have are left out.
+        now
+            Unix time in seconds.
+        visible_at
+            Unix time from which reads show the entries.
+        raw_ttl
+            Show every `ttl` as it is (0, fractional, absent), and never expire.
+        """
+        return self._insert([self._row(entry, now, visible_at, raw_ttl) for entry in entries])
+
+    def add_raw(self, row: bytes, *, timestamp: int, visible_at: float | None = None) -> int:
+        """Add one row as the very bytes to be sent, valid JSON and valid UTF-8 or not, placed at `timestamp`."""
+        return self._insert([Row(self._key(timestamp, ""), timestamp, row, None, visible_at)])
+
+    def clear(self) -> None:
+        """Remove every row."""
+        with self._lock:
+            self._rows.clear()
+
+    def page(self, *, now: float, size: int, offset: str | None, after: int | None, before: int | None) -> Page:
+        """Return the rows strictly beyond `offset` with `after` <= time < `before`, visible at `now`, at most `size`.
+
+        Raises
+        ------
+        InvalidOffset
+            If `offset` is none of this table's.
+        """
+        beyond = None if offset is None else _decode_offset(offset)
+        with self._lock:
+            rows = self._rows
+            start = 0 if beyond is None else bisect.bisect_right(rows, beyond, key=_row_key)
+            if self._newest_first and before is not None:
+                # Times are negated in the key: `time < before` is `-time >= -before + 1`.
+                start = max(start, bisect.bisect_left(rows, -before + 1, key=lambda row: row.key[0]))
+            found: list[Row] = []
+            for index in range(start, len(rows)):
+                row = rows[index]
+                if after is not None and row.timestamp < after:
+                    if self._newest_first:
+                        break
+                    continue
+                if before is not None and row.timestamp >= before:
+                    continue
+                if (row.visible_at is not None and row.visible_at > now) or (
+                    row.expires_at is not None and row.expires_at <= now
+                ):
+                    continue
+                found.append(row)
+                if len(found) > size:
+                    break
+        more = len(found) > size
+        shown = found[:size]
+        return Page([row.serialised(now) for row in shown], _encode_offset(shown[-1].key) if more else None)
+
+    def _insert(self, rows: Sequence[Row]) -> int:
+        with self._lock:
+            if len(rows) > _INSERT_ONE_BY_ONE:
+                self._rows.extend(rows)
+                self._rows.sort(key=_row_key)
+            else:
+                for row in rows:
+                    bisect.insort(self._rows, row, key=_row_key)
+        return len(rows)
+
+    def _row(self, entry: Mapping[str, Any], now: float, visible_at: float | None, raw_ttl: bool) -> Row:
+        fields = {name: value for name, value in entry.items() if name not in self._missing_fields}
+        timestamp = _as_timestamp(fields.get("request_timestamp"))
+        row_id = fields.get(self._id_field)
+        key = self._key(timestamp, row_id if isinstance(row_id, str) else "")
+        ttl = fields.get("ttl", _DEFAULT_TTL_SECONDS)
+        if raw_ttl or isinstance(ttl, bool) or not isinstance(ttl, int | float) or not math.isfinite(ttl):
+            return Row(key, timestamp, _compact(fields).encode(), None, visible_at)
+        fields.pop("ttl", None)
+        head = _compact(fields)[:-1] + (',"ttl":' if fields else '"ttl":')
+        return Row(key, timestamp, head.encode(), now + ttl, visible_at)
+
+    def _key(self, timestamp: int, row_id: str) -> Key:
+        return (-timestamp if self._newest_first else 0, row_id, next(self._numbers))
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _as_timestamp(value: object) -> int:
+    """Return the time by which a row is ordered and filtered: 0 if the entry has none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return 0
+    return int(value)
+
+
+def _encode_offset(key: Key) -> str:
+    return base64.b64encode(_compact(key).encode()).decode().rstrip("=")
+
+
+def _decode_offset(offset: str) -> Key:
+    try:
+        decoded = json.loads(base64.b64decode(offset + "=" * (-len(offset) % 4), validate=True))
+        time_key, row_id, number = decoded
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise InvalidOffset from error
+    if not (isinstance(time_key, int) and isinstance(row_id, str) and isinstance(number, int)):
+        raise InvalidOffset
+    return time_key, row_id, number

@@ -7,7 +7,7 @@ BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 export PYTHONPATH := lambda_src
 
-.PHONY: help demo test lint type synth clean
+.PHONY: help demo test bench lint type synth clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -17,6 +17,9 @@ demo: .venv/ready .venv-ministack/ready node_modules/ready  ## deploy the stack 
 
 test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every check and every test
 	@$(BIN)/python -m pytest -q
+
+bench: .venv/ready  ## speed and memory, beside the proof of concept's algorithm and the floor (several minutes)
+	@PYTHONPATH=lambda_src:. $(BIN)/python -m benchmarks
 
 lint: .venv/ready  ## ruff: style, imports, docstrings, common mistakes
 	@$(BIN)/ruff check .

@@ -32,6 +32,8 @@ from rich.table import Table
 
 from sandbox.certificates import Certificates
 from sandbox.cloudtrail import CloudTrailEmulator
+from sandbox.cloudtrail_records import AcceptedEvent
+from sandbox.control import ControlServer
 from sandbox.kong import KongSimulator
 from sandbox.local_aws import LocalAws
 from sandbox.processes import PROJECT_DIRECTORY
@@ -57,6 +59,7 @@ class Sandbox:
 
     kong: KongSimulator
     kong_token: str
+    alice_token: str
     cloudtrail: CloudTrailEmulator
     valkey: Valkey
     cache: TlsProxy
@@ -102,13 +105,14 @@ def _sandbox() -> Iterator[Sandbox]:
     """Start everything; stop it all at the end, whatever happens."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kong-cloudtrail-demo-")))
-        kong_token = secrets.token_urlsafe(24)
+        kong_token, alice_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         with _step("Starting Kong's Admin API (simulated; HTTPS with a private CA, RBAC token)"):
             certificates = Certificates(directory / "kong-ca")
             # As recommended for production, the collector's own reads are kept out of the audit log.
             kong = stack.enter_context(
                 KongSimulator(version="3.10", token=kong_token, certificates=certificates, self_audit=False)
             )
+            kong.add_user("alice", alice_token)
         with _step("Starting CloudTrail's data plane (emulated; as strict as the documented limits)"):
             cloudtrail = stack.enter_context(CloudTrailEmulator())
         with _step("Starting Valkey (real), and TLS in front of it"):
@@ -120,7 +124,7 @@ def _sandbox() -> Iterator[Sandbox]:
             aws = stack.enter_context(
                 LocalAws(redis_host=cache.host, redis_port=cache.port, log_path=directory / "ministack.log")
             )
-        yield Sandbox(kong, kong_token, cloudtrail, valkey, cache, aws, directory)
+        yield Sandbox(kong, kong_token, alice_token, cloudtrail, valkey, cache, aws, directory)
         console.print("Stopping everything.")
 
 
@@ -237,8 +241,7 @@ def _prove(sandbox: Sandbox, deployment: Deployment) -> None:
     )
     _use_admin_api(sandbox, ["services/billing", "services/search", "consumers/mobile-app"])
     console.print(
-        f"\nKong holds {HISTORY_ENTRIES} audit entries of the last {HISTORY_DAYS} days; somebody just made three more "
-        "calls."
+        f"\nKong holds {HISTORY_ENTRIES} audit entries of the last {HISTORY_DAYS} days; alice just made three more."
     )
 
     expected = len(_ids_at_kong(sandbox))
@@ -250,7 +253,7 @@ def _prove(sandbox: Sandbox, deployment: Deployment) -> None:
     _expect("the second run delivers nothing", 0, second["delivered"])
 
     _use_admin_api(sandbox, ["services/billing", "plugins/rate-limiting"])
-    third = _tick(sandbox, deployment, "Third run, after two new calls of the Admin API")
+    third = _tick(sandbox, deployment, "Third run, after alice made two calls more")
     _expect("the third run delivers the two new ones", 2, third["delivered"])
 
     at_kong, at_cloudtrail = _ids_at_kong(sandbox), sandbox.cloudtrail.accepted_uids()
@@ -271,7 +274,7 @@ def _use_admin_api(sandbox: Sandbox, objects: list[str]) -> None:
         response = requests.post(
             f"{sandbox.kong.url}/{kind}",
             json={"name": name, "tags": ["demo"]},
-            headers={"Kong-Admin-Token": sandbox.kong_token},
+            headers={"Kong-Admin-Token": sandbox.alice_token},
             verify=str(sandbox.kong.ca_pem_path),
             timeout=10,
         )
@@ -361,24 +364,27 @@ def _wait_for_visitors(sandbox: Sandbox, deployment: Deployment) -> None:
     table.add_row("the local AWS", sandbox.aws.url)
     console.print()
     console.print(table)
+    control = ControlServer(sandbox.cloudtrail, (AcceptedEvent,))
     lines = [
         "# an Admin API call to be audited, and the audit log",
         f"{kong} {sandbox.kong.url}/services -d name=mine",
         f"{kong} '{sandbox.kong.url}/audit/requests?size=3'",
         "# what CloudTrail accepted",
-        f"curl -s {sandbox.cloudtrail.url}/__sandbox__/accepted",
+        f"curl -s -X POST {control.url}accepted",
         "# the AWS CLI; then run the function once more, and look at its logs",
         f"export {aws}",
         f"aws lambda invoke --function-name {deployment.function_name} /dev/stdout",
-        f"aws logs tail {deployment.log_group_name}",
+        f"aws logs filter-log-events --output text --log-group-name {deployment.log_group_name}",
     ]
     for line in lines:
         console.print(line, soft_wrap=True, markup=False)
+    control.start()
     try:
-        while True:
-            time.sleep(1)
+        signal.pause()
     except KeyboardInterrupt:
         console.print()
+    finally:
+        control.stop()
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ INVOCATION_MEMORY_SECONDS = 2 * 86_400
 redactor = Redactor()
 logger = Logger(service=SERVICE, logger_formatter=RedactingFormatter(redactor.clean))
 metrics = Metrics(namespace=NAMESPACE)
+metrics.service = None  # else a second dimension beside `source` that depends on a variable
 
 
 class _Unfinished(Exception):

@@ -1,0 +1,289 @@
+"""Run all benchmarks: ``make bench``. Every comparison is of runs in turn on one machine, printed as ratios."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sandbox.cloudtrail import CloudTrailProcess
+from sandbox.kong import KongProcess
+from sandbox.processes import PROJECT_DIRECTORY
+from sandbox.valkey import Valkey
+
+KONG_LATENCY_SECONDS = 0.020
+CLOUDTRAIL_LATENCY_SECONDS = 0.030
+RETENTION_SECONDS = 20 * 86_400
+NEW_ENTRIES = 100
+FIRST_SYNC_ENTRIES = 50_000
+STEADY_ENTRIES = (1_000, 10_000, 100_000)
+LARGEST = STEADY_ENTRIES[-1]
+ROUNDS = 3
+IMPORT_ROUNDS = 7
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One run of one contender.
+
+    Parameters
+    ----------
+    contender, seconds, delivered, peak_megabytes
+        As the contender told.
+    kong_calls, kong_megabytes, deliveries, redis_commands
+        As the other sides counted.
+    """
+
+    contender: str
+    seconds: float
+    delivered: int
+    peak_megabytes: float
+    kong_calls: int
+    kong_megabytes: float
+    deliveries: int
+    redis_commands: int
+
+
+class Arena:
+    """A Kong, a CloudTrail and a Valkey, and the contenders run against them.
+
+    Parameters
+    ----------
+    entries
+        That Kong holds.
+    version
+        Of the gateway; "2.8" has neither filters nor order.
+    latency
+        Whether the network's latency is simulated.
+    """
+
+    def __init__(self, stack: ExitStack, *, entries: int, version: str = "3.10", latency: bool = True) -> None:
+        self.kong = stack.enter_context(KongProcess(version=version))
+        self.cloudtrail = stack.enter_context(CloudTrailProcess(validate="light"))
+        self.valkey = stack.enter_context(Valkey())
+        self._ledger = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self._latency = latency
+        self._seed = 1
+        self.now = int(time.time())
+        self._add(entries, self.now - RETENTION_SECONDS, self.now - 3600)
+
+    def add_new_entries(self) -> None:
+        """Let something happen at Kong."""
+        now = int(time.time())
+        self._add(NEW_ENTRIES, now - 5, now - 1)
+
+    def forget(self) -> None:
+        """Undo all that a contender did, for the next one."""
+        self.valkey.flush()
+        self.cloudtrail.clear()
+        self._ledger = Path(tempfile.mkdtemp(dir=self._ledger))
+
+    def run(self, contender: str, *, latency: bool | None = None) -> Measurement:
+        """Run a contender as a process of its own."""
+        slow = self._latency if latency is None else latency
+        self.kong.configure(latency_seconds=KONG_LATENCY_SECONDS if slow else 0.0)
+        self.cloudtrail.configure(latency_seconds=CLOUDTRAIL_LATENCY_SECONDS if slow else 0.0)
+        self.kong.reset_counters()
+        calls_before, commands_before = len(self.cloudtrail.calls), self._redis_commands()
+        process = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{contender}"],
+            cwd=PROJECT_DIRECTORY,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        told = json.loads(process.stdout.splitlines()[-1])
+        return Measurement(
+            contender,
+            told["seconds"],
+            told["delivered"],
+            told["peak_megabytes"],
+            sum(self.kong.calls.values()),
+            self.kong.bytes_sent / 1e6,
+            len(self.cloudtrail.calls) - calls_before,
+            self._redis_commands() - commands_before,
+        )
+
+    def _add(self, count: int, first: int, last: int) -> None:
+        self.kong.seed_entries(count, seed=self._seed, first_timestamp=first, last_timestamp=last)
+        self._seed += 1
+
+    def _redis_commands(self) -> int:
+        with self.valkey.client() as client:
+            stats: dict[str, dict[str, Any]] = client.info("commandstats")
+        ours = ("get", "mget", "set", "exists", "eval", "evalsha")
+        return sum(int(value["calls"]) for name, value in stats.items() if name.removeprefix("cmdstat_") in ours)
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "PYTHONPATH": f"{PROJECT_DIRECTORY / 'lambda_src'}{os.pathsep}{PROJECT_DIRECTORY}",
+            "KONG_ADMIN_API": self.kong.url,
+            "REDIS_HOST": f"{self.valkey.host}:{self.valkey.port}",
+            "CHANNEL_ARN": self.cloudtrail.channel_arn,
+            "LEDGER": str(self._ledger),
+            "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": self.cloudtrail.url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }
+
+
+def main() -> int:
+    """Run what is asked for; print tables, and all numbers as JSON at the end."""
+    parser = argparse.ArgumentParser(prog="make bench")
+    parser.add_argument("--json", type=Path, help="also write all numbers to this file")
+    parser.add_argument("--quick", action="store_true", help="leave out the proof of concept, which takes minutes")
+    options = parser.parse_args()
+    results: dict[str, Any] = {
+        "first_sync_with_latency": first_sync(latency=True, quick=options.quick),
+        "first_sync_without_latency": first_sync(latency=False, quick=options.quick),
+        "steady_state": steady_state(quick=options.quick),
+        "without_filters": without_filters(quick=options.quick),
+        "memory": memory(),
+        "import": importing(),
+    }
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=1))
+    console.print(json.dumps(results), soft_wrap=True)
+    return 0
+
+
+def first_sync(*, latency: bool, quick: bool) -> dict[str, Any]:
+    """Everything is new: collector and floor in turn, the proof of concept once."""
+    title = f"First sync of {FIRST_SYNC_ENTRIES} entries, {'with' if latency else 'without'} latency"
+    with _arena(entries=FIRST_SYNC_ENTRIES, latency=latency) as arena:
+        measurements = []
+        for _ in range(ROUNDS):
+            for contender in ("collector", "floor"):
+                measurements.append(arena.run(contender))
+                arena.forget()
+        if not quick:
+            measurements.append(arena.run("proof_of_concept"))
+    return _report(title, measurements)
+
+
+def steady_state(*, quick: bool) -> dict[str, Any]:
+    """Have a hundred new entries beside many that are delivered, on a gateway with filters."""
+    results: dict[str, Any] = {}
+    for entries in STEADY_ENTRIES:
+        with _arena(entries=entries) as arena:
+            arena.run("collector", latency=False)
+            measurements = []
+            for _ in range(ROUNDS):
+                arena.add_new_entries()
+                measurements.append(arena.run("collector"))
+            if entries == LARGEST and not quick:
+                measurements.append(_proof_of_concept_knowing_the_rest(arena))
+        results[str(entries)] = _report(f"{NEW_ENTRIES} new entries beside {entries} delivered", measurements)
+    medians = [results[str(entries)]["collector"]["seconds"] for entries in STEADY_ENTRIES]
+    results["slowest_to_fastest"] = max(medians) / min(medians)
+    console.print(f"Slowest of the three to the fastest: {results['slowest_to_fastest']:.2f}\n")
+    return results
+
+
+def without_filters(*, quick: bool) -> dict[str, Any]:
+    """Have the same on a gateway that neither filters nor orders by time."""
+    with _arena(entries=LARGEST, version="2.8") as arena:
+        arena.run("collector", latency=False)
+        measurements = []
+        for _ in range(ROUNDS):
+            arena.add_new_entries()
+            measurements.append(arena.run("collector"))
+        if not quick:
+            measurements.append(_proof_of_concept_knowing_the_rest(arena))
+    return _report(f"{NEW_ENTRIES} new entries beside {LARGEST}, gateway without filters", measurements)
+
+
+def memory() -> dict[str, Any]:
+    """Peak memory of a first sync, small and large."""
+    peaks = {}
+    for entries in (10_000, 100_000):
+        with _arena(entries=entries, latency=False) as arena:
+            peaks[str(entries)] = arena.run("collector").peak_megabytes
+    ratio = peaks["100000"] / peaks["10000"]
+    table = Table("entries", "peak", title="Peak memory of a first sync", title_justify="left")
+    for count, peak in peaks.items():
+        table.add_row(count, f"{peak:.0f} MB")
+    table.add_row("ratio", f"{ratio:.2f}")
+    console.print(table, "")
+    return {"peak_megabytes": peaks, "ratio": ratio}
+
+
+def importing() -> dict[str, Any]:
+    """Import of the handler against import of its three libraries, in turn."""
+    commands = {"handler": "import kong_cloudtrail.handler", "libraries": "import boto3, redis, requests"}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    environment = os.environ | {"PYTHONPATH": str(PROJECT_DIRECTORY / "lambda_src")}
+    for _ in range(IMPORT_ROUNDS):
+        for name, command in commands.items():
+            timed = f"import time; t = time.perf_counter(); {command}; print(time.perf_counter() - t)"
+            output = subprocess.run(
+                [sys.executable, "-c", timed], env=environment, stdout=subprocess.PIPE, text=True, check=True
+            )
+            seconds[name].append(float(output.stdout))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ratio = medians["handler"] / medians["libraries"]
+    console.print(
+        f"Import of the handler {medians['handler'] * 1000:.0f} ms, of boto3, redis and requests alone "
+        f"{medians['libraries'] * 1000:.0f} ms: ratio {ratio:.2f}\n"
+    )
+    return {**medians, "ratio": ratio}
+
+
+def _proof_of_concept_knowing_the_rest(arena: Arena) -> Measurement:
+    """Let the proof of concept have delivered everything, and then a hundred entries be new."""
+    arena.run("proof_of_concept", latency=False)
+    arena.add_new_entries()
+    return arena.run("proof_of_concept")
+
+
+@contextmanager
+def _arena(**arguments: Any) -> Iterator[Arena]:
+    with ExitStack() as stack:
+        yield Arena(stack, **arguments)
+
+
+def _report(title: str, measurements: list[Measurement]) -> dict[str, Any]:
+    """Print a table of the medians, with ratios to the collector; return them."""
+    table = Table(title=title, title_justify="left")
+    for column in ("", "seconds", "ratio", "Kong calls", "Kong MB", "deliveries", "Redis commands", "peak MB"):
+        table.add_column(column, justify="left" if not column else "right")
+    names = list(dict.fromkeys(measurement.contender for measurement in measurements))
+    results: dict[str, Any] = {}
+    for name in names:
+        own = sorted((one for one in measurements if one.contender == name), key=lambda one: one.seconds)
+        median = own[len(own) // 2]
+        results[name] = asdict(median)
+        ratio = median.seconds / results[names[0]]["seconds"]
+        results[name]["ratio_to_collector"] = ratio
+        table.add_row(
+            name.replace("_", " "),
+            f"{median.seconds:.3f}",
+            f"{ratio:.2f}",
+            str(median.kong_calls),
+            f"{median.kong_megabytes:.1f}",
+            str(median.deliveries),
+            str(median.redis_commands),
+            f"{median.peak_megabytes:.0f}",
+        )
+    console.print(table, "")
+    return results
+
+
+if __name__ == "__main__":
+    sys.exit(main())

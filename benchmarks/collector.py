@@ -1,0 +1,25 @@
+"""The collector, as it runs from a command line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from kong_cloudtrail.adapters.redaction import Redactor
+from kong_cloudtrail.adapters.telemetry import TerminalTelemetry
+from kong_cloudtrail.assembly import Assembly, UnlimitedTime
+from kong_cloudtrail.settings import Settings
+
+from benchmarks.contender import tell
+
+
+def run() -> int:
+    """Do one run."""
+    redactor = Redactor()
+    assembly = Assembly(Settings.from_mapping(os.environ), redactor)
+    telemetry = TerminalTelemetry(redactor.clean, sys.stderr)
+    return assembly.collector(telemetry, UnlimitedTime()).run().delivered
+
+
+if __name__ == "__main__":
+    tell(run)

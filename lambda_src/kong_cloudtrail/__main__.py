@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .adapters import processes
 from .adapters.redaction import Redactor
 from .adapters.telemetry import TerminalTelemetry
 from .assembly import Assembly, UnlimitedTime
@@ -21,7 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     redactor = Redactor()
     try:
-        assembly = Assembly(Settings.from_mapping(os.environ), redactor)
+        # Somebody at a terminal who killed a run need not wait until its lock expires.
+        assembly = Assembly(
+            Settings.from_mapping(os.environ), redactor, owner=processes.own_name(), is_gone=processes.is_gone
+        )
         return int(options.command(assembly, options, redactor))
     except KongCloudTrailError as error:
         print(redactor.clean(f"kong_cloudtrail: {error}"), file=sys.stderr)

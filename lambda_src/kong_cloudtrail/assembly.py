@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -53,10 +54,21 @@ class Assembly:
         What to build.
     redactor
         Told of every secret.
+    owner, is_gone
+        As in `ValkeyLock`.
     """
 
-    def __init__(self, settings: Settings, redactor: Redactor) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        redactor: Redactor,
+        *,
+        owner: str = "",
+        is_gone: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self.settings = settings
+        self._owner = owner
+        self._is_gone = is_gone
         self._redactor = redactor
         self._clock = SystemClock()
         for secret in (settings.kong_admin_token, settings.redis_password):
@@ -72,7 +84,7 @@ class Assembly:
             If the cache's password cannot be read.
         """
         settings = self.settings
-        lock = ValkeyLock(self.cache, settings.source_name, self._clock)
+        lock = ValkeyLock(self.cache, settings.source_name, self._clock, owner=self._owner, is_gone=self._is_gone)
         guard = RunGuard(budget, lock, self._clock)
         source = KongAuditSource(
             settings.kong_admin_api,

@@ -33,8 +33,8 @@ from .ledger import Ledger
 from .pace import Pace
 from .ports import Answer, Destination, Failure, SeenSet
 
-MAX_ATTEMPTS = 6
-"""Sendings of an entry before it is given up for this run: about ten seconds of waiting in all."""
+MAX_ATTEMPTS = 7
+"""Sendings of an entry before it is given up for this run: about a quarter of a minute of waiting in all."""
 
 GIVE_UP_AFTER_BATCHES = 3
 """Batches in a row of which CloudTrail took nothing through all attempts: then it is down, and the run ends."""

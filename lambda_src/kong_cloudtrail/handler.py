@@ -88,6 +88,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         logger.info("This tick of the schedule is being worked off already.", code="RUN_REPEATED")
         return {"skipped": True}
     except KongCloudTrailError as error:
+        assembly.cache_clear()  # the next invocation begins anew: a password may have been rotated
         logger.error(str(error), code=type(error).__name__)
         raise error.with_traceback(None) from None
     except Exception as error:

@@ -45,11 +45,11 @@ class Intake:
         page
             The elements of ``data`` as parsed.
         """
-        entries = {entry.key: entry for entry in map(Entry.read, reversed(page))}
+        entries = {entry.key: entry for entry in map(Entry.read, page)}
         # First what is under way, then what is marked: an entry that goes from the one to the other in between is
         # found in the second. The other way round it would be found in neither.
         under_way = self._delivery.under_way
-        candidates = [key for key in reversed(entries) if key not in under_way]
+        candidates = [key for key in entries if key not in under_way]
         seen = self._seen.seen(candidates)
         fresh = [entries[key] for key in candidates if key not in seen]
         self._report.pages += 1

@@ -63,6 +63,7 @@ class _Reply:
     status: int
     headers: Mapping[str, str]
     document: dict[str, Any]
+    body_bytes: int
 
 
 class _Trouble(Exception):
@@ -132,14 +133,14 @@ class KongAuditSource:
 
     def probe(self, later: int) -> Probe:
         """Ask for entries from the future: a gateway that answers with older ones ignores time filters."""
-        entries, _ = self._page({"after": later}, 1)
+        entries, *_ = self._page({"after": later}, 1)
         timestamps = [entry.get("request_timestamp") for entry in entries if isinstance(entry, dict)]
         filters = all(isinstance(stamp, int | float) and stamp >= later for stamp in timestamps)
         return Probe(filters=filters, has_later_entries=filters and bool(entries))
 
     def has_entries_before(self, timestamp: int) -> bool:
         """Tell whether there is any entry older than `timestamp`."""
-        entries, _ = self._page({"before": timestamp}, 1)
+        entries, *_ = self._page({"before": timestamp}, 1)
         return bool(entries)
 
     def pages(self, window: Window | None) -> Iterator[Sequence[object]]:
@@ -152,7 +153,7 @@ class KongAuditSource:
         size = self._page_size
         while True:
             try:
-                entries, offset = self._page(parameters, size)
+                entries, offset, body_bytes = self._page(parameters, size)
             except PageTooHeavy:
                 if size == 1:
                     raise
@@ -167,18 +168,24 @@ class KongAuditSource:
                     "Look for a proxy that caches the Admin API."
                 )
             parameters["offset"] = offset
-            size = min(self._page_size, size * 2)
+            size = self._next_size(size, body_bytes)
 
     # -- pages
 
-    def _page(self, parameters: Mapping[str, int | str], size: int) -> tuple[Sequence[object], str | None]:
-        page = self._get(AUDIT_PATH, {**parameters, "size": size}).document
+    def _next_size(self, size: int, body_bytes: int) -> int:
+        """Grow again, but not to where the next page would be too heavy if its entries are like the last ones."""
+        bearable = size * MAX_PAGE_BYTES // (2 * max(body_bytes, 1))
+        return max(1, min(self._page_size, size * 2, bearable))
+
+    def _page(self, parameters: Mapping[str, int | str], size: int) -> tuple[Sequence[object], str | None, int]:
+        reply = self._get(AUDIT_PATH, {**parameters, "size": size})
+        page = reply.document
         entries, offset = page.get("data"), page.get("offset")
         if not isinstance(entries, list) or not (offset is None or (isinstance(offset, str) and offset)):
             raise self._broken_shape("data is not an array, or offset is not a text")
         if offset is None and page.get("next") is not None:
             raise self._broken_shape("there is a next page but no offset")
-        return entries, offset
+        return entries, offset, reply.body_bytes
 
     def _broken_shape(self, what: str) -> SourceUnavailable:
         return SourceUnavailable(
@@ -249,7 +256,7 @@ class KongAuditSource:
             ) as response:
                 body = self._read(response, single=parameters.get("size", 1) == 1)
                 document = _parse(body) if response.status_code == 200 else {}
-                return _Reply(response.status_code, response.headers, document)
+                return _Reply(response.status_code, response.headers, document, len(body))
         except requests.exceptions.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise SourceRefused(

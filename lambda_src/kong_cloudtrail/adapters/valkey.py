@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterable, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Sequence
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -28,6 +29,8 @@ LOCK_SECONDS = 15.0
 # A pipeline of a hundred SET … EX takes one round trip too, but packing and unpacking a hundred commands in the client
 # costs more than all the rest of marking. Every key is in the script's KEYS and in one slot, as cluster mode asks.
 _MARK_SCRIPT = "for i, key in ipairs(KEYS) do redis.call('SET', key, '1', 'EX', ARGV[i]) end"
+
+_CLEAR_SCRIPT = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
 def connect(
@@ -121,12 +124,26 @@ class ValkeyLock:
         Name of the source.
     clock
         Measures how long ago the lock was renewed.
+    owner
+        Names this process in the lock, besides a random token; empty if it cannot be named for certain.
+    is_gone
+        Tells of such a name whether its process has certainly ended: then its lock is taken over at once.
     """
 
-    def __init__(self, client: redis.Redis, source: str, clock: Clock) -> None:
-        self._lock: Lock = client.lock(
-            f"{key_prefix(source)}:lock", timeout=LOCK_SECONDS, blocking=False, thread_local=False
-        )
+    def __init__(
+        self,
+        client: redis.Redis,
+        source: str,
+        clock: Clock,
+        *,
+        owner: str = "",
+        is_gone: Callable[[str], bool] = lambda _owner: False,
+    ) -> None:
+        self._name = f"{key_prefix(source)}:lock"
+        self._client = client
+        self._lock: Lock = client.lock(self._name, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
+        self._token = f"{owner}/{uuid.uuid4()}"
+        self._is_gone = is_gone
         self._clock = clock
         self._valid_until = 0.0
         self._released = threading.Event()
@@ -136,8 +153,10 @@ class ValkeyLock:
         """Take the lock, once in the life of this object."""
         asked = self._clock.monotonic()
         try:
-            if not self._lock.acquire():
-                return False
+            if not self._lock.acquire(token=self._token):
+                self._clear_if_abandoned()
+                if not self._lock.acquire(token=self._token):
+                    return False
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
         self._valid_until = asked + LOCK_SECONDS
@@ -158,6 +177,11 @@ class ValkeyLock:
         self._keeper.join()
         with contextlib.suppress(LockError, RedisError):  # if lost or unreachable, it expires by itself
             self._lock.release()
+
+    def _clear_if_abandoned(self) -> None:
+        token = self._client.get(self._name)
+        if isinstance(token, str) and self._is_gone(token.rpartition("/")[0]):
+            self._client.eval(_CLEAR_SCRIPT, 1, self._name, token)
 
     def _keep(self) -> None:
         while not self._released.wait(LOCK_SECONDS / 5):

@@ -6,6 +6,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_FLAGS := --quiet --disable-pip-version-check
 export PYTHONPATH := lambda_src
+# Node 20 still does; jsii says at length that it is past its end of life.
+export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 
 .PHONY: help demo test bench lint type synth clean
 

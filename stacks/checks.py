@@ -1,0 +1,394 @@
+"""One check per kind of setting.
+
+Each takes a value as context or a caller gave it (text, or what JSON can hold), and returns it in the form in which it
+is used, or raises `ValueError` with advice that does not repeat the value. Values that CloudFormation fills in later
+(CDK tokens) pass where the deployment does not depend on them.
+"""
+
+import json
+import re
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aws_cdk import Token
+
+EXAMPLE_CHANNEL_ARN = "arn:aws:cloudtrail:us-east-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"
+
+CLOUDTRAIL_DATA_REGIONS = frozenset(
+    {
+        "us-east-1",
+        "us-east-2",
+        "us-west-1",
+        "us-west-2",
+        "af-south-1",
+        "ap-east-1",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ap-southeast-3",
+        "ap-south-1",
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ca-central-1",
+        "eu-central-1",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "eu-south-1",
+        "eu-north-1",
+        "me-central-1",
+        "me-south-1",
+        "sa-east-1",
+    }
+)
+"""Regions with a ``cloudtrail-data`` endpoint (https://docs.aws.amazon.com/general/latest/gr/ct.html, 2026-04)."""
+
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+_NO_CA = frozenset({"", "null", "none", "disabled"})
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_SECONDS = {"minute": 60, "hour": 3600, "day": 86_400}
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+# https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html, "Defined runtime environment variables"
+_RESERVED_VARIABLES = frozenset(
+    {
+        "AWS_ACCESS_KEY",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_EXECUTION_ENV",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+        "AWS_LAMBDA_FUNCTION_NAME",
+        "AWS_LAMBDA_FUNCTION_VERSION",
+        "AWS_LAMBDA_INITIALIZATION_TYPE",
+        "AWS_LAMBDA_LOG_GROUP_NAME",
+        "AWS_LAMBDA_LOG_STREAM_NAME",
+        "AWS_LAMBDA_RUNTIME_API",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "LAMBDA_RUNTIME_DIR",
+        "LAMBDA_TASK_ROOT",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceUrl:
+    """A URL taken apart as far as the deployment needs it."""
+
+    url: str
+    encrypted: bool
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelArn:
+    """A CloudTrail channel's ARN. `region` is empty where the ARN is known at deployment only."""
+
+    arn: str
+    region: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """When the function runs.
+
+    Attributes
+    ----------
+    expression : str
+        ``rate(…)`` or ``cron(…)`` as EventBridge Scheduler reads it.
+    period_seconds : int or None
+        Seconds between two runs. None for ``cron``, which may have any rhythm.
+    """
+
+    expression: str
+    period_seconds: int | None
+
+
+def text(value: object) -> str:
+    """Return text that is not empty, without the white space around it."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be text")
+    return value.strip()
+
+
+def choice(value: object, choices: Sequence[str]) -> str:
+    """Return one of the choices, whatever its case was."""
+    for candidate in choices:
+        if text(value).lower() == candidate.lower():
+            return candidate
+    raise ValueError(f"must be one of {', '.join(choices)}")
+
+
+def log_level(value: object) -> str:
+    """Return the name of one of Python's log levels."""
+    return choice(value, _LOG_LEVELS)
+
+
+def boolean_text(value: object) -> str:
+    """Return ``true`` or ``false``."""
+    given = str(value).strip().lower()
+    if given not in _TRUE | _FALSE:
+        raise ValueError("must be true or false")
+    return "true" if given in _TRUE else "false"
+
+
+def integer_text(value: object, low: int, high: int | None = None) -> str:
+    """Return a whole number within the limits, as text."""
+    limits = f"a whole number of {low} or more" if high is None else f"a whole number from {low} to {high}"
+    given = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,10}", given):
+        raise ValueError(f"must be {limits}")
+    number = int(given)
+    if number < low or (high is not None and number > high):
+        raise ValueError(f"must be {limits}")
+    return str(number)
+
+
+def _matching(value: object, pattern: str, advice: str) -> str:
+    given = text(value)
+    if not re.fullmatch(pattern, given):
+        raise ValueError(advice)
+    return given
+
+
+def external_id(value: object) -> str:
+    """Return an external id as PutAuditEvents takes it."""
+    return _matching(value, r"[\w+=,.@:/-]{2,1224}", "must be 2 to 1224 letters, digits or any of +=,.@:/-_")
+
+
+def source_name(value: object) -> str:
+    """Return a name that can stand in Redis keys, S3 keys and metric dimensions."""
+    return _matching(
+        value,
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "must be at most 64 letters, digits, dots, hyphens or underscores, a letter or digit first",
+    )
+
+
+def resource_name(value: object) -> str:
+    """Return a name that a function and a schedule can carry."""
+    return _matching(value, r"[A-Za-z0-9_-]{1,64}", "must be at most 64 letters, digits, hyphens or underscores")
+
+
+def security_group_name(value: object) -> str:
+    """Return a name for a new security group (EC2's rules)."""
+    given = _matching(
+        value,
+        r"[A-Za-z0-9 ._\-:/()#,@\[\]+=&;{}!$*]{1,255}",
+        "must be at most 255 letters, digits, spaces or any of ._-:/()#,@[]+=&;{}!$*",
+    )
+    if given.startswith("sg-"):
+        raise ValueError("is the name of the group to create, and EC2 allows none that begins with sg-; write a name")
+    return given
+
+
+def secret_id(value: object) -> str:
+    """Return the ARN or the name of a secret."""
+    given = text(value)
+    if given.startswith("arn:"):
+        pattern, advice = (
+            r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}",
+            "is no ARN of a secret; it looks like arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-SUFFIX",
+        )
+    else:
+        pattern, advice = r"[A-Za-z0-9/_+=.@-]{1,512}", "must be the ARN or the name of a Secrets Manager secret"
+    return _matching(given, pattern, advice)
+
+
+def same_region_as_secret(secret: str, stack_region: str | None) -> None:
+    """Refuse a secret of another region: the function asks for it in its own."""
+    if secret.startswith("arn:") and stack_region is not None and secret.split(":")[3] != stack_region:
+        raise ValueError(f"is in another region than the stack; replicate the secret to {stack_region}")
+
+
+def region(value: object) -> str:
+    """Return a region's name."""
+    return _matching(value, r"[a-z]{2}(-[a-z]+)+-[0-9]", "must be a region's name, e.g. us-east-1")
+
+
+def offers_cloudtrail_data(name: str) -> None:
+    """Refuse a region where events cannot be delivered."""
+    if name not in CLOUDTRAIL_DATA_REGIONS:
+        raise ValueError(
+            "has no cloudtrail-data endpoint, so CloudTrail Lake takes no events there; deploy to one of "
+            + ", ".join(sorted(CLOUDTRAIL_DATA_REGIONS))
+        )
+
+
+def channel_arn(value: object) -> ChannelArn:
+    """Take a channel's ARN apart."""
+    given = text(value)
+    if Token.is_unresolved(given):
+        return ChannelArn(arn=given, region="")
+    _matching(
+        given,
+        r"arn:aws[a-z-]*:cloudtrail:[a-z0-9-]+:[0-9]{12}:channel/[A-Za-z0-9-]+",
+        f"is no ARN of a CloudTrail channel; it looks like {EXAMPLE_CHANNEL_ARN} (aws cloudtrail list-channels)",
+    )
+    return ChannelArn(arn=given, region=given.split(":")[3])
+
+
+def same_region_as_channel(channel: ChannelArn, stack_region: str | None) -> None:
+    """Refuse a channel that the function could not deliver to."""
+    if not channel.region:
+        return
+    offers_cloudtrail_data(channel.region)
+    if stack_region is not None and stack_region != channel.region:
+        raise ValueError(
+            f"the channel is in {channel.region}, the stack in {stack_region}, and a channel takes events in its own "
+            f"region only; give aws_region={channel.region}, or a channel in {stack_region}"
+        )
+
+
+def vpc_id(value: object) -> str:
+    """Return a VPC's id."""
+    return _matching(value, r"vpc-([0-9a-f]{8}|[0-9a-f]{17})", "is no VPC id; it looks like vpc-0123456789abcdef0")
+
+
+def subnet_ids(value: object) -> tuple[str, ...]:
+    """Return at least two different subnet ids."""
+    given = _list(value)
+    for position, item in enumerate(given, 1):
+        if not Token.is_unresolved(item) and not re.fullmatch(r"subnet-([0-9a-f]{8}|[0-9a-f]{17})", item):
+            raise ValueError(f"number {position} is no subnet id; it looks like subnet-0123456789abcdef0")
+    different = tuple(dict.fromkeys(given))
+    if len(different) < 2:
+        raise ValueError(
+            f"{len(different)} given, and the cache's two nodes need at least two different subnets, "
+            "in two availability zones"
+        )
+    return different
+
+
+def _list(value: object) -> list[str]:
+    advice = "must be a list, or text with commas between the ids"
+    if isinstance(value, str):
+        if value.strip().startswith("["):
+            return _list(_json(value, advice))
+        return [item.strip() for item in value.split(",") if item.strip()]
+    if not isinstance(value, Sequence) or not all(isinstance(item, str) for item in value):
+        raise ValueError(advice)
+    return [str(item).strip() for item in value]
+
+
+def _json(value: str, advice: str) -> object:
+    try:
+        return json.loads(value)
+    except ValueError:
+        # Not chained: the decoder's error carries the whole text.
+        raise ValueError(advice) from None
+
+
+def _map(value: object, advice: str) -> dict[str, object]:
+    decoded = _json(value, advice) if isinstance(value, str) else value
+    if not isinstance(decoded, Mapping):
+        raise ValueError(advice)
+    return {str(name): item for name, item in decoded.items()}
+
+
+def tags(value: object) -> dict[str, str]:
+    """Return a map of tags within AWS's limits."""
+    found: dict[str, str] = {}
+    for name, item in _map(value, 'must be a map, or its JSON text, e.g. {"project": "kong"}').items():
+        if not isinstance(item, str | int | float):
+            raise ValueError("every value must be text")
+        if not 1 <= len(name) <= 128 or len(str(item)) > 256 or name.lower().startswith("aws:"):
+            raise ValueError("a key has 1 to 128 characters and does not begin with aws:, a value has at most 256")
+        found[name] = str(item)
+    if len(found) > 50:
+        raise ValueError("a resource carries at most 50 tags")
+    return found
+
+
+def variables(value: object) -> dict[str, object]:
+    """Return a map of environment variables, their values as given."""
+    found = _map(value, 'must be a map, or its JSON text, e.g. {"LOG_LEVEL": "DEBUG"}')
+    if not all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", name) for name in found):
+        raise ValueError("a variable's name is made of letters, digits and underscores, a letter first")
+    return found
+
+
+def variable_text(name: str, value: object) -> str:
+    """Return a variable's value as text; null is empty."""
+    if name in _RESERVED_VARIABLES:
+        raise ValueError("belongs to AWS Lambda and cannot be set; leave it out")
+    if isinstance(value, bool):
+        return boolean_text(value)
+    if not isinstance(value, str | int | float | None):
+        raise ValueError("must be text, a number, true, false or null")
+    return "" if value is None else str(value)
+
+
+def service_url(value: object) -> ServiceUrl:
+    """Take an HTTP URL apart; refuse one that carries credentials."""
+    given = text(value)
+    advice = "write protocol, host and port, and a base path if there is one, e.g. https://kong-admin.example.com:8444"
+    if not re.match(r"https?://", given, re.IGNORECASE):
+        raise ValueError(f"does not begin with http:// or https://; {advice}")
+    if re.search(r"[\s\x00-\x1f]", given):
+        raise ValueError(f"contains white space; {advice}")
+    try:
+        parts = urlsplit(given)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(f"has no valid host and port; {advice}") from None
+    if "@" in parts.netloc:
+        raise ValueError(
+            "carries credentials before the @; take them out of the URL, and put Kong's token into a secret "
+            "(kong_admin_token_secret)"
+        )
+    if not host or port == 0:
+        raise ValueError(f"has no valid host and port; {advice}")
+    if parts.query or parts.fragment:
+        raise ValueError(f"has a query or a fragment; {advice}")
+    encrypted = parts.scheme.lower() == "https"
+    return ServiceUrl(url=given, encrypted=encrypted, port=port or (443 if encrypted else 80))
+
+
+def certificates(value: object) -> str:
+    """Return the certificates of a PEM text or file; empty text where none is wanted.
+
+    Anything else in the file (comments, text forms) is left out, since a function's environment has room for 4 KB.
+    """
+    if not isinstance(value, str):
+        raise ValueError("must be PEM text, or the path of a PEM file")
+    if value.strip().lower() in _NO_CA:
+        return ""
+    pem = value if "-----BEGIN" in value else _file(value)
+    if "PRIVATE KEY-----" in pem:
+        raise ValueError("contains a private key; give the certificate of the CA alone")
+    found = [certificate.replace("\r\n", "\n") for certificate in _CERTIFICATE.findall(pem)]
+    try:
+        for certificate in found:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
+    except (ssl.SSLError, ValueError):
+        found = []
+    if not found:
+        raise ValueError("is no readable PEM certificate; give the CA's certificate, or its path, in PEM form")
+    return "\n".join(found) + "\n"
+
+
+def _file(path: str) -> str:
+    try:
+        return Path(path.strip()).expanduser().read_text("ascii", "replace")
+    except (OSError, ValueError, RuntimeError):
+        raise ValueError(
+            "is neither PEM text nor the path of a readable file; give the CA's certificate in PEM form, or its path"
+        ) from None
+
+
+def schedule(value: object) -> Schedule:
+    """Read a schedule expression: ``rate(…)`` or ``cron(…)``."""
+    given = text(value)
+    rate = re.fullmatch(r"rate\(\s*([1-9][0-9]{0,5})\s+(minute|hour|day)s?\s*\)", given)
+    if rate:
+        unit = rate[2] if rate[1] == "1" else f"{rate[2]}s"
+        return Schedule(expression=f"rate({rate[1]} {unit})", period_seconds=int(rate[1]) * _SECONDS[rate[2]])
+    if re.fullmatch(r"cron\(\s*(\S+\s+){5}\S+\s*\)", given):
+        return Schedule(expression=given, period_seconds=None)
+    raise ValueError("must be rate(NUMBER minutes|hours|days) or cron(SIX FIELDS), e.g. rate(1 hour)")

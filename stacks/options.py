@@ -1,0 +1,406 @@
+"""The settings of a deployment, checked together and frozen.
+
+Settings come as context values of the app or as properties of the construct, by the same names. Every problem is
+collected before anything is raised, and each says what to write instead. No problem repeats a value: anything can be
+pasted into the wrong place, a token included.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from . import checks
+from .checks import Schedule, ServiceUrl
+
+_T = TypeVar("_T")
+
+DEFAULT_RESOURCE_NAME = "kong-cloudtrails-integration"
+DEFAULT_TAGS: Mapping[str, str] = {"project": "kong-cloudtrail-integrations"}
+DEFAULT_SCHEDULE = "rate(1 hour)"
+DEFAULT_SOURCE_NAME = "kong"
+
+ENVIRONMENT_LIMIT_BYTES = 4096
+"""Names and values of a function's environment together (AWS Lambda quota, not adjustable)."""
+
+RESERVED_ENVIRONMENT_BYTES = 900
+"""Room for what is only known at deployment: the cache's host name, two secret ARNs, the ledger's bucket."""
+
+_LONGEST_WINDOW_SECONDS = 30 * 86_400  # as long as Kong keeps its audit log unless told otherwise
+
+# The function's variables that a caller may set, each with the check that turns a given value into the text of the
+# environment. The same names in lower case are the settings.
+_VARIABLES: Mapping[str, Callable[[object], str]] = {
+    "KONG_ADMIN_API": lambda value: checks.service_url(value).url,
+    "KONG_SUPERADMIN": checks.boolean_text,
+    "KONG_ADMIN_TOKEN_SECRET": checks.secret_id,
+    "KONG_ROOT_CA": checks.certificates,
+    "REDIS_DB": partial(checks.integer_text, low=0, high=15),
+    "CHANNEL_ARN": lambda value: checks.channel_arn(value).arn,
+    "EXTERNAL_ID": checks.external_id,
+    "MAP_STATUS_TO_ERROR_CODE": checks.boolean_text,
+    "SOURCE_NAME": checks.source_name,
+    "OVERLAP_SECONDS": partial(checks.integer_text, low=0, high=_LONGEST_WINDOW_SECONDS),
+    "SETTLE_SECONDS": partial(checks.integer_text, low=0, high=_LONGEST_WINDOW_SECONDS),
+    "INITIAL_LOOKBACK_SECONDS": partial(checks.integer_text, low=1),
+    "PAGE_SIZE": partial(checks.integer_text, low=1, high=1000),
+    "PARALLEL_DELIVERIES": partial(checks.integer_text, low=1, high=64),
+    "LOG_LEVEL": checks.log_level,
+}
+
+# What to give where a variable without a default is missing.
+_REQUIRED_VARIABLES: Mapping[str, str] = {
+    "KONG_ADMIN_API": "the URL of the Admin API as the function reaches it, e.g. https://kong-admin.example.com:8444",
+    "CHANNEL_ARN": f"the ARN of the CloudTrail Lake channel, e.g. {checks.EXAMPLE_CHANNEL_ARN}",
+}
+
+_LITERAL_ADVICE = (
+    "a literal token would end up in templates and shell histories. Store it in AWS Secrets Manager and give the "
+    "secret's ARN or name as kong_admin_token_secret; or give kong_superadmin=true alone, and the deployment creates "
+    "an empty secret and prints the command that fills it"
+)
+
+# Variables that hold a secret and are never taken, with what to do instead.
+_REFUSED: Mapping[str, str] = {
+    "KONG_ADMIN_TOKEN": _LITERAL_ADVICE,
+    "REDIS_PASSWORD": "the deployment generates the cache's password and keeps it in AWS Secrets Manager; leave it out",
+}
+
+# Variables that follow from the resources of the deployment: a given value is left aside, with a note.
+_BY_DEPLOYMENT = ("REDIS_HOST", "REDIS_TLS", "REDIS_USERNAME", "REDIS_PASSWORD_SECRET", "LEDGER")
+
+_LEFT_ASIDE = "is set by the deployment to the resources that it creates; the given value is not used."
+
+_KNOWN_VARIABLES = frozenset({*_VARIABLES, *_REFUSED, *_BY_DEPLOYMENT})
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be deployed.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        Every problem found, each beginning with the name of the setting and saying what to write instead.
+        None of them repeats a given value.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        count = "One setting needs" if len(self.problems) == 1 else f"{len(self.problems)} settings need"
+        super().__init__("\n".join([f"{count} attention:", *(f"  - {problem}" for problem in self.problems)]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KongOptions:
+    """Where Kong's Admin API is and how the function proves who it is.
+
+    Attributes
+    ----------
+    admin_api : ServiceUrl
+        Base URL of the Admin API; its port is the one that the function may reach.
+    token_secret : str or None
+        ARN or name of the existing secret that holds the token. None: none exists.
+    needs_token : bool
+        Whether the Admin API asks for a token.
+    """
+
+    admin_api: ServiceUrl
+    needs_token: bool
+    token_secret: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegrationOptions:
+    """Everything the construct was told, checked.
+
+    Attributes
+    ----------
+    kong : KongOptions
+        Kong's Admin API.
+    channel_arn : str
+        ARN of the CloudTrail Lake channel.
+    cache_engine : str
+        ``valkey`` or ``redis``.
+    schedule : Schedule
+        When the function runs.
+    environment : Mapping of str to str
+        The function's variables as far as they are known before deployment.
+    resource_name : str or None
+        Physical name of the function, and the stem of the other names. None: CloudFormation chooses.
+    security_group : str or None
+        Physical name of the function's security group: the given one, else `resource_name`.
+    notes : tuple of str
+        Remarks that stop nothing.
+    """
+
+    kong: KongOptions
+    channel_arn: str
+    cache_engine: str
+    schedule: Schedule
+    environment: Mapping[str, str]
+    resource_name: str | None
+    security_group: str | None
+    notes: tuple[str, ...]
+
+    @classmethod
+    def from_settings(
+        cls, settings: Mapping[str, object], *, region: str | None = None, subnet_ids: Sequence[str] | None = None
+    ) -> "IntegrationOptions":
+        """Check the properties of the construct.
+
+        Parameters
+        ----------
+        settings : Mapping of str to object
+            Values by the names of the settings; None stands for "not given".
+        region : str, optional
+            Region of the stack, where known.
+        subnet_ids : sequence of str, optional
+            The subnets chosen for the function and the cache.
+
+        Raises
+        ------
+        SettingsError
+            With every problem of the settings.
+        """
+        reader = _Reader(settings)
+        if subnet_ids is not None:
+            reader.check("subnets", lambda: checks.subnet_ids(subnet_ids))
+        options = _read_integration(reader, region)
+        if reader.problems or options is None:
+            raise SettingsError(reader.problems)
+        return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentOptions:
+    """Everything this repository's own app is told by its context.
+
+    Attributes
+    ----------
+    vpc_id, subnet_ids : str, tuple of str
+        The VPC where Kong's control plane runs, and at least two of its subnets.
+    region : str
+        Region of the deployment: ``aws_region``, else the environment's, else the channel's.
+    tags : Mapping of str to str
+        Tags of every resource.
+    integration : Mapping of str to object
+        The properties of `KongCloudTrailIntegration`, as given.
+    notes : tuple of str
+        Remarks that stop nothing.
+    """
+
+    vpc_id: str
+    subnet_ids: tuple[str, ...]
+    region: str
+    tags: Mapping[str, str]
+    integration: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def from_context(
+        cls, context: Mapping[str, object], *, environment_region: str | None = None
+    ) -> "DeploymentOptions":
+        """Check the context values of the app.
+
+        Parameters
+        ----------
+        context : Mapping of str to object
+            Context values by name; names that are no settings are ignored.
+        environment_region : str, optional
+            Region to deploy to where the context does not name one.
+
+        Raises
+        ------
+        SettingsError
+            With every problem of the settings.
+        """
+        integration = {name: context[name] for name in _INTEGRATION_SETTINGS if name in context}
+        if not _given(integration.get("resource_name")):
+            integration["resource_name"] = DEFAULT_RESOURCE_NAME
+        reader = _Reader({**context, **integration})  # the whole context: a literal token is looked for as well
+        vpc_id = reader.required(
+            "existing_vpc",
+            checks.vpc_id,
+            "the id of the VPC where Kong's control plane runs, e.g. vpc-0123456789abcdef0",
+        )
+        subnet_ids = reader.required(
+            "existing_subnet_ids",
+            checks.subnet_ids,
+            "the ids of at least two subnets of that VPC, e.g. subnet-0123456789abcdef0,subnet-0fedcba9876543210",
+        )
+        tags = reader.optional("resource_tags", checks.tags)
+        region = reader.optional("aws_region", checks.region)
+        if region is None and not _given(context.get("aws_region")):
+            region = environment_region
+        options = _read_integration(reader, region)
+        if reader.problems or options is None or vpc_id is None or subnet_ids is None:
+            raise SettingsError(reader.problems)
+        return cls(
+            vpc_id=vpc_id,
+            subnet_ids=subnet_ids,
+            # A channel takes events in its own region only, so it is where the stack belongs when nobody says more.
+            region=region or checks.channel_arn(options.channel_arn).region,
+            tags=DEFAULT_TAGS if tags is None else tags,
+            integration=integration,
+            notes=tuple(_context_notes(context)),
+        )
+
+
+_INTEGRATION_SETTINGS = (
+    *(name.lower() for name in _VARIABLES),
+    "lambda_env",
+    "resource_name",
+    "security_group",
+    "schedule",
+    "cache_engine",
+)
+_SETTINGS = frozenset(
+    {*_INTEGRATION_SETTINGS, "existing_vpc", "existing_subnet_ids", "resource_tags", "aws_region", "image"}
+)
+
+
+class _Reader:
+    """Takes settings out of a mapping one by one and notes what is wrong with each."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self.settings = settings
+        self.problems: list[str] = []
+
+    def check(self, name: str, action: Callable[[], _T]) -> _T | None:
+        """Run a check that raises ValueError with its advice."""
+        try:
+            return action()
+        except ValueError as problem:
+            self.problems.append(f"{name}: {problem}")
+            return None
+
+    def optional(self, name: str, check: Callable[[object], _T]) -> _T | None:
+        """Return the checked value, or None where it is absent or wrong."""
+        value = self.settings.get(name)
+        return self.check(name, lambda: check(value)) if _given(value) else None
+
+    def required(self, name: str, check: Callable[[object], _T], what: str) -> _T | None:
+        """Do the same, and note it as a problem when the value is absent."""
+        if not _given(self.settings.get(name)):
+            self.problems.append(f"{name}: is missing; give {what}")
+            return None
+        return self.optional(name, check)
+
+
+def _given(value: object) -> bool:
+    return value is not None and value != ""
+
+
+def _read_integration(reader: _Reader, region: str | None) -> IntegrationOptions | None:
+    """Check everything the construct takes; None when something was noted that leaves the options incomplete."""
+    lambda_env = _read_lambda_env(reader)
+    environment = _read_environment(reader, lambda_env)
+    schedule = reader.check("schedule", lambda: checks.schedule(reader.settings.get("schedule") or DEFAULT_SCHEDULE))
+    engine = reader.optional("cache_engine", partial(checks.choice, choices=("valkey", "redis"))) or "valkey"
+    resource_name = reader.optional("resource_name", checks.resource_name)
+    security_group = reader.optional("security_group", checks.security_group_name)
+    channel_arn, admin_api = environment.get("CHANNEL_ARN"), environment.get("KONG_ADMIN_API")
+    if channel_arn is not None:
+        channel = checks.channel_arn(channel_arn)
+        reader.check("channel_arn", lambda: checks.same_region_as_channel(channel, region))
+        region = region or channel.region or None
+    elif region is not None:
+        named = region
+        reader.check("aws_region", lambda: checks.offers_cloudtrail_data(named))
+    needs_token, token_secret = _read_token(reader, environment, region)
+    environment["KONG_SUPERADMIN"] = "true" if needs_token else "false"
+    environment.setdefault("REDIS_DB", "0")
+    environment.setdefault("SOURCE_NAME", DEFAULT_SOURCE_NAME)
+    environment.setdefault("LOG_LEVEL", "INFO")
+    reader.check("lambda_env", lambda: _check_size(environment))
+    if schedule is None or channel_arn is None or admin_api is None:
+        return None
+    return IntegrationOptions(
+        kong=KongOptions(admin_api=checks.service_url(admin_api), needs_token=needs_token, token_secret=token_secret),
+        channel_arn=channel_arn,
+        cache_engine=engine,
+        schedule=schedule,
+        environment=environment,
+        resource_name=resource_name,
+        security_group=security_group or resource_name,
+        notes=tuple(_integration_notes(lambda_env, admin_api, needs_token)),
+    )
+
+
+def _read_environment(reader: _Reader, given: Mapping[str, str]) -> dict[str, str]:
+    """Merge `lambda_env` with the settings of the same names, and check every variable."""
+    for name, reason in _REFUSED.items():
+        if name in given:
+            reader.problems.append(f"lambda_env {name}: {reason}")
+        reader.problems += [f"{key}: {reason}" for key in (name.lower(), name) if _given(reader.settings.get(key))]
+    environment = {name: text for name, text in given.items() if name not in _KNOWN_VARIABLES}
+    for name, check in _VARIABLES.items():
+        setting = name.lower()
+        own = reader.optional(setting, check)
+        nested = reader.check(f"lambda_env {name}", partial(check, given[name])) if name in given else None
+        if own is not None and nested is not None and own != nested:
+            reader.problems.append(f"{setting}: differs from {name} in lambda_env; give one of the two")
+        value = nested if own is None else own
+        if value:
+            environment[name] = value
+        elif name in _REQUIRED_VARIABLES and name not in given and not _given(reader.settings.get(setting)):
+            reader.problems.append(f"{setting}: is missing; give {_REQUIRED_VARIABLES[name]}")
+    return environment
+
+
+def _read_lambda_env(reader: _Reader) -> dict[str, str]:
+    """Return `lambda_env` without what is empty; the names we know are found in any case."""
+    variables: dict[str, str] = {}
+    for given_name, given_value in (reader.optional("lambda_env", checks.variables) or {}).items():
+        name = given_name.upper() if given_name.upper() in _KNOWN_VARIABLES else given_name
+        value = reader.check(f"lambda_env {name}", partial(checks.variable_text, name, given_value))
+        if value:
+            variables[name] = value
+    return variables
+
+
+def _read_token(reader: _Reader, environment: dict[str, str], region: str | None) -> tuple[bool, str | None]:
+    """Decide whether a token is needed. The secret leaves the environment: its ARN is known at deployment only."""
+    superadmin, secret = environment.get("KONG_SUPERADMIN"), environment.pop("KONG_ADMIN_TOKEN_SECRET", None)
+    if superadmin == "false" and secret is not None:
+        reader.problems.append(
+            "kong_superadmin: is false, but kong_admin_token_secret names a token; "
+            "write kong_superadmin=true, or leave the secret out"
+        )
+    if secret is not None:
+        reader.check("kong_admin_token_secret", lambda: checks.same_region_as_secret(secret, region))
+    return superadmin == "true" or secret is not None, secret
+
+
+def _check_size(environment: Mapping[str, str]) -> None:
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in environment.items())
+    allowed = ENVIRONMENT_LIMIT_BYTES - RESERVED_ENVIRONMENT_BYTES
+    if size > allowed:
+        largest = max(environment, key=lambda name: len(environment[name]))
+        raise ValueError(
+            f"the function's environment would take {size} bytes, and Lambda leaves {allowed} beside what the "
+            f"deployment adds; shorten {largest}, the largest variable (for KONG_ROOT_CA: the root's certificate alone)"
+        )
+
+
+def _integration_notes(lambda_env: Mapping[str, str], admin_api: str, needs_token: bool) -> list[str]:
+    notes = [f"lambda_env {name}: {_LEFT_ASIDE}" for name in _BY_DEPLOYMENT if name in lambda_env]
+    if needs_token and not checks.service_url(admin_api).encrypted:
+        notes.append("kong_admin_api: is plain http, so Kong's token crosses the network unencrypted; use https.")
+    return notes
+
+
+def _context_notes(context: Mapping[str, object]) -> list[str]:
+    notes = []
+    if _given(context.get("image")):
+        notes.append("image: is not needed. The function's code is bundled with the app; no container image is used.")
+    for name, value in context.items():
+        if name.upper() in _BY_DEPLOYMENT and _given(value):
+            notes.append(f"{name}: {_LEFT_ASIDE}")
+        # Names with a colon, a slash or an @ belong to CDK and to other tools.
+        elif name not in _SETTINGS and not set(name) & set(":/@"):
+            close = difflib.get_close_matches(name.lower(), _SETTINGS, n=1, cutoff=0.85)
+            if close:
+                notes.append(f"{name}: is no setting and changes nothing; did you mean {close[0]}?")
+    return notes

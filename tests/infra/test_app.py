@@ -1,0 +1,90 @@
+"""The app as a user calls it: through the pinned CDK CLI, without credentials."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.infra.synthesis import CONTEXT, ROOT
+
+CDK = ROOT / "node_modules" / ".bin" / "cdk"
+PLANTED = "planted-Secret-4711"
+
+
+def synth(tmp_path: Path, **context: str) -> subprocess.CompletedProcess[str]:
+    command = [str(CDK), "synth", "--quiet", "--output", str(tmp_path / "cdk.out")]
+    for name, value in {**CONTEXT, **context}.items():
+        command += ["--context", f"{name}={value}"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "CDK_"))}
+    environment = {
+        **kept,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        # No configuration, no credentials, and no waiting for an instance's.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "CDK_DISABLE_CLI_TELEMETRY": "1",
+    }
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240)
+
+
+def test_synth_writes_the_template_and_bundles_once(tmp_path: Path) -> None:
+    first = synth(tmp_path, aws_region="eu-central-1", image="kong:latest")
+    assert first.returncode == 0, first.stderr
+    assert "Bundling asset" in first.stderr
+    assert "image: is not needed" in first.stderr
+    template = json.loads((tmp_path / "cdk.out" / "KongCloudTrailIntegration.template.json").read_text())
+    assert "AWS::Lambda::Function" in {resource["Type"] for resource in template["Resources"].values()}
+    (asset,) = (tmp_path / "cdk.out").glob("asset.*")
+    assert (asset / "kong_cloudtrail" / "handler.py").is_file()
+
+    again = synth(tmp_path, aws_region="eu-central-1")
+    assert again.returncode == 0, again.stderr
+    assert "Bundling asset" not in again.stderr
+
+
+def test_bad_settings_end_in_one_readable_error(tmp_path: Path) -> None:
+    result = synth(
+        tmp_path,
+        existing_vpc="vpc-x",
+        existing_subnet_ids="subnet-0123456789abcdef0",
+        kong_admin_api=f"https://kong:{PLANTED}@kong:8444",
+        kong_admin_token=PLANTED,
+        lambda_env=json.dumps({"KONG_ADMIN_TOKEN": PLANTED, "PAGE_SIZE": "none"}),
+        aws_region="us-east-1",
+    )
+    output = result.stdout + result.stderr
+    assert result.returncode == 1
+    assert "Traceback" not in output
+    assert PLANTED not in output
+    assert "7 settings need attention:" in output
+    for setting in (
+        "existing_vpc",
+        "existing_subnet_ids",
+        "kong_admin_api",
+        "kong_admin_token",
+        "lambda_env KONG_ADMIN_TOKEN",
+        "lambda_env PAGE_SIZE",
+        "channel_arn",
+    ):
+        assert f"  - {setting}: " in output
+
+
+@pytest.mark.parametrize("name", ["CDK_DEFAULT_REGION", "AWS_REGION"])
+def test_the_environments_region_is_read_when_the_app_runs(name: str, tmp_path: Path) -> None:
+    script = "import app; app.os.environ.update(json.loads(sys.argv[1])); sys.exit(app.main())"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
+    result = subprocess.run(
+        [sys.executable, "-c", f"import json, sys; {script}", json.dumps({name: "us-east-1"})],
+        cwd=ROOT,
+        env={**kept, "CDK_CONTEXT_JSON": json.dumps(CONTEXT), "CDK_OUTDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "the channel is in eu-central-1, the stack in us-east-1" in result.stderr
+    assert "Traceback" not in result.stderr

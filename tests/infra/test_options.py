@@ -1,0 +1,334 @@
+"""Settings: what is accepted, and every problem at once, without a value in it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stacks import DeploymentOptions, IntegrationOptions, SettingsError
+from stacks.options import DEFAULT_TAGS
+from tests.infra.synthesis import CHANNEL_ARN, CONTEXT, ROOT, SUBNET_IDS, VPC_ID
+
+PLANTED = "planted-Secret-4711"
+
+
+def problems(**context: Any) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        DeploymentOptions.from_context({**CONTEXT, **context}, environment_region=context.pop("region", None))
+    assert PLANTED not in str(raised.value)
+    return list(raised.value.problems)
+
+
+def environment(**context: Any) -> dict[str, str]:
+    """The function's variables as far as the settings tell them."""
+    options = DeploymentOptions.from_context({**CONTEXT, **context})
+    return dict(IntegrationOptions.from_settings(options.integration).environment)
+
+
+def test_required_settings_and_their_defaults() -> None:
+    options = DeploymentOptions.from_context(CONTEXT)
+    assert (options.vpc_id, options.subnet_ids, options.tags) == (VPC_ID, SUBNET_IDS, DEFAULT_TAGS)
+    assert options.region == "eu-central-1", "without a word about the region, the channel decides"
+    assert environment() == {
+        "KONG_ADMIN_API": CONTEXT["kong_admin_api"],
+        "KONG_SUPERADMIN": "false",
+        "CHANNEL_ARN": CHANNEL_ARN,
+        "REDIS_DB": "0",
+        "SOURCE_NAME": "kong",
+        "LOG_LEVEL": "INFO",
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "advice"),
+    [
+        ("existing_vpc", None, "is missing; give the id of the VPC"),
+        ("existing_vpc", "", "is missing"),
+        ("existing_vpc", PLANTED, "looks like vpc-"),
+        ("existing_vpc", "vpc-0123456789ABCDEF0", "looks like vpc-"),
+        ("existing_subnet_ids", None, "is missing; give the ids of at least two subnets"),
+        ("existing_subnet_ids", SUBNET_IDS[0], "at least two different subnets"),
+        ("existing_subnet_ids", [SUBNET_IDS[0]] * 3, "at least two different subnets"),
+        ("existing_subnet_ids", [SUBNET_IDS[0], PLANTED], "number 2 is no subnet id"),
+        ("existing_subnet_ids", 7, "must be a list"),
+        ("existing_subnet_ids", "[" + PLANTED, "must be a list"),
+        ("resource_tags", PLANTED, "must be a map"),
+        ("resource_tags", [PLANTED], "must be a map"),
+        ("resource_tags", {"aws:x": "y"}, "does not begin with aws:"),
+        ("resource_tags", {"k": [PLANTED]}, "every value must be text"),
+        ("resource_tags", {f"k{i}": "v" for i in range(51)}, "at most 50 tags"),
+        ("aws_region", PLANTED, "must be a region's name"),
+        ("resource_name", "two words", "must be at most 64 letters"),
+        ("security_group", "sg-0123456789abcdef0", "none that begins with sg-"),
+        ("schedule", "hourly", "must be rate("),
+        ("schedule", "rate(0 hours)", "must be rate("),
+        ("schedule", "at(2026-01-01T00:00:00)", "must be rate("),
+        ("cache_engine", "memcached", "must be one of valkey, redis"),
+        ("channel_arn", None, "is missing; give the ARN"),
+        ("channel_arn", "arn:aws:cloudtrail:eu-central-1:1234:channel/x", "is no ARN of a CloudTrail channel"),
+        ("channel_arn", CHANNEL_ARN.replace("channel/", "eventdatastore/"), "is no ARN of a CloudTrail channel"),
+        ("channel_arn", CHANNEL_ARN.replace("eu-central-1", "il-central-1"), "has no cloudtrail-data endpoint"),
+        ("kong_admin_api", None, "is missing; give the URL"),
+        ("kong_admin_api", "kong.example.com:8444", "does not begin with http:// or https://"),
+        ("kong_admin_api", "//kong.example.com:8444", "does not begin with http:// or https://"),
+        ("kong_admin_api", "ftp://kong.example.com", "does not begin with http:// or https://"),
+        ("kong_admin_api", "https://", "has no valid host and port"),
+        ("kong_admin_api", "https://kong:99999", "has no valid host and port"),
+        ("kong_admin_api", "https://[::1", "has no valid host and port"),
+        ("kong_admin_api", "https://kong ng:8444", "contains white space"),
+        ("kong_admin_api", f"https://admin:{PLANTED}@kong:8444", "carries credentials"),
+        ("kong_admin_api", f"https://kong:8444/?token={PLANTED}", "has a query"),
+        ("kong_superadmin", PLANTED, "must be true or false"),
+        ("kong_superadmin", 7, "must be true or false"),
+        ("kong_admin_token", PLANTED, "a literal token"),
+        ("KONG_ADMIN_TOKEN", PLANTED, "a literal token"),
+        ("kong_admin_token_secret", f"{PLANTED} {PLANTED}", "must be the ARN or the name"),
+        ("kong_admin_token_secret", "arn:aws:s3:::bucket", "is no ARN of a secret"),
+        (
+            "kong_admin_token_secret",
+            "arn:aws:secretsmanager:us-east-1:111122223333:secret:kong-a1B2c3",
+            "is in another region than the stack",
+        ),
+        ("kong_root_ca", f"/{PLANTED}/ca.pem", "neither PEM text nor the path of a readable file"),
+        ("kong_root_ca", "/", "neither PEM text nor the path of a readable file"),
+        ("kong_root_ca", str(ROOT / "app.py"), "is no readable PEM certificate"),
+        (
+            "kong_root_ca",
+            f"-----BEGIN CERTIFICATE-----\n{PLANTED}\n-----END CERTIFICATE-----",
+            "is no readable PEM certificate",
+        ),
+        (
+            "kong_root_ca",
+            f"-----BEGIN PRIVATE KEY-----\n{PLANTED}\n-----END PRIVATE KEY-----",
+            "contains a private key",
+        ),
+        ("redis_db", "one", "whole number from 0 to 15"),
+        ("redis_db", 16, "whole number from 0 to 15"),
+        ("redis_db", 1.5, "whole number from 0 to 15"),
+        ("redis_db", True, "whole number from 0 to 15"),
+        ("external_id", "x", "2 to 1224"),
+        ("map_status_to_error_code", "perhaps", "must be true or false"),
+        ("source_name", "a/b", "letters, digits, dots"),
+        ("overlap_seconds", -1, "whole number"),
+        ("settle_seconds", "1 minute", "whole number"),
+        ("initial_lookback_seconds", 0, "whole number of 1 or more"),
+        ("page_size", 1001, "from 1 to 1000"),
+        ("parallel_deliveries", 0, "from 1 to 64"),
+        ("log_level", "LOUD", "must be one of DEBUG"),
+        ("redis_password", PLANTED, "generates the cache's password"),
+        ("lambda_env", PLANTED, "must be a map"),
+        ("lambda_env", f'{{"KONG_ADMIN_API": "{PLANTED}"', "must be a map"),
+        ("lambda_env", {"A B": PLANTED}, "letters, digits and underscores"),
+    ],
+)
+def test_one_problem(setting: str, value: Any, advice: str) -> None:
+    (problem,) = problems(**{setting: value})
+    assert problem.startswith(f"{setting}: ")
+    assert advice in problem
+
+
+@pytest.mark.parametrize("name", ["KONG_ADMIN_TOKEN", "kong_admin_token", "Kong_Admin_Token"])
+@pytest.mark.parametrize("form", [dict, json.dumps])
+def test_a_token_in_lambda_env_is_refused(name: str, form: Any) -> None:
+    (problem,) = problems(lambda_env=form({name: PLANTED}))
+    assert problem.startswith("lambda_env KONG_ADMIN_TOKEN: a literal token")
+    assert "kong_admin_token_secret" in problem
+
+
+def test_every_problem_in_lambda_env_names_its_variable() -> None:
+    found = problems(
+        kong_admin_api=None,
+        lambda_env={
+            "AWS_SECRET_ACCESS_KEY": PLANTED,
+            "OTHER": [PLANTED],
+            "KONG_ADMIN_API": "kong",
+            "PAGE_SIZE": "many",
+        },
+    )
+    assert [problem.partition(":")[0] for problem in found] == [
+        "lambda_env AWS_SECRET_ACCESS_KEY",
+        "lambda_env OTHER",
+        "lambda_env KONG_ADMIN_API",
+        "lambda_env PAGE_SIZE",
+    ]
+    assert "belongs to AWS Lambda" in found[0]
+    assert "must be text, a number" in found[1]
+
+
+def test_all_problems_at_once_in_one_readable_text() -> None:
+    context = {"existing_vpc": "x", "existing_subnet_ids": "y", "kong_admin_token": PLANTED, "redis_db": "z"}
+    with pytest.raises(SettingsError) as raised:
+        DeploymentOptions.from_context(context, environment_region="il-central-1")
+    assert [problem.partition(":")[0] for problem in raised.value.problems] == [
+        "existing_vpc",
+        "existing_subnet_ids",
+        "kong_admin_token",
+        "kong_admin_api",
+        "redis_db",
+        "channel_arn",
+        "aws_region",
+    ]
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "7 settings need attention:"
+    assert len(lines) == 8
+
+
+def test_channel_of_another_region() -> None:
+    (problem,) = problems(aws_region="us-east-1")
+    assert "in eu-central-1, the stack in us-east-1" in problem
+    assert "give aws_region=eu-central-1" in problem
+    with pytest.raises(SettingsError, match="the stack in us-east-1"):
+        DeploymentOptions.from_context(CONTEXT, environment_region="us-east-1")
+    named = DeploymentOptions.from_context({**CONTEXT, "aws_region": "eu-central-1"}, environment_region="us-east-1")
+    assert named.region == "eu-central-1"
+
+
+def test_the_same_variable_twice() -> None:
+    api = CONTEXT["kong_admin_api"]
+    assert environment(lambda_env={"KONG_ADMIN_API": api})["KONG_ADMIN_API"] == api
+    (problem,) = problems(lambda_env={"KONG_ADMIN_API": "https://other.example.com"})
+    assert problem == "kong_admin_api: differs from KONG_ADMIN_API in lambda_env; give one of the two"
+    (problem,) = problems(lambda_env={"CHANNEL_ARN": CHANNEL_ARN[:-1] + "0"})
+    assert problem.startswith("channel_arn: differs")
+
+
+@pytest.mark.parametrize("form", [dict, json.dumps])
+def test_everything_through_lambda_env(form: Any, ca_pem: Path) -> None:
+    found = environment(
+        kong_admin_api=None,
+        channel_arn=None,
+        lambda_env=form(
+            {
+                "KONG_ADMIN_API": "https://kong:8444/base",
+                "KONG_SUPERADMIN": True,
+                "KONG_ADMIN_TOKEN": None,
+                "KONG_ROOT_CA": str(ca_pem),
+                "REDIS_DB": 3,
+                "CHANNEL_ARN": CHANNEL_ARN,
+                "page_size": "500",
+                "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": "https://localhost:1",
+                "OTHER": 1.5,
+            }
+        ),
+    )
+    assert found["KONG_ADMIN_API"] == "https://kong:8444/base"
+    assert found["KONG_SUPERADMIN"] == "true"
+    assert found["KONG_ROOT_CA"].startswith("-----BEGIN CERTIFICATE-----\n")
+    assert found["REDIS_DB"] == "3"
+    assert found["PAGE_SIZE"] == "500"
+    assert found["AWS_ENDPOINT_URL_CLOUDTRAIL_DATA"] == "https://localhost:1"
+    assert found["OTHER"] == "1.5"
+    assert "KONG_ADMIN_TOKEN" not in found
+
+
+def test_every_variable_as_a_setting_of_its_own(ca_pem: Path) -> None:
+    given = {
+        "kong_admin_api": "http://10.0.0.7:8001",
+        "kong_root_ca": ca_pem.read_text(),
+        "redis_db": "1",
+        "external_id": "kong/prod",
+        "map_status_to_error_code": "TRUE",
+        "source_name": "kong-eu",
+        "overlap_seconds": "60",
+        "settle_seconds": 5,
+        "initial_lookback_seconds": "3600",
+        "page_size": 100,
+        "parallel_deliveries": "4",
+        "log_level": "debug",
+    }
+    found = environment(**given)
+    assert {name: found[name.upper()] for name in given if name != "kong_root_ca"} == {
+        "kong_admin_api": "http://10.0.0.7:8001",
+        "redis_db": "1",
+        "external_id": "kong/prod",
+        "map_status_to_error_code": "true",
+        "source_name": "kong-eu",
+        "overlap_seconds": "60",
+        "settle_seconds": "5",
+        "initial_lookback_seconds": "3600",
+        "page_size": "100",
+        "parallel_deliveries": "4",
+        "log_level": "DEBUG",
+    }
+    assert "Issuer" not in found["KONG_ROOT_CA"], "only the certificate costs room in the environment"
+
+
+@pytest.mark.parametrize("value", [None, "", "null", "None", "disabled"])
+def test_no_root_ca(value: str | None) -> None:
+    assert "KONG_ROOT_CA" not in environment(kong_root_ca=value)
+    assert "KONG_ROOT_CA" not in environment(lambda_env={"KONG_ROOT_CA": value})
+
+
+def test_a_token_secret_says_that_a_token_is_needed() -> None:
+    assert environment(kong_admin_token_secret="kong/token")["KONG_SUPERADMIN"] == "true"
+    (problem,) = problems(kong_admin_token_secret="kong/token", kong_superadmin="false")
+    assert problem.startswith("kong_superadmin: is false, but")
+
+
+def test_an_environment_beyond_lambdas_limit(ca_pem: Path) -> None:
+    (problem,) = problems(kong_root_ca=ca_pem.read_text() * 6)
+    assert problem.startswith("lambda_env: the function's environment would take")
+    assert "shorten KONG_ROOT_CA" in problem
+
+
+@pytest.mark.parametrize(
+    ("context", "note"),
+    [
+        ({"image": "kong:latest"}, "image: is not needed"),
+        ({"redis_host": "a:1"}, "redis_host: is set by the deployment"),
+        (
+            {"kong_superadmn": "true"},
+            "kong_superadmn: is no setting and changes nothing; did you mean kong_superadmin?",
+        ),
+    ],
+)
+def test_notes_stop_nothing(context: dict[str, str], note: str) -> None:
+    (found,) = DeploymentOptions.from_context({**CONTEXT, **context}).notes
+    assert found.startswith(note)
+
+
+def test_contexts_of_others_are_left_alone() -> None:
+    context = {**CONTEXT, "@aws-cdk/core:x": True, "vpc-provider:a": {}, "stage": "prod", "aws:cdk:y": 1}
+    assert DeploymentOptions.from_context(context).notes == ()
+
+
+def test_notes_of_the_integration() -> None:
+    settings = {
+        "kong_admin_api": "http://kong:8001",
+        "channel_arn": CHANNEL_ARN,
+        "kong_superadmin": True,
+        "lambda_env": {"REDIS_HOST": "a:1"},
+    }
+    notes = IntegrationOptions.from_settings(settings).notes
+    assert [note.partition(":")[0] for note in notes] == ["lambda_env REDIS_HOST", "kong_admin_api"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "written", "period_seconds"),
+    [
+        ("rate(1 hour)", "rate(1 hour)", 3600),
+        ("rate(1 hours)", "rate(1 hour)", 3600),
+        ("rate(15 minute)", "rate(15 minutes)", 900),
+        ("rate(2 days)", "rate(2 days)", 172_800),
+        ("cron(0/15 * * * ? *)", "cron(0/15 * * * ? *)", None),
+    ],
+)
+def test_schedules(expression: str, written: str, period_seconds: int | None) -> None:
+    settings = {"kong_admin_api": "https://kong", "channel_arn": CHANNEL_ARN, "schedule": expression}
+    schedule = IntegrationOptions.from_settings(settings).schedule
+    assert (schedule.expression, schedule.period_seconds) == (written, period_seconds)
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("http://kong", 80),
+        ("https://kong", 443),
+        ("HTTPS://kong:8444/a/b/", 8444),
+        ("http://[2001:db8::1]:8001", 8001),
+    ],
+)
+def test_the_admin_apis_port(url: str, port: int) -> None:
+    settings = {"kong_admin_api": url, "channel_arn": CHANNEL_ARN}
+    assert IntegrationOptions.from_settings(settings).kong.admin_api.port == port

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 INVOCATION_MEMORY_SECONDS = 2 * 86_400
 """How long it is remembered that a tick of the schedule was worked off: longer than EventBridge and Lambda retry."""
 
+_UNFILLED = "<aws.scheduler."  # what EventBridge Scheduler replaces by the tick's id, and nobody else does
+
 redactor = Redactor()
 logger = Logger(service=SERVICE, logger_formatter=RedactingFormatter(redactor.clean))
 metrics = Metrics(namespace=NAMESPACE)
@@ -66,14 +68,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     ----------
     event
         ``execution_id``: names the tick of the schedule. A second delivery of the same tick does nothing. Without it,
-        as when invoked by hand, the run is not guarded.
+        or with the schedule's placeholder for it, as when invoked by hand, the run is not guarded.
     context
         Lambda's.
 
     Returns
     -------
     dict
-        The report of the run.
+        The report of the run; of the earlier one, with ``repeated``, if this tick was worked off before.
 
     Raises
     ------
@@ -98,6 +100,18 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         raise RunFailed([f"The run ended by a fault of the program ({type(error).__name__})."], {}) from None
 
 
+def _note_repetition(response: Any, idempotent_data: object) -> Any:
+    logger.info("This tick of the schedule was worked off before; nothing was done.", code="RUN_REPEATED")
+    return {**response, "repeated": True}
+
+
+def _first_of_ours(error: BaseException) -> KongCloudTrailError | None:
+    context = error.__context__
+    while context is not None and not isinstance(context, KongCloudTrailError):
+        context = context.__context__
+    return context
+
+
 def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any]:
     """Do the run unless this tick was worked off before."""
     parts = assembly()
@@ -108,9 +122,11 @@ def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any
             raise _Unfinished(report.summary())
         return report.summary()
 
-    if not execution_id:
+    if not isinstance(execution_id, str) or not execution_id or execution_id.startswith(_UNFILLED):
         return run(None)
-    config = IdempotencyConfig(expires_after_seconds=INVOCATION_MEMORY_SECONDS, hash_function="sha256")
+    config = IdempotencyConfig(
+        expires_after_seconds=INVOCATION_MEMORY_SECONDS, hash_function="sha256", response_hook=_note_repetition
+    )
     config.register_lambda_context(context)
     guarded = idempotent_function(
         run,
@@ -122,9 +138,11 @@ def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any
     try:
         summary: dict[str, Any] = guarded(execution_id=execution_id)
     except IdempotencyPersistenceLayerError as error:
+        if (reason := _first_of_ours(error)) is not None:
+            raise reason from None  # why the run failed matters more than that it could not be forgotten either
         problem = (
-            "The cache could not be asked whether this tick of the schedule was worked off already, so nothing was "
-            "done; the next tick catches up. Check that the cache is up and can be reached."
+            "The cache could not be asked or told about this tick of the schedule. What was delivered is marked; the "
+            "next tick catches up. Check that the cache is up and can be reached: REDIS_HOST, security groups."
         )
         raise RunFailed([problem], {}) from error
     return summary

@@ -116,8 +116,8 @@ class TerminalTelemetry:
         """Show how far the run is, in place."""
         if self._shows_progress:
             self._stream.write(
-                f"\r\x1b[2K{report.pages} pages, {report.fetched} entries fetched, {report.duplicates} known, "
-                f"{report.delivered} delivered"
+                f"\r\x1b[2Kpages {report.pages}, entries fetched {report.fetched}, known {report.duplicates}, "
+                f"delivered {report.delivered}"
             )
             self._stream.flush()
 

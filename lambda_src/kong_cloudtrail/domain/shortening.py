@@ -7,7 +7,8 @@ were shortened, how large the whole entry was, its SHA-256, and where the ledger
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,22 @@ _MARK_RESERVE_BYTES = 4_000  # for MARK itself: at most _MAX_NAMED_FIELDS names,
 _MAX_NAMED_FIELDS = 20
 _MAX_FIELD_NAME_CHARACTERS = 60
 _SMALLEST_EXCERPT_BYTES = 64
+
+# Given up last, if there are more fields than there is room for excerpts.
+_WELL_KNOWN = frozenset(
+    {
+        "hostname",
+        "method",
+        "path",
+        "rbac_user_name",
+        "removed_from_payload",
+        "request_source",
+        "signature",
+        "status",
+        "ttl",
+        "workspace",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,31 +133,30 @@ def _shorten_identity(identity: dict[str, Any], shortened: list[str]) -> dict[st
 
 
 def _fit(fields: dict[str, Any], limit_bytes: int, parent: str, shortened: list[str]) -> dict[str, Any]:
-    """Replace the largest values by excerpts until the whole fits; the smaller ones stay whole."""
-    size_bytes = len(encode(fields))
-    if size_bytes <= limit_bytes:
+    """Cut what is longest down to one level at which the whole fits; what is below that level stays whole."""
+    if len(encode(fields)) <= limit_bytes:
         return fields
-    result = dict(fields)
-    costs = sorted(((len(encode(name)) + len(encode(value)), name) for name, value in fields.items()), reverse=True)
-    for cost, name in costs:
-        excess = size_bytes - limit_bytes
-        if excess <= 0:
+    name_bytes = {name: len(encode(name)) + len(":,") for name in fields}
+    value_bytes = {name: len(encode(value)) for name, value in fields.items()}
+
+    def size_bytes(names: Iterable[str], level_bytes: int) -> int:
+        return len("{}") + sum(name_bytes[name] + min(value_bytes[name], level_bytes) for name in names)
+
+    kept = set(fields)
+    excess_bytes = size_bytes(fields, _SMALLEST_EXCERPT_BYTES) - limit_bytes
+    for name in sorted(fields, key=lambda name: (name not in _WELL_KNOWN, name_bytes[name]), reverse=True):
+        if excess_bytes <= 0:
             break
-        shortened.append(f"{parent}.{name}")
-        budget = len(encode(fields[name])) - excess
-        if budget >= _SMALLEST_EXCERPT_BYTES:
-            result[name] = _excerpt(fields[name], budget)
-            break
-        # Not even an excerpt of it fits beside the rest: keep a little of it if that is a gain, else leave it to the
-        # original. The next largest field gives the remainder.
-        excerpt = _excerpt(fields[name], _SMALLEST_EXCERPT_BYTES)
-        if len(encode(name)) > _SMALLEST_EXCERPT_BYTES or len(encode(excerpt)) >= len(encode(fields[name])):
-            del result[name]
-            size_bytes -= cost + 2  # the colon and the comma
-        else:
-            result[name] = excerpt
-            size_bytes -= len(encode(fields[name])) - len(encode(excerpt))
-    return result
+        kept.remove(name)  # too many fields for an excerpt of each: the original alone has the rest
+        excess_bytes -= size_bytes([name], _SMALLEST_EXCERPT_BYTES) - len("{}")
+    levels = range(_SMALLEST_EXCERPT_BYTES, limit_bytes)
+    level_bytes = levels[bisect_right(levels, limit_bytes, key=lambda level: size_bytes(kept, level)) - 1]
+    shortened.extend(f"{parent}.{name}" for name in fields if name not in kept or value_bytes[name] > level_bytes)
+    return {
+        name: value if value_bytes[name] <= level_bytes else _excerpt(value, level_bytes)
+        for name, value in fields.items()
+        if name in kept
+    }
 
 
 def _excerpt(value: object, budget_bytes: int) -> str:

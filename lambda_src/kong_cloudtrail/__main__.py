@@ -7,8 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from . import tfvars
 from .adapters import processes
 from .adapters.redaction import Redactor
 from .adapters.telemetry import TerminalTelemetry
@@ -22,11 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     redactor = Redactor()
     try:
-        # Somebody at a terminal who killed a run need not wait until its lock expires.
-        assembly = Assembly(
-            Settings.from_mapping(os.environ), redactor, owner=processes.own_name(), is_gone=processes.is_gone
-        )
-        return int(options.command(assembly, options, redactor))
+        return int(options.command(options, redactor))
     except KongCloudTrailError as error:
         print(redactor.clean(f"kong_cloudtrail: {error}"), file=sys.stderr)
         return 1
@@ -47,10 +45,21 @@ def _parser() -> argparse.ArgumentParser:
     sync.set_defaults(command=_sync)
     verify = commands.add_parser("verify-runs", help="check that no run report of the ledger was removed or altered")
     verify.set_defaults(command=_verify_runs)
+    variables = commands.add_parser(
+        "tfvars", help="print the CDK app's context for a Terraform variables file of Kong's proof of concept"
+    )
+    variables.add_argument("file", type=Path, help="the file, e.g. my.tfvars")
+    variables.set_defaults(command=_tfvars)
     return parser
 
 
-def _sync(assembly: Assembly, options: argparse.Namespace, redactor: Redactor) -> int:
+def _assembly(redactor: Redactor) -> Assembly:
+    # Somebody at a terminal who killed a run need not wait until its lock expires.
+    return Assembly(Settings.from_mapping(os.environ), redactor, owner=processes.own_name(), is_gone=processes.is_gone)
+
+
+def _sync(options: argparse.Namespace, redactor: Redactor) -> int:
+    assembly = _assembly(redactor)
     summary: Mapping[str, Any] = {}
     try:
         report = assembly.collector(TerminalTelemetry(redactor.clean), UnlimitedTime()).run()
@@ -73,13 +82,21 @@ def _tell(summary: Mapping[str, Any], *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _verify_runs(assembly: Assembly, _options: argparse.Namespace, _redactor: Redactor) -> int:
-    faults = list(assembly.ledger.verify_reports())
+def _verify_runs(_options: argparse.Namespace, redactor: Redactor) -> int:
+    faults = list(_assembly(redactor).ledger.verify_reports())
     for fault in faults:
         print(fault)
     if not faults:
         print("The chain of run reports is whole.")
     return 1 if faults else 0
+
+
+def _tfvars(options: argparse.Namespace, _redactor: Redactor) -> int:
+    translation = tfvars.read(options.file)
+    print(f"In cdk.json:\n\n{translation.as_json()}\n\nor as arguments:\n\n{translation.as_arguments()}", flush=True)
+    for remark in translation.remarks:
+        print(f"\n- {remark}", file=sys.stderr)
+    return 0
 
 
 if __name__ == "__main__":

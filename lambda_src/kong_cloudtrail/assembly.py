@@ -12,6 +12,7 @@ from pathlib import Path
 import redis
 
 from .adapters.cloudtrail import CloudTrailDestination
+from .adapters.elasticache_iam import ElastiCacheIam
 from .adapters.folder_store import FolderStore
 from .adapters.kong import KongAuditSource
 from .adapters.redaction import Redactor
@@ -130,8 +131,21 @@ class Assembly:
             tls=settings.redis_tls,
             username=settings.redis_username,
             password=password,
+            credentials=self._cache_token,
             # One for each delivery, for the page at hand, for the lock, and for the guard of the invocation.
             connections=settings.parallel_deliveries + 3,
+        )
+
+    @property
+    def _cache_token(self) -> ElastiCacheIam | None:
+        settings = self.settings
+        if settings.redis_iam_cache is None or settings.redis_username is None:
+            return None
+        return ElastiCacheIam(
+            settings.redis_username,
+            settings.redis_iam_cache,
+            settings.channel_region,  # a channel takes events in its own region only, so everything is there
+            serverless=settings.redis_serverless,
         )
 
     @cached_property

@@ -20,7 +20,17 @@ from .delivery import Delivery
 from .domain.event import EventMapper, Gateway
 from .domain.report import RunReport
 from .domain.window import Slice, Slices, Window
-from .errors import DestinationError, KongCloudTrailError, LedgerError, RunFailed, TimeBudgetReached
+from .errors import (
+    DestinationError,
+    DestinationMisconfigured,
+    KongCloudTrailError,
+    LedgerError,
+    RunFailed,
+    SecretUnavailable,
+    SeenSetUnavailable,
+    SourceRefused,
+    TimeBudgetReached,
+)
 from .guard import RunGuard
 from .intake import Intake
 from .ledger import Ledger
@@ -34,6 +44,9 @@ _MARK_MARGIN_SECONDS = 3600
 """A mark outlives Kong's entry by this and twice the overlap: clocks differ, and a run takes time."""
 
 _FIRST_LOOK_BACK_SECONDS = 86_400
+
+_MISCONFIGURATIONS = (DestinationMisconfigured, SecretUnavailable, SourceRefused)
+"""What no later run will overcome unless somebody changes something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,8 @@ class Collector:
         self._guard = guard
         self._telemetry = telemetry
         self._clock = clock
+        self._started = 0.0
+        self._reads_everything = False
 
     def run(self) -> RunReport:
         """Do one run.
@@ -118,7 +133,7 @@ class Collector:
             If anything stands undelivered for another reason than time. All else was delivered before.
         """
         report = RunReport(self._plan.source)
-        started = self._clock.monotonic()
+        self._started = self._clock.monotonic()
         problems: list[KongCloudTrailError] = []
         try:
             if self._lock.acquire():
@@ -132,7 +147,8 @@ class Collector:
         except KongCloudTrailError as error:
             problems = [error]
         finally:
-            report.run_seconds = self._clock.monotonic() - started
+            report.run_seconds = self._clock.monotonic() - self._started
+            report.misconfigured = any(isinstance(problem, _MISCONFIGURATIONS) for problem in problems)
             self._telemetry.publish(report)
         if problems:
             raise RunFailed(list(dict.fromkeys(str(problem) for problem in problems)), report.summary())
@@ -145,12 +161,18 @@ class Collector:
             report.checkpoint_lag_seconds = max(self._clock.now() - progress.complete_until, 0)
             report.oldest_undelivered_age_seconds = report.checkpoint_lag_seconds
         gateway = self._source.describe()
+        if progress.begin(gateway.now, int(self._clock.now())):
+            self._telemetry.warning(
+                "CLOCK_WENT_BACK",
+                "The checkpoint lies ahead of Kong's clock, which must have been wrong; the run reads again from where "
+                "the last one was by our own clock. Set the clocks of the control plane by NTP.",
+            )
         delivery = self._delivery(report)
         intake = Intake(self._mapper(gateway), self._seen, delivery, report)
         stopped_by: KongCloudTrailError | None = None
         try:
-            for slice_ in self._slices(gateway, progress, report):
-                for page in self._pages(slice_.window):
+            for slice_ in self._slices(gateway, progress, intake, report):
+                for page in self._pages(slice_.window, report):
                     intake.take(page)
                     delivery.check()
                     progress.move()
@@ -165,7 +187,7 @@ class Collector:
 
     # -- what to read
 
-    def _slices(self, gateway: Gateway, progress: Progress, report: RunReport) -> Iterator[Slice]:
+    def _slices(self, gateway: Gateway, progress: Progress, intake: Intake, report: RunReport) -> Iterator[Slice]:
         """Return what the run has to read, oldest first."""
         plan = self._plan
         # Kong's clock shows whole seconds. The one that it shows is read too, for who looks at once what was done just
@@ -175,7 +197,12 @@ class Collector:
         later = gateway.now + FUTURE_SECONDS
         probe = self._source.probe(later)
         if not probe.filters:
+            if progress.complete_until is not None and not self._seen.is_complete():
+                # The cache was emptied. The checkpoint knows what was delivered; else all that Kong retains would be
+                # delivered again.
+                intake.delivered_before = progress.complete_until - plan.overlap_seconds
             yield Slice(None, complete_until)
+            self._reads_everything = True
             return
         window = Window(self._beginning(before, progress), before)
         report.window = window
@@ -204,16 +231,23 @@ class Collector:
             look_back_seconds *= 4
         return max(beginning, 0)
 
-    def _pages(self, window: Window | None) -> Iterator[Sequence[object]]:
+    def _pages(self, window: Window | None, report: RunReport) -> Iterator[Sequence[object]]:
         """Read pages, fetching the next one while the last one is being worked on."""
         pages = self._source.pages(window)
+
+        def fetch() -> tuple[Sequence[object] | None, float]:
+            started = self._clock.monotonic()
+            return next(pages, None), self._clock.monotonic() - started
+
         with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
             self._guard.check()
-            following = fetcher.submit(next, pages, None)
-            while (page := following.result()) is not None:
+            page, seconds = fetcher.submit(fetch).result()
+            while page is not None:
                 self._guard.check()
-                following = fetcher.submit(next, pages, None)
+                following = fetcher.submit(fetch)
+                report.page_seconds += seconds
                 yield page
+                page, seconds = following.result()
 
     # -- how it ended
 
@@ -226,21 +260,22 @@ class Collector:
         stopped_by: KongCloudTrailError | None,
     ) -> list[KongCloudTrailError]:
         """Fill in the rest of the report, write what the ledger keeps of the run, and return what went wrong."""
-        stopped_by = delivery.stopped_by or stopped_by
-        out_of_time = isinstance(stopped_by, TimeBudgetReached)
+        stops = [error for error in (stopped_by, delivery.stopped_by) if error is not None]
+        problems = [*delivery.problems, *(error for error in stops if not isinstance(error, TimeBudgetReached))]
+        out_of_time = bool(stops) and all(isinstance(error, TimeBudgetReached) for error in stops)
         remaining = report.fetched - report.duplicates - report.delivered - report.quarantined
         report.failed = delivery.given_up if out_of_time else remaining
         report.backlog = remaining - report.failed
-
-        problems = list(delivery.problems)
-        if stopped_by is not None and not out_of_time:
-            problems.append(stopped_by)
-        try:
-            progress.finish(report)
-        except LedgerError as error:
-            problems.append(error)
-        report.finished = stopped_by is None and not progress.is_blocked
+        progress.settle()
+        report.finished = not stops and not progress.is_blocked
+        report.run_seconds = self._clock.monotonic() - self._started
         self._measure_age(gateway.now, delivery, progress, report)
+        try:
+            progress.save(report)
+            if report.finished and self._reads_everything:
+                self._seen.set_complete()
+        except (LedgerError, SeenSetUnavailable) as error:
+            problems.append(error)
         if report.failed:
             problems.insert(0, _undelivered(report))
         if out_of_time:

@@ -12,6 +12,7 @@ under way at once; the number falls when CloudTrail throttles and rises again wh
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -27,6 +28,7 @@ from .errors import (
     KongCloudTrailError,
     LedgerError,
     SeenSetUnavailable,
+    TimeBudgetReached,
 )
 from .guard import RunGuard
 from .ledger import Ledger
@@ -159,8 +161,7 @@ class Delivery:
 
     def _stop(self, error: KongCloudTrailError) -> None:
         with self._lock:
-            # The error that says what to change is worth more than one that merely followed from it.
-            if self.stopped_by is None or isinstance(error, DestinationMisconfigured):
+            if self.stopped_by is None or _weight(error) > _weight(self.stopped_by):
                 self.stopped_by = error
 
     # -- one batch
@@ -196,11 +197,13 @@ class Delivery:
         self.check()
         with self._pace.lane():
             self._guard.check()  # after the wait for the lane: the last look before entries leave
+            started = time.monotonic()
             try:
                 answer = self._destination.deliver(events)
             except DestinationUnavailable as error:
                 self._count_failure(error.code, throttled=error.throttled)
                 raise
+            seconds = time.monotonic() - started
         throttled = any(failure.code == "Throttling" for failure in answer.failed.values())
         if throttled:
             self._count_throttling()
@@ -208,6 +211,7 @@ class Delivery:
             self._pace.speed_up()
         with self._lock:
             self._report.batches += 1
+            self._report.delivery_seconds += seconds
         return answer
 
     def _settle(self, pending: dict[str, Event], answer: Answer, attempt: int) -> bool:
@@ -242,7 +246,7 @@ class Delivery:
         if not events:
             return
         try:
-            self._mark([event.entry for event in events])
+            self.mark([event.entry for event in events])
         except SeenSetUnavailable as error:
             raise SeenSetUnavailable(
                 f"CloudTrail accepted {len(events)} entries that could not be marked as delivered, so they may be "
@@ -254,7 +258,8 @@ class Delivery:
             self._report.shortened += sum(event.original is not None for event in events)
             self._report.delivered_bytes += sum(len(event.data) for event in events)
 
-    def _mark(self, entries: Sequence[Entry]) -> None:
+    def mark(self, entries: Sequence[Entry]) -> None:
+        """Mark entries that are delivered or in quarantine. Raises `SeenSetUnavailable`."""
         self._seen.mark([(entry.key, entry.remaining_seconds + self._mark_margin_seconds) for entry in entries])
 
     def _halve(self, events: Sequence[Event], refusal: BatchRefused, attempt: int) -> bool:
@@ -285,7 +290,7 @@ class Delivery:
         except LedgerError as error:
             self._withhold(error)
             return False
-        self._mark([entry])
+        self.mark([entry])
         with self._lock:
             self._report.quarantined += 1
         return True
@@ -318,3 +323,10 @@ class Delivery:
         self._pace.slow_down()
         with self._lock:
             self._report.throttled += 1
+
+
+def _weight(error: KongCloudTrailError) -> int:
+    """Rank the reasons to stop: one that says what to change, one that is a failure, and time that is up."""
+    if isinstance(error, DestinationMisconfigured):
+        return 2
+    return 0 if isinstance(error, TimeBudgetReached) else 1

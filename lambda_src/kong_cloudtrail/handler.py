@@ -18,10 +18,16 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
 
 from .adapters.redaction import Redactor
-from .adapters.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter
+from .adapters.telemetry import (
+    NAMESPACE,
+    SERVICE,
+    LambdaTelemetry,
+    RedactingFormatter,
+    publish_misconfiguration,
+)
 from .adapters.valkey import key_prefix
 from .assembly import Assembly
-from .errors import KongCloudTrailError, RunFailed
+from .errors import KongCloudTrailError, RunFailed, SecretUnavailable, SettingsError
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -92,6 +98,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except KongCloudTrailError as error:
         assembly.cache_clear()  # the next invocation begins anew: a password may have been rotated
         logger.error(str(error), code=type(error).__name__)
+        if isinstance(error, SecretUnavailable | SettingsError):
+            publish_misconfiguration(metrics, os.environ.get("SOURCE_NAME") or "kong")
         raise error.with_traceback(None) from None
     except Exception as error:
         # A fault of this program. Its message may hold anything, so only its kind and place are told.

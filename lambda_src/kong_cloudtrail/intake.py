@@ -35,6 +35,8 @@ class Intake:
         self._delivery = delivery
         self._report = report
         self._batcher = Batcher()
+        self.delivered_before: int | None = None
+        """Entries older than this, Unix seconds, are known to be delivered even if they are not marked."""
         self._outcomes: list[Future[bool]] = []
 
     def take(self, page: Sequence[object]) -> None:
@@ -51,7 +53,10 @@ class Intake:
         under_way = self._delivery.under_way
         candidates = [key for key in entries if key not in under_way]
         seen = self._seen.seen(candidates)
-        fresh = [entries[key] for key in candidates if key not in seen]
+        unmarked = [entries[key] for key in candidates if key not in seen]
+        fresh = [entry for entry in unmarked if not self._is_known_to_be_delivered(entry)]
+        if len(fresh) < len(unmarked):
+            self._delivery.mark([entry for entry in unmarked if self._is_known_to_be_delivered(entry)])
         self._report.pages += 1
         self._report.fetched += len(page)
         self._report.duplicates += len(page) - len(fresh)
@@ -69,6 +74,13 @@ class Intake:
         self._submit(self._batcher.flush())
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
+
+    def _is_known_to_be_delivered(self, entry: Entry) -> bool:
+        return (
+            self.delivered_before is not None
+            and entry.timestamp is not None
+            and entry.timestamp < self.delivered_before
+        )
 
     def _send(self, entry: Entry) -> None:
         self._delivery.under_way.add(entry.key)

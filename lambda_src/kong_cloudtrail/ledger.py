@@ -39,6 +39,8 @@ class Checkpoint:
     ----------
     complete_until
         Unix seconds by Kong's clock: every older entry is delivered or quarantined. ``None`` before that is known.
+    own_time
+        What our own clock showed when the run asked Kong for its time, Unix seconds.
     run_number, run_sha256
         Number and hash of the newest run report.
     version
@@ -46,6 +48,7 @@ class Checkpoint:
     """
 
     complete_until: int | None = None
+    own_time: int | None = None
     run_number: int = 0
     run_sha256: str = NO_REPORT_SHA256
     version: str | None = None
@@ -122,9 +125,9 @@ class Ledger:
             return Checkpoint()
         try:
             fields = json.loads(stored.body)
-            complete_until = fields["completeUntil"]
             return Checkpoint(
-                None if complete_until is None else int(complete_until),
+                _integer_or_none(fields["completeUntil"]),
+                _integer_or_none(fields["ownTime"]),
                 int(fields["run"]["number"]),
                 str(fields["run"]["sha256"]),
                 stored.version,
@@ -147,6 +150,7 @@ class Ledger:
         body = {
             "source": self._source,
             "completeUntil": checkpoint.complete_until,
+            "ownTime": checkpoint.own_time,
             "run": {"number": checkpoint.run_number, "sha256": checkpoint.run_sha256},
             "codeVersion": __version__,
         }
@@ -198,19 +202,25 @@ class Ledger:
         names = list(self._store.names(f"runs/{self._source}/"))
         previous, expected = NO_REPORT_SHA256, 1
         for name in names:
-            number = int(name.rpartition("/")[2].removesuffix(".json"))
+            number_text = name.rpartition("/")[2].removesuffix(".json")
+            if not number_text.isdecimal():
+                yield f"{name} is not a run report."
+                continue
+            number = int(number_text)
             if number != expected:
                 yield f"Report(s) {expected} to {number - 1} are missing."
             stored = self._store.read(name)
-            fields: dict[str, Any] = json.loads(stored.body) if stored else {}
-            if number == expected and fields.get("previousSha256") != previous:
+            body = stored.body if stored else b""
+            if number == expected and _previous_sha256(body) != previous:
                 yield f"Report {number} does not continue report {number - 1}: one of the two was altered."
-            previous = hashlib.sha256(stored.body).hexdigest() if stored else ""
+            previous = hashlib.sha256(body).hexdigest()
             expected = number + 1
             if number == checkpoint.run_number and previous != checkpoint.run_sha256:
                 yield f"Report {number} is not the one that the checkpoint remembers: it was altered."
         if expected <= checkpoint.run_number:
             yield f"Report(s) {expected} to {checkpoint.run_number} are missing at the end."
+
+    # -- names
 
     @property
     def _checkpoint_name(self) -> str:
@@ -218,3 +228,15 @@ class Ledger:
 
     def _report_name(self, number: int) -> str:
         return f"runs/{self._source}/{number:010}.json"
+
+
+def _integer_or_none(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _previous_sha256(body: bytes) -> str | None:
+    try:
+        fields = json.loads(body)
+        return str(fields["previousSha256"])
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -89,13 +89,19 @@ class Destination(Protocol):
 
 
 class SeenSet(Protocol):
-    """Which entries were delivered already. Both methods raise `SeenSetUnavailable`."""
+    """Which entries were delivered already. Every method raises `SeenSetUnavailable`."""
 
     def seen(self, keys: Sequence[str]) -> set[str]:
         """Return those of the keys that are marked, with one round trip."""
 
     def mark(self, keys: Iterable[tuple[str, int]]) -> None:
         """Mark keys, each for a number of seconds, with one round trip."""
+
+    def is_complete(self) -> bool:
+        """Tell whether `set_complete` was called, and nothing was lost since."""
+
+    def set_complete(self) -> None:
+        """Note that every delivered entry which Kong still shows is marked."""
 
 
 class RunLock(Protocol):

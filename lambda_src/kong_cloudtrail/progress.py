@@ -10,6 +10,9 @@ from .domain.report import RunReport
 from .domain.window import Slice
 from .ledger import Checkpoint, Ledger
 
+CLOCK_TOLERANCE_SECONDS = 300
+"""Nodes of one control plane, asked in turn, may differ by so much without anybody being alarmed."""
+
 
 class Progress:
     """The checkpoint of a run.
@@ -29,6 +32,7 @@ class Progress:
         self._complete_until = self._checkpoint.complete_until
         self._open: deque[tuple[Slice, list[Future[bool]]]] = deque()
         self._blocked = False
+        self._own_time: int | None = None
 
     @property
     def complete_until(self) -> int | None:
@@ -39,6 +43,28 @@ class Progress:
     def is_blocked(self) -> bool:
         """Whether a slice was read of which something stands undelivered."""
         return self._blocked
+
+    def begin(self, kong_now: int, own_now: int) -> bool:
+        """Compare the checkpoint with the clocks, before anything is read.
+
+        A checkpoint ahead of Kong's clock was taken by a clock that was wrong. It would hide all that is made until its
+        time has come, so the time of our own clock when it was taken stands in for it.
+
+        Parameters
+        ----------
+        kong_now, own_now
+            The two clocks, Unix seconds.
+
+        Returns
+        -------
+        bool
+            Whether the checkpoint was moved back.
+        """
+        self._own_time = own_now
+        if self._complete_until is None or self._complete_until <= kong_now + CLOCK_TOLERANCE_SECONDS:
+            return False
+        self._complete_until = min(kong_now, self._checkpoint.own_time or kong_now)
+        return True
 
     def slice_read(self, slice_: Slice, outcomes: list[Future[bool]]) -> None:
         """Note that a slice was read to its end, and what becomes of its batches."""
@@ -52,30 +78,30 @@ class Progress:
         LedgerError
             If it could not be saved.
         """
-        if self._advance():
+        self.settle()
+        if self._complete_until != self._checkpoint.complete_until:
             self._save(self._checkpoint)
 
-    def finish(self, report: RunReport) -> None:
+    def save(self, report: RunReport) -> None:
         """Add the run's report to the chain if it did something, and save the checkpoint. Raises as `move`."""
-        advanced = self._advance()
         checkpoint = self._checkpoint
         if self._keep and (report.delivered or report.quarantined):
             checkpoint = self._ledger.add_report(report, checkpoint)
-        elif not advanced:
-            return
-        self._save(checkpoint)
+        if checkpoint != self._checkpoint or self._complete_until != self._checkpoint.complete_until:
+            self._save(checkpoint)
 
-    def _advance(self) -> bool:
-        before = self._complete_until
+    def settle(self) -> None:
+        """Advance past all slices that are done by now, without saving."""
         while self._open and not self._blocked and all(outcome.done() for outcome in self._open[0][1]):
             slice_, outcomes = self._open.popleft()
             if not all(outcome.result() for outcome in outcomes):
                 self._blocked = True
             elif slice_.complete_until is not None:
-                # Kong's clock may have been set back, or the overlap be wider than what is new: never move back.
+                # The overlap may be wider than what is new: never move back.
                 self._complete_until = max(slice_.complete_until, self._complete_until or 0)
-        return self._complete_until != before
 
     def _save(self, checkpoint: Checkpoint) -> None:
         if self._keep:
-            self._checkpoint = self._ledger.save_checkpoint(replace(checkpoint, complete_until=self._complete_until))
+            self._checkpoint = self._ledger.save_checkpoint(
+                replace(checkpoint, complete_until=self._complete_until, own_time=self._own_time)
+            )

@@ -18,6 +18,7 @@ _CHANNEL_ARN = re.compile(
 )
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+_CACHE_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _MASKED = "***"
 
 
@@ -53,6 +54,8 @@ class Settings:
     redis_username: str | None
     redis_password: Secret | None
     redis_password_secret: str | None
+    redis_iam_cache: str | None
+    redis_serverless: bool
     channel_arn: str
     channel_region: str
     channel_account_id: str
@@ -99,6 +102,8 @@ class Settings:
             redis_username=read.text("REDIS_USERNAME"),
             redis_password=read.secret("REDIS_PASSWORD"),
             redis_password_secret=read.text("REDIS_PASSWORD_SECRET"),
+            redis_iam_cache=read.matching("REDIS_IAM_CACHE", _CACHE_NAME, "the name of an ElastiCache cache"),
+            redis_serverless=read.boolean("REDIS_SERVERLESS", default=False),
             channel_arn=read.text("CHANNEL_ARN") or "",
             channel_region=region,
             channel_account_id=account_id,
@@ -117,6 +122,8 @@ class Settings:
                 "KONG_SUPERADMIN is true, but there is no token: set KONG_ADMIN_TOKEN_SECRET to the ARN or name of a "
                 "Secrets Manager secret that holds it (outside AWS: KONG_ADMIN_TOKEN to the token itself)."
             )
+        if settings.redis_iam_cache is not None:
+            read.iam(settings)
         read.finish()
         return settings
 
@@ -134,6 +141,16 @@ class _Reader:
     def finish(self) -> None:
         if self._problems:
             raise SettingsError(self._problems)
+
+    def iam(self, settings: Settings) -> None:
+        """Check what belongs to IAM authentication."""
+        if settings.redis_username is None or not settings.redis_tls:
+            self.problem(
+                "REDIS_IAM_CACHE is set, which also needs REDIS_USERNAME, the user of the cache that signs in, and "
+                "REDIS_TLS=true."
+            )
+        if settings.redis_password is not None or settings.redis_password_secret is not None:
+            self.problem("REDIS_IAM_CACHE signs in without a password: leave REDIS_PASSWORD and its secret out.")
 
     def is_given(self, name: str) -> bool:
         return self.text(name) is not None

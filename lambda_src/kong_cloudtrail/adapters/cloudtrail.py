@@ -7,7 +7,7 @@ quota of 100 calls a second and region, which is shared with everything else in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -120,10 +120,26 @@ class CloudTrailDestination:
                 code,
                 f"CloudTrail could not be reached ({code}). Check the function's way to the internet: NAT, routes.",
             ) from error
-        return Answer(
-            frozenset(entry["id"] for entry in response["successful"]),
-            {entry["id"]: Failure(entry["errorCode"], entry["errorMessage"]) for entry in response["failed"]},
+        return _answer(dict(response))
+
+
+def _answer(response: dict[str, Any]) -> Answer:
+    """Read an answer; what it does not name was not confirmed, whatever else is wrong with it."""
+    if "successful" not in response and "failed" not in response:
+        # What botocore makes of a body that is cut off or not JSON.
+        raise DestinationUnavailable(
+            "BrokenAnswer",
+            "CloudTrail's answer could not be read, so what it accepted is not known; it is sent again, with the same "
+            "UID. Look for a proxy in between.",
         )
+    return Answer(
+        frozenset(entry["id"] for entry in response.get("successful", []) if "id" in entry),
+        {
+            entry["id"]: Failure(entry.get("errorCode", "unknown"), entry.get("errorMessage", ""))
+            for entry in response.get("failed", [])
+            if "id" in entry
+        },
+    )
 
 
 def _translate(error: ClientError) -> BatchRefused | DestinationMisconfigured | DestinationUnavailable:

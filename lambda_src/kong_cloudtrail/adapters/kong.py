@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from ..backoff import backoff_seconds
 from ..domain.event import Gateway
@@ -157,6 +157,7 @@ class KongAuditSource:
             except PageTooHeavy:
                 if size == 1:
                     raise
+                self._sleep(0)  # as long as there is time for another try
                 size = max(1, size // 4)
                 continue
             yield entries
@@ -237,11 +238,20 @@ class KongAuditSource:
 
     def _ask(self, path: str, parameters: Mapping[str, int | str]) -> _Reply:
         """Ask once; a second time if the token was rotated meanwhile."""
-        token = self._token(False)
+        token = self._checked_token(fresh=False)
         reply = self._request(path, parameters, token)
-        if reply.status == 401 and token is not None and (renewed := self._token(True)) != token:
+        if reply.status == 401 and token is not None and (renewed := self._checked_token(fresh=True)) != token:
             reply = self._request(path, parameters, renewed)
         return reply
+
+    def _checked_token(self, *, fresh: bool) -> str | None:
+        token = self._token(fresh)
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise SourceRefused(
+                "The token for Kong holds characters that no HTTP header can, such as a line break or a typographic "
+                "quotation mark. Store it again, alone and as Kong issued it."
+            )
+        return token
 
     def _request(self, path: str, parameters: Mapping[str, int | str], token: str | None) -> _Reply:
         try:
@@ -265,15 +275,22 @@ class KongAuditSource:
                 ) from None
             raise _Trouble("a failed TLS handshake (does Kong require a certificate of its clients?)") from error
         except requests.exceptions.RequestException as error:
-            if _is_read_timeout(error) and parameters.get("size", 1) != 1:
+            if isinstance(error, requests.exceptions.ReadTimeout) and parameters.get("size", 1) != 1:
                 raise PageTooHeavy(f"Kong at {self._host} took too long over a page.") from error
+            raise _Trouble(type(error).__name__) from error
+        except ReadTimeoutError as error:
+            if parameters.get("size", 1) != 1:
+                raise PageTooHeavy(f"Kong at {self._host} took too long over a page.") from error
+            raise _Trouble("a time-out") from error
+        except HTTPError as error:
             raise _Trouble(type(error).__name__) from error
 
     def _read(self, response: requests.Response, *, single: bool) -> bytes:
         limit_bytes = MAX_ENTRY_BYTES if single else MAX_PAGE_BYTES
         deadline = self._clock.monotonic() + MAX_BODY_SECONDS
         chunks, size_bytes = [], 0
-        for chunk in response.iter_content(_CHUNK_BYTES):
+        # Not iter_content: it waits for whole chunks, and each byte that trickles in prolongs its time-out.
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
             size_bytes += len(chunk)
             if size_bytes > limit_bytes or self._clock.monotonic() > deadline:
                 raise PageTooHeavy(
@@ -318,10 +335,3 @@ def _parse(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _Trouble("JSON that is not an object")
     return document
-
-
-def _is_read_timeout(error: requests.exceptions.RequestException) -> bool:
-    # While a body is being read, requests reports a read time-out as a ConnectionError around urllib3's.
-    return isinstance(error, requests.exceptions.ReadTimeout) or any(
-        isinstance(argument, ReadTimeoutError) for argument in error.args
-    )

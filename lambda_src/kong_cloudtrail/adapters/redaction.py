@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from urllib.parse import quote
+import re
+from urllib.parse import quote, quote_plus
 
 MASK = "***"
+_percent = re.compile("%[0-9A-F]{2}")
 
 
 class Redactor:
@@ -23,9 +25,13 @@ class Redactor:
         self._spellings: list[str] = []
 
     def conceal(self, secret: str) -> None:
-        """Remember a secret: as it is, as in JSON (once and twice), and as in a URL."""
-        in_json = json.dumps(secret)[1:-1]
-        spellings = {secret, in_json, json.dumps(in_json)[1:-1], quote(secret, safe=""), quote(secret)}
+        """Remember a secret: as it is, as in JSON (once and twice, in ASCII or not), in Python, and in a URL."""
+        spellings = {secret, repr(secret)[1:-1]}
+        for ascii_only in (True, False):
+            in_json = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
+            spellings |= {in_json, json.dumps(in_json, ensure_ascii=ascii_only)[1:-1]}
+        for in_url in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+            spellings |= {in_url, _percent.sub(lambda match: match[0].lower(), in_url)}
         # The longest first: a shorter one may be part of it.
         self._spellings = sorted({*self._spellings, *spellings} - {""}, key=len, reverse=True)
 

@@ -64,6 +64,13 @@ class LambdaTelemetry:
         self._logger.info("The run ended.", code="RUN_ENDED", report=report.summary())
 
 
+def publish_misconfiguration(metrics: Metrics, source: str) -> None:
+    """Tell of settings or secrets with which no run could even begin: there is no report to tell it."""
+    metrics.add_dimension("source", source)
+    metrics.add_metric("Misconfigurations", MetricUnit.Count, 1)
+    metrics.flush_metrics()
+
+
 def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
     count, seconds = MetricUnit.Count, MetricUnit.Seconds
     metrics: list[tuple[str, MetricUnit, float]] = [
@@ -80,11 +87,15 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
         ("DeliveredBytes", MetricUnit.Bytes, report.delivered_bytes),
         ("RunSeconds", seconds, report.run_seconds),
         ("RunsFinished", count, int(report.finished)),
+        ("Misconfigurations", count, int(report.misconfigured)),
     ]
-    if report.oldest_undelivered_age_seconds is not None:
-        metrics.append(("OldestUndeliveredAgeSeconds", seconds, report.oldest_undelivered_age_seconds))
-    if report.checkpoint_lag_seconds is not None:
-        metrics.append(("CheckpointLagSeconds", seconds, report.checkpoint_lag_seconds))
+    known_at_times = {
+        "OldestUndeliveredAgeSeconds": report.oldest_undelivered_age_seconds,
+        "CheckpointLagSeconds": report.checkpoint_lag_seconds,
+        "KongLatencySeconds": report.kong_latency_seconds,
+        "CloudTrailLatencySeconds": report.cloudtrail_latency_seconds,
+    }
+    metrics += [(name, seconds, value) for name, value in known_at_times.items() if value is not None]
     return metrics
 
 

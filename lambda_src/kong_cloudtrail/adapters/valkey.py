@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.credentials import CredentialProvider
 from redis.exceptions import AuthenticationError, LockError, RedisError
 from redis.lock import Lock
 from redis.maint_notifications import MaintNotificationsConfig
@@ -34,7 +35,15 @@ _CLEAR_SCRIPT = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL',
 
 
 def connect(
-    host: str, port: int, *, db: int, tls: bool, username: str | None, password: str | None, connections: int
+    host: str,
+    port: int,
+    *,
+    db: int,
+    tls: bool,
+    username: str | None,
+    password: str | None,
+    connections: int,
+    credentials: CredentialProvider | None = None,
 ) -> redis.Redis:
     """Return a client that connects when it is first used.
 
@@ -48,6 +57,8 @@ def connect(
         Credentials; ``None`` if there are none.
     connections
         Connections at most.
+    credentials
+        Asked for user and password at each new connection, instead of `username` and `password`.
     """
     return redis.Redis(
         connection_pool=redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
@@ -55,8 +66,9 @@ def connect(
             host=host,
             port=port,
             db=db,
-            username=username,
+            username=username if credentials is None else None,
             password=password,
+            credential_provider=credentials,
             decode_responses=True,
             socket_timeout=SOCKET_TIMEOUT_SECONDS,
             socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
@@ -90,6 +102,7 @@ class ValkeySeenSet:
         self._client = client
         self._mark = client.register_script(_MARK_SCRIPT)
         self._prefix = f"{key_prefix(source)}:seen:"
+        self._complete = f"{key_prefix(source)}:complete"
 
     def seen(self, keys: Sequence[str]) -> set[str]:
         """Return those of the keys that are marked, with one command."""
@@ -109,6 +122,20 @@ class ValkeySeenSet:
             seconds.append(lifetime_seconds)
         try:
             self._mark(keys=names, args=seconds)
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+
+    def is_complete(self) -> bool:
+        """Tell whether the key that `set_complete` left, and that never expires, is there."""
+        try:
+            return bool(self._client.exists(self._complete))
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+
+    def set_complete(self) -> None:
+        """Leave a key that goes only when all keys go."""
+        try:
+            self._client.set(self._complete, "1")
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
 
@@ -199,7 +226,10 @@ class ValkeyLock:
 def _advice(error: RedisError) -> str:
     kind = type(error).__name__
     if isinstance(error, AuthenticationError) or "NOAUTH" in str(error) or "WRONGPASS" in str(error):
-        return f"The cache refused the credentials ({kind}). Check REDIS_USERNAME and the password's secret."
+        return (
+            f"The cache refused the credentials ({kind}). Check REDIS_USERNAME, and the password's secret or the "
+            "role's permission elasticache:Connect."
+        )
     return (
         f"The cache did not answer as it should ({kind}). Check that it is up and can be reached from here: "
         "REDIS_HOST, REDIS_TLS, security groups."

@@ -74,9 +74,11 @@ class Entry:
     def remaining_seconds(self) -> int:
         """How long Kong will go on showing the entry."""
         ttl = self.fields.get("ttl")
-        if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not math.isfinite(ttl):
+        if isinstance(ttl, float) and math.isfinite(ttl):
+            ttl = math.ceil(ttl)
+        if isinstance(ttl, bool) or not isinstance(ttl, int):
             return DEFAULT_RETENTION_SECONDS
-        return min(max(math.ceil(ttl), 0), _MAX_RETENTION_SECONDS)
+        return min(max(ttl, 0), _MAX_RETENTION_SECONDS)
 
     def original(self) -> bytes:
         """Return the whole entry as JSON: what the ledger keeps when the event could not hold everything."""
@@ -85,9 +87,9 @@ class Entry:
 
 def whole_seconds(value: object) -> int | None:
     """Return Unix seconds without their fraction, or ``None`` for anything that is not a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return math.floor(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return math.floor(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _call_id(fields: dict[str, Any]) -> str:

@@ -54,6 +54,11 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
+def _pairs_if_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any] | list[tuple[str, Any]]:
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else pairs
+
+
 def _integer_or_text(text: str) -> int | str:
     return int(text) if len(text) <= _MAX_INTEGER_DIGITS else text
 
@@ -67,7 +72,10 @@ _strict_decoder = json.JSONDecoder(
     object_pairs_hook=_unique_keys, parse_int=_safe_integer, parse_float=_safe_float, parse_constant=_refuse_constant
 )
 _page_decoder = json.JSONDecoder(
-    parse_int=_integer_or_text, parse_float=_float_or_text, parse_constant=_refuse_constant
+    object_pairs_hook=_pairs_if_repeated,
+    parse_int=_integer_or_text,
+    parse_float=_float_or_text,
+    parse_constant=_refuse_constant,
 )
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False)
 
@@ -90,7 +98,8 @@ def decode_page(body: bytes) -> Any:
     """Parse a response body of Kong.
 
     Bytes that are not UTF-8 become lone surrogates (PEP 383), so that one odd entry does not make its page unreadable.
-    A number that Python would round stays the text that it was; integers are exact.
+    A number that Python would round stays the text that it was; integers are exact. An object with a repeated key
+    becomes an array of its names and values.
 
     Raises
     ------

@@ -35,8 +35,12 @@ class RunReport:
         Of the delivered ones, delivered with excerpts, the original kept in the ledger.
     pages
         Pages read from Kong.
+    page_seconds
+        How long Kong took over pages, repeated requests included, added up.
     batches
         Calls of PutAuditEvents that were answered.
+    delivery_seconds
+        How long these calls took, added up.
     throttled
         Times that CloudTrail asked for less.
     delivered_bytes
@@ -45,6 +49,8 @@ class RunReport:
         How often each error code was given for an entry or a call.
     finished
         Whether everything that was to be read was read and is delivered or quarantined.
+    misconfigured
+        Whether something went wrong that will go wrong again until somebody changes something.
     skipped
         Whether another run held the lock, so that this one did nothing.
     run_seconds
@@ -66,15 +72,28 @@ class RunReport:
     backlog: int = 0
     shortened: int = 0
     pages: int = 0
+    page_seconds: float = 0.0
     batches: int = 0
+    delivery_seconds: float = 0.0
     throttled: int = 0
     delivered_bytes: int = 0
     error_codes: Counter[str] = field(default_factory=Counter)
     finished: bool = False
+    misconfigured: bool = False
     skipped: bool = False
     run_seconds: float = 0.0
     oldest_undelivered_age_seconds: float | None = None
     checkpoint_lag_seconds: float | None = None
+
+    @property
+    def kong_latency_seconds(self) -> float | None:
+        """Mean time until a page was there; ``None`` without pages."""
+        return self.page_seconds / self.pages if self.pages else None
+
+    @property
+    def cloudtrail_latency_seconds(self) -> float | None:
+        """Mean time until a call of PutAuditEvents was answered; ``None`` without calls."""
+        return self.delivery_seconds / self.batches if self.batches else None
 
     def summary(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
@@ -93,9 +112,15 @@ class RunReport:
             "throttled": self.throttled,
             "delivered_bytes": self.delivered_bytes,
             "error_codes": dict(self.error_codes),
+            "kong_latency_seconds": _rounded(self.kong_latency_seconds),
+            "cloudtrail_latency_seconds": _rounded(self.cloudtrail_latency_seconds),
             "finished": self.finished,
             "skipped": self.skipped,
             "run_seconds": round(self.run_seconds, 3),
             "oldest_undelivered_age_seconds": self.oldest_undelivered_age_seconds,
             "checkpoint_lag_seconds": self.checkpoint_lag_seconds,
         }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)

@@ -26,7 +26,7 @@ MARK = "shortened"
 
 _MARK_RESERVE_BYTES = 4_000  # for MARK itself: at most _MAX_NAMED_FIELDS names, a hash and a location
 _MAX_NAMED_FIELDS = 20
-_MAX_FIELD_NAME_CHARACTERS = 60
+_MAX_FIELD_NAME_BYTES = 80
 _SMALLEST_EXCERPT_BYTES = 64
 
 # Given up last, if there are more fields than there is room for excerpts.
@@ -111,7 +111,7 @@ def shorten(
     original = Original.of(entry)
     result["additionalEventData"] = additional | {
         MARK: {
-            "fields": [name[:_MAX_FIELD_NAME_CHARACTERS] for name in shortened[:_MAX_NAMED_FIELDS]],
+            "fields": [_excerpt(name, _MAX_FIELD_NAME_BYTES) for name in shortened[:_MAX_NAMED_FIELDS]],
             "sizeBytes": len(original.body),
             "sha256": original.sha256,
             "original": locate_original(original.call_id, original.sha256),

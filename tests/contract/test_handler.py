@@ -1,0 +1,399 @@
+"""The function in Lambda: what an operator sees of it, and what happens when a tick of the schedule comes twice."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import kong_cloudtrail.handler as module
+import pytest
+from kong_cloudtrail.adapters.kong import KongAuditSource
+from kong_cloudtrail.assembly import SystemClock
+from kong_cloudtrail.errors import RunFailed, SettingsError
+
+from sandbox import faults
+from sandbox.http_server import LOOPBACK
+from sandbox.processes import free_port
+from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
+from tests.helpers import entries, entry, wait_until
+
+METRICS = {
+    "EntriesFetched": "Count",
+    "DuplicatesSkipped": "Count",
+    "EventsDelivered": "Count",
+    "EventsFailed": "Count",
+    "EntriesQuarantined": "Count",
+    "EventsShortened": "Count",
+    "Backlog": "Count",
+    "PagesRead": "Count",
+    "DeliveryCalls": "Count",
+    "DeliveriesThrottled": "Count",
+    "DeliveredBytes": "Bytes",
+    "RunSeconds": "Seconds",
+    "RunsFinished": "Count",
+    "OldestUndeliveredAgeSeconds": "Seconds",
+    "CheckpointLagSeconds": "Seconds",
+}
+
+
+class Context:
+    """What Lambda tells a function of its invocation."""
+
+    function_name = "kong-cloudtrails-integration"
+    memory_limit_in_mb = 512
+    invoked_function_arn = "arn:aws:lambda:us-east-1:123456789012:function:kong-cloudtrails-integration"
+    aws_request_id = "52fdfc07-2182-154f-163f-5f0f9a621d72"
+
+    def __init__(self, remaining_millis: Callable[[], int] = lambda: 300_000) -> None:
+        self._remaining_millis = remaining_millis
+
+    def get_remaining_time_in_millis(self) -> int:
+        return self._remaining_millis()
+
+
+class CurrentStdout:
+    """Standard output as it is when something is written, and not as it was when the logger was made."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+class Function:
+    """The function, deployed on the site: invoked with an event, its output caught."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.output = ""
+
+    def invoke(self, event: Any, context: Context | None = None) -> dict[str, Any]:
+        try:
+            result: dict[str, Any] = module.handler(event, context or Context())
+            return result
+        finally:
+            captured = self._capsys.readouterr()
+            self.output += captured.out + captured.err
+
+    def tick(self, execution_id: str, context: Context | None = None) -> dict[str, Any]:
+        return self.invoke({"execution_id": execution_id}, context)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.output.splitlines()]
+
+    @property
+    def logged(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if "_aws" not in line]
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if "_aws" in line]
+
+
+@pytest.fixture
+def function(
+    site: Site, bare_environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Function:
+    for name, value in site.environment.items():
+        monkeypatch.setenv(name, value)
+    for handler in logging.getLogger("kong-cloudtrail").handlers:
+        monkeypatch.setattr(handler, "stream", CurrentStdout())
+    monkeypatch.setattr(SystemClock, "sleep", staticmethod(lambda seconds: None))
+    module.assembly.cache_clear()
+    return Function(capsys)
+
+
+def kong_time(site: Site) -> int:
+    return int(site.kong.now())
+
+
+def recent(site: Site, count: int, *, first: int = 1) -> list[dict[str, Any]]:
+    return [
+        entry(number, request_timestamp=kong_time(site) - 10 - number, payload='{"a":"hunter2-payload"}')
+        for number in range(first, first + count)
+    ]
+
+
+class TestRun:
+    def test_delivers_and_returns_its_report(self, function: Function, site: Site) -> None:
+        site.kong.add_entries(recent(site, 3))
+
+        summary = function.tick("one")
+
+        assert sorted(site.cloudtrail.accepted_uids()) == [row["request_id"] for row in entries(3)]
+        assert (summary["fetched"], summary["delivered"], summary["finished"]) == (3, 3, True)
+        assert json.dumps(summary)
+
+    def test_publishes_metrics_by_source_alone(self, function: Function, site: Site) -> None:
+        site.kong.add_entries(recent(site, 3))
+
+        function.tick("one")
+
+        [metrics] = function.metrics
+        [directive] = metrics["_aws"]["CloudWatchMetrics"]
+        assert directive["Namespace"] == "KongCloudTrail"
+        assert directive["Dimensions"] == [["source"]]
+        assert metrics["source"] == "kong-eu"
+        units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
+        assert METRICS.items() <= units.items()
+        assert all(name in metrics for name in units)
+        values = {name: metrics[name][0] for name in METRICS}
+        assert values["EntriesFetched"] == values["EventsDelivered"] == 3
+        assert values["RunsFinished"] == values["DeliveryCalls"] == 1
+        assert values["EventsFailed"] == values["OldestUndeliveredAgeSeconds"] == 0
+        assert values["DeliveredBytes"] == sum(len(event.event_data) for event in site.cloudtrail.accepted())
+
+    @pytest.mark.parametrize("variable", ["POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"])
+    def test_variables_of_powertools_do_not_change_the_metrics(
+        self, function: Function, monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
+        monkeypatch.setenv(variable, "something-else")
+
+        function.tick("one")
+
+        [directive] = function.metrics[0]["_aws"]["CloudWatchMetrics"]
+        assert (directive["Namespace"], directive["Dimensions"]) == ("KongCloudTrail", [["source"]])
+
+    def test_logs_lines_of_json_with_the_report_and_the_request(self, function: Function, site: Site) -> None:
+        site.kong.add_entries(recent(site, 3))
+
+        summary = function.tick("one")
+
+        [ended] = [line for line in function.logged if line["code"] == "RUN_ENDED"]
+        assert ended["report"] == summary
+        assert ended["function_request_id"] == Context.aws_request_id
+        assert ended["service"] == "kong-cloudtrail"
+
+    def test_metrics_of_one_run_are_not_those_of_the_next(self, function: Function, site: Site) -> None:
+        site.kong.add_entries(recent(site, 3))
+
+        function.tick("one")
+        function.tick("two")
+
+        assert [metrics["EventsDelivered"] for metrics in function.metrics] == [[3], [0]]
+
+
+class TestRepeatedTick:
+    def test_does_nothing(self, function: Function, site: Site) -> None:
+        site.kong.add_entries(recent(site, 3))
+        first = function.tick("one")
+        calls = len(site.kong.requests)
+
+        second = function.tick("one")
+
+        assert len(site.kong.requests) == calls
+        assert second == {**first, "repeated": True}
+        assert "RUN_REPEATED" in [line["code"] for line in function.logged]
+
+    def test_is_told_apart_from_the_next_one(self, function: Function, site: Site) -> None:
+        function.tick("one")
+        calls = len(site.kong.requests)
+
+        assert "repeated" not in function.tick("two")
+        assert len(site.kong.requests) > calls
+
+    def test_of_another_source_is_another_tick(
+        self, function: Function, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        function.tick("one")
+        monkeypatch.setenv("SOURCE_NAME", "kong-us")
+        module.assembly.cache_clear()
+
+        assert "repeated" not in function.tick("one")
+
+    def test_while_the_first_is_at_work_does_nothing(self, function: Function, site: Site) -> None:
+        site.kong.configure(latency_seconds=0.5)
+        with ThreadPoolExecutor(1) as pool, site.valkey.client() as observer:
+            first = pool.submit(module.handler, {"execution_id": "one"}, Context())
+            wait_until(lambda: any("invocation" in key for key in observer.keys()))  # noqa: SIM118 - a Redis command
+
+            assert function.tick("one") == {"skipped": True}
+            assert first.result()["finished"] is True
+
+    @pytest.mark.parametrize("event", [{}, {"execution_id": None}, {"execution_id": ""}, {"other": 1}])
+    def test_run_without_a_tick_is_not_guarded(self, function: Function, site: Site, event: dict[str, Any]) -> None:
+        function.invoke(event)
+        calls = len(site.kong.requests)
+
+        function.invoke(event)
+
+        assert len(site.kong.requests) > calls
+
+    def test_placeholder_of_the_schedule_is_no_tick(self, function: Function, site: Site) -> None:
+        event = {"execution_id": "<aws.scheduler.execution-id>"}
+        function.invoke(event)
+
+        assert "repeated" not in function.invoke(event)
+
+    def test_memory_of_a_tick_ends(self, function: Function, site: Site) -> None:
+        function.tick("one")
+
+        with site.valkey.client() as observer:
+            [key] = [key for key in observer.keys() if "invocation" in key]  # noqa: SIM118 - a Redis command
+            assert 86_400 < observer.ttl(key) <= 2 * 86_400
+
+
+class TestUnfinishedRun:
+    @pytest.fixture
+    def short(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> Context:
+        """An invocation whose time is used up once some of several pages are delivered."""
+        monkeypatch.setenv("PAGE_SIZE", "100")
+        module.assembly.cache_clear()
+        site.kong.add_entries(recent(site, 1000))
+        return Context(lambda: 300_000 if site.cloudtrail.accepted_count() == 0 else 1_000)
+
+    def test_succeeds_and_says_so(self, function: Function, site: Site, short: Context) -> None:
+        summary = function.tick("one", short)
+
+        assert summary["finished"] is False
+        assert 0 < summary["delivered"] < 1000
+        assert function.metrics[0]["RunsFinished"] == [0]
+        assert "RUN_UNFINISHED" in [line["code"] for line in function.logged]
+
+    def test_is_not_remembered_as_done(self, function: Function, site: Site, short: Context) -> None:
+        function.tick("one", short)
+
+        second = function.tick("one")
+
+        assert second["finished"] is True
+        assert sorted(site.cloudtrail.accepted_uids()) == [row["request_id"] for row in entries(1000)]
+
+    def test_beside_another_run_is_not_remembered_either(self, function: Function, site: Site) -> None:
+        with site.valkey.client() as observer:
+            observer.set("kong-cloudtrail:{kong-eu}:lock", "somebody else's")
+            assert function.tick("one")["skipped"] is True
+            observer.delete("kong-cloudtrail:{kong-eu}:lock")
+
+        assert function.tick("one")["finished"] is True
+
+
+class TestFailedRun:
+    def test_raises_for_lambda_to_count(self, function: Function, site: Site) -> None:
+        site.kong.add_entries(recent(site, 3))
+        site.cloudtrail.inject(faults.aws_error("ChannelNotFound", times=100))
+
+        with pytest.raises(RunFailed, match="correct CHANNEL_ARN"):
+            function.tick("one")
+
+        assert [line["level"] for line in function.logged if line["code"] == "RunFailed"] == ["ERROR"]
+        assert function.metrics[0]["EventsFailed"] == [3]
+
+    def test_is_not_remembered_as_done(self, function: Function, site: Site) -> None:
+        site.kong.add_entries(recent(site, 3))
+        site.cloudtrail.inject(faults.aws_error("ChannelNotFound"))
+        with pytest.raises(RunFailed):
+            function.tick("one")
+
+        assert function.tick("one")["delivered"] == 3
+
+    def test_of_wrong_settings_names_them(self, function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("CHANNEL_ARN", "wrong")
+        monkeypatch.setenv("REDIS_DB", "wrong")
+
+        with pytest.raises(SettingsError) as error:
+            function.tick("one")
+
+        assert len(error.value.problems) == 2
+        assert "CHANNEL_ARN" in function.logged[-1]["message"]
+
+    def test_of_a_cache_that_is_away_says_so(self, function: Function, site: Site) -> None:
+        site.valkey.stop()
+
+        with pytest.raises(RunFailed, match="The cache could not be asked"):
+            function.tick("one")
+
+        assert site.kong.requests == []
+
+    def test_of_a_cache_that_goes_away_says_so(
+        self, function: Function, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        describe = KongAuditSource.describe
+
+        def describe_and_stop(self: KongAuditSource) -> Any:
+            site.valkey.stop()
+            return describe(self)
+
+        monkeypatch.setattr(KongAuditSource, "describe", describe_and_stop)
+        site.kong.add_entries(recent(site, 3))
+
+        with pytest.raises(RunFailed, match="The cache did not answer"):
+            function.tick("one")
+
+        assert site.cloudtrail.calls == []
+
+    def test_by_a_bug_tells_its_kind_and_place_and_nothing_else(
+        self, function: Function, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(self: KongAuditSource) -> None:
+            raise RuntimeError(f"hunter2 {KONG_TOKEN}")
+
+        monkeypatch.setattr(KongAuditSource, "describe", fail)
+
+        with pytest.raises(RunFailed) as failed:
+            function.tick("one")
+
+        assert "hunter2" not in f"{failed.value} {failed.value.__cause__!r} {function.output}"
+        assert failed.value.__suppress_context__
+        [fault] = [line for line in function.logged if line["code"] == "FAULT"]
+        assert fault["kind"] == "RuntimeError"
+        assert fault["places"][-1].startswith("test_handler.py:")
+
+    @pytest.mark.parametrize("event", [None, [], "text", 5])
+    def test_by_an_odd_event_is_a_failed_run(self, function: Function, event: object) -> None:
+        with pytest.raises(RunFailed):
+            function.invoke(event)
+
+    def test_lets_a_rotated_password_in(self, function: Function, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("REDIS_PASSWORD", "old")
+        with pytest.raises(RunFailed):
+            function.tick("one")
+
+        monkeypatch.setenv("REDIS_PASSWORD", CACHE_PASSWORD)
+
+        assert function.tick("two")["finished"] is True
+
+
+class TestSecrecy:
+    @pytest.mark.parametrize(
+        "trouble",
+        ["none", "wrong token", "kong refuses", "kong away", "cache refuses", "channel refuses", "entries refused"],
+    )
+    def test_no_secret_and_no_payload_is_written_whatever_happens(
+        self, function: Function, site: Site, monkeypatch: pytest.MonkeyPatch, trouble: str
+    ) -> None:
+        # Given a run with a token, a password and payloads, and some trouble
+        monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
+        site.kong.add_entries([*recent(site, 3), entry(9, request_timestamp=None, payload="hunter2-payload")])
+        match trouble:
+            case "wrong token":
+                site.kong.add_user("collector", "another")
+            case "kong refuses":
+                site.kong.inject(faults.aws_error("x", 400, body=f"hunter2-payload {KONG_TOKEN}", times=100))
+            case "kong away":
+                monkeypatch.setenv("KONG_ADMIN_API", f"https://{LOOPBACK}:{free_port()}")
+            case "cache refuses":
+                monkeypatch.setenv("REDIS_USERNAME", "stranger")
+            case "channel refuses":
+                site.cloudtrail.inject(faults.aws_error("AccessDeniedException", body='{"message":"hunter2-payload"}'))
+            case "entries refused":
+                site.cloudtrail.fail_entries("InvalidRecipient")
+
+        # When it is run, well or not
+        error: Exception | None = None
+        try:
+            function.tick("one")
+        except Exception as raised:
+            error = raised
+
+        # Then nothing of them can be seen
+        assert (error is None) == (trouble == "none")
+        shown = f"{function.output} {error} {error!r}"
+        for secret in (KONG_TOKEN, CACHE_PASSWORD, "hunter2-payload"):
+            assert secret not in shown
+            assert json.dumps(secret)[1:-1] not in shown

@@ -1,0 +1,252 @@
+"""Settings: every name that the documentation promises, every mistake named at once, and no secret shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from kong_cloudtrail.errors import SettingsError
+from kong_cloudtrail.settings import Secret, Settings
+
+from tests.helpers import ACCOUNT_ID, settings_environment
+
+ARN = settings_environment()["CHANNEL_ARN"]
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+def read(**changes: str | None) -> Settings:
+    return Settings.from_mapping(settings_environment(**changes))
+
+
+def problems_of(**changes: str | None) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as error:
+        read(**changes)
+    return error.value.problems
+
+
+def test_channel_alone_is_enough() -> None:
+    settings = Settings.from_mapping({"CHANNEL_ARN": ARN})
+
+    assert settings == Settings(
+        kong_admin_api="http://localhost:8001",
+        kong_needs_token=False,
+        kong_admin_token=None,
+        kong_admin_token_secret=None,
+        kong_root_ca=None,
+        redis_host="localhost",
+        redis_port=6379,
+        redis_db=0,
+        redis_tls=False,
+        redis_username=None,
+        redis_password=None,
+        redis_password_secret=None,
+        channel_arn=ARN,
+        channel_region="us-east-1",
+        channel_account_id=ACCOUNT_ID,
+        external_id=None,
+        map_status_to_error_code=False,
+        source_name="kong",
+        ledger=None,
+        overlap_seconds=900,
+        settle_seconds=0,
+        initial_lookback_seconds=None,
+        page_size=1000,
+        parallel_deliveries=8,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "attribute", "expected"),
+    [
+        ("KONG_ADMIN_API", "https://kong:8444/base/path/", "kong_admin_api", "https://kong:8444/base/path"),
+        ("KONG_ADMIN_API", "http://[::1]:8001", "kong_admin_api", "http://[::1]:8001"),
+        ("KONG_ADMIN_API", " https://kong:8444 ", "kong_admin_api", "https://kong:8444"),
+        ("KONG_ADMIN_TOKEN", "t0ken", "kong_admin_token", Secret("t0ken")),
+        ("KONG_ADMIN_TOKEN", "t0ken", "kong_needs_token", True),
+        ("KONG_ADMIN_TOKEN_SECRET", "kong/token", "kong_admin_token_secret", "kong/token"),
+        ("KONG_ADMIN_TOKEN_SECRET", "kong/token", "kong_needs_token", True),
+        ("KONG_ROOT_CA", "", "kong_root_ca", None),
+        ("KONG_ROOT_CA", "null", "kong_root_ca", None),
+        ("KONG_ROOT_CA", "Disabled", "kong_root_ca", None),
+        ("KONG_ROOT_CA", PEM, "kong_root_ca", PEM.strip()),
+        ("REDIS_HOST", "cache.example.com:6380", "redis_host", "cache.example.com"),
+        ("REDIS_HOST", "cache.example.com:6380", "redis_port", 6380),
+        ("REDIS_HOST", "[::1]:6379", "redis_host", "::1"),
+        ("REDIS_DB", "3", "redis_db", 3),
+        ("REDIS_TLS", "TRUE", "redis_tls", True),
+        ("REDIS_TLS", "1", "redis_tls", True),
+        ("REDIS_TLS", "off", "redis_tls", False),
+        ("REDIS_USERNAME", "collector", "redis_username", "collector"),
+        ("REDIS_PASSWORD", "pw", "redis_password", Secret("pw")),
+        ("REDIS_PASSWORD_SECRET", "cache/password", "redis_password_secret", "cache/password"),
+        ("CHANNEL_ARN", ARN.replace("aws:", "aws-cn:", 1), "channel_region", "us-east-1"),
+        ("EXTERNAL_ID", "a+b=c,d.e@f:g/h-i_j", "external_id", "a+b=c,d.e@f:g/h-i_j"),
+        ("MAP_STATUS_TO_ERROR_CODE", "yes", "map_status_to_error_code", True),
+        ("SOURCE_NAME", "kong.eu-1_a", "source_name", "kong.eu-1_a"),
+        ("LEDGER", "s3://bucket-1/a/prefix", "ledger", "s3://bucket-1/a/prefix"),
+        ("LEDGER", "s3://bucket-1", "ledger", "s3://bucket-1"),
+        ("LEDGER", "./ledger", "ledger", "./ledger"),
+        ("OVERLAP_SECONDS", "0", "overlap_seconds", 0),
+        ("SETTLE_SECONDS", "30", "settle_seconds", 30),
+        ("INITIAL_LOOKBACK_SECONDS", "86400", "initial_lookback_seconds", 86400),
+        ("PAGE_SIZE", "1", "page_size", 1),
+        ("PARALLEL_DELIVERIES", "64", "parallel_deliveries", 64),
+    ],
+)
+def test_variable_sets_what_it_says(variable: str, value: str, attribute: str, expected: object) -> None:
+    assert getattr(read(**{variable: value}), attribute) == expected
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+@pytest.mark.parametrize(
+    "variable", ["KONG_ADMIN_API", "REDIS_HOST", "REDIS_DB", "KONG_SUPERADMIN", "LEDGER", "PAGE_SIZE"]
+)
+def test_empty_value_counts_as_not_given(variable: str, value: str) -> None:
+    assert read(**{variable: value}) == read(**{variable: None})
+
+
+def test_names_that_are_not_ours_are_left_alone() -> None:
+    assert read(PATH="/bin", KONG_SOMETHING="x") == read()
+
+
+class TestToken:
+    def test_is_not_used_where_it_is_said_not_to_be(self) -> None:
+        assert not read(KONG_ADMIN_TOKEN="t0ken", KONG_SUPERADMIN="false").kong_needs_token
+
+    def test_that_is_needed_and_missing_is_a_problem(self) -> None:
+        [problem] = problems_of(KONG_SUPERADMIN="true")
+
+        assert "KONG_ADMIN_TOKEN_SECRET" in problem
+
+
+class TestCertificate:
+    def test_may_be_a_file(self, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").write_text(PEM)
+
+        assert read(KONG_ROOT_CA=str(tmp_path / "ca.pem")).kong_root_ca == PEM
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "/no/such/file.pem",
+            "MIIB",
+            "x" * 10_000,
+            "\x00",
+            "-----BEGIN CERTIFICATE-----\nMIIB",
+            "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----",
+        ],
+    )
+    def test_that_is_none_is_a_problem(self, value: str) -> None:
+        [problem] = problems_of(KONG_ROOT_CA=value)
+
+        assert problem.startswith("KONG_ROOT_CA is neither a PEM certificate nor a file")
+
+    def test_folder_or_binary_file_is_a_problem(self, tmp_path: Path) -> None:
+        (tmp_path / "ca.der").write_bytes(b"\x30\x82\xff")
+
+        for path in (tmp_path, tmp_path / "ca.der"):
+            assert len(problems_of(KONG_ROOT_CA=str(path))) == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "advice"),
+    [
+        ("CHANNEL_ARN", None, "is not set: write it as CloudTrail shows it"),
+        ("CHANNEL_ARN", "01234567-89ab-cdef-0123-456789abcdef", "is not the ARN of a CloudTrail channel"),
+        ("CHANNEL_ARN", ARN.replace("channel/", "trail/"), "is not the ARN of a CloudTrail channel"),
+        ("CHANNEL_ARN", ARN.replace(ACCOUNT_ID, "123"), "is not the ARN of a CloudTrail channel"),
+        ("CHANNEL_ARN", ARN + "\nx", "is not the ARN of a CloudTrail channel"),
+        ("KONG_ADMIN_API", "kong.example.com:8444", "needs a scheme and a host"),
+        ("KONG_ADMIN_API", "//kong.example.com", "needs a scheme and a host"),
+        ("KONG_ADMIN_API", "ftp://kong.example.com", "needs a scheme and a host"),
+        ("KONG_ADMIN_API", "https://", "needs a scheme and a host"),
+        ("KONG_ADMIN_API", "https://kong:port", "is not a URL"),
+        ("KONG_ADMIN_API", "https://kong:99999", "is not a URL"),
+        ("KONG_ADMIN_API", "https://[::1", "is not a URL"),
+        ("KONG_ADMIN_API", "https://alex:hunter2@kong:8444", "leave them out of the URL"),
+        ("KONG_ADMIN_API", "https://kong:8444/?token=hunter2", "has a query string"),
+        ("KONG_ADMIN_API", "https://kong:8444/#hunter2", "fragment"),
+        ("KONG_SUPERADMIN", "maybe", "is neither true nor false"),
+        ("REDIS_TLS", "ja", "is neither true nor false"),
+        ("MAP_STATUS_TO_ERROR_CODE", "2", "is neither true nor false"),
+        ("REDIS_HOST", "localhost", "is not host:port"),
+        ("REDIS_HOST", ":6379", "is not host:port"),
+        ("REDIS_HOST", "localhost:", "is not host:port"),
+        ("REDIS_HOST", "localhost:redis", "is not host:port"),
+        ("REDIS_HOST", "redis://localhost:6379", "is not host:port"),
+        ("REDIS_HOST", "user:hunter2@localhost:6379", "is not host:port"),
+        ("REDIS_HOST", "localhost:6379/0", "is not host:port"),
+        ("REDIS_DB", "one", "is not a whole number from 0"),
+        ("REDIS_DB", "-1", "is not a whole number from 0"),
+        ("REDIS_DB", "1.5", "is not a whole number from 0"),
+        ("REDIS_DB", "٣", "is not a whole number from 0"),
+        ("PAGE_SIZE", "0", "from 1 to 1000"),
+        ("PAGE_SIZE", "1001", "from 1 to 1000"),
+        ("PAGE_SIZE", "9" * 20, "from 1 to 1000"),
+        ("PARALLEL_DELIVERIES", "0", "from 1 to 64"),
+        ("OVERLAP_SECONDS", "15m", "without a unit"),
+        ("SETTLE_SECONDS", "-1", "is not a whole number"),
+        ("INITIAL_LOOKBACK_SECONDS", "0", "is not a whole number"),
+        ("EXTERNAL_ID", "x", "2 to 1224"),
+        ("EXTERNAL_ID", "with space", "2 to 1224"),
+        ("SOURCE_NAME", "a/b", "up to 64"),
+        ("SOURCE_NAME", "{a}", "up to 64"),
+        ("SOURCE_NAME", "x" * 65, "up to 64"),
+        ("SOURCE_NAME", ".hidden", "up to 64"),
+        ("LEDGER", "s3://", "neither s3://bucket/prefix nor a folder"),
+        ("LEDGER", "s3://UPPER/x", "neither s3://bucket/prefix nor a folder"),
+        ("LEDGER", "https://bucket/x", "neither s3://bucket/prefix nor a folder"),
+    ],
+)
+def test_mistake_is_named_with_what_to_write_instead(variable: str, value: str | None, advice: str) -> None:
+    [problem] = problems_of(**{variable: value})
+
+    assert problem.startswith(variable)
+    assert advice in problem
+    assert "hunter2" not in problem
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    wrong = {
+        "CHANNEL_ARN": "x",
+        "KONG_ADMIN_API": "x",
+        "KONG_SUPERADMIN": "x",
+        "KONG_ROOT_CA": "x",
+        "REDIS_HOST": "x",
+        "REDIS_DB": "x",
+        "REDIS_TLS": "x",
+        "EXTERNAL_ID": "x",
+        "SOURCE_NAME": "/",
+        "LEDGER": "x://",
+        "OVERLAP_SECONDS": "x",
+        "SETTLE_SECONDS": "x",
+        "INITIAL_LOOKBACK_SECONDS": "x",
+        "PAGE_SIZE": "x",
+        "PARALLEL_DELIVERIES": "x",
+        "MAP_STATUS_TO_ERROR_CODE": "x",
+    }
+
+    with pytest.raises(SettingsError) as error:
+        read(**wrong)
+
+    assert {problem.split()[0] for problem in error.value.problems} == wrong.keys()
+    for problem in error.value.problems:
+        assert f"  - {problem}" in str(error.value)
+
+
+class TestSecrets:
+    SECRETS = {"KONG_ADMIN_TOKEN": "hunter2-token", "REDIS_PASSWORD": "hunter2-password"}  # noqa: RUF012 - never changed
+
+    def test_are_not_in_any_representation(self) -> None:
+        settings = read(**self.SECRETS)
+
+        shown = f"{settings} {settings!r} {settings.kong_admin_token} {settings.redis_password!r} {[settings]}"
+
+        assert "hunter2" not in shown
+        assert settings.kong_admin_token is not None
+        assert settings.kong_admin_token.value == "hunter2-token"
+
+    def test_are_not_in_any_message(self) -> None:
+        mistakes = {"CHANNEL_ARN": None, "KONG_ADMIN_API": "x", "REDIS_HOST": "x", "REDIS_DB": "x"}
+
+        assert "hunter2" not in " ".join(problems_of(**self.SECRETS, **mistakes))

@@ -1,0 +1,293 @@
+"""Seen set and lock on a real Valkey: over TLS, with an ACL user, and with the server going away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from kong_cloudtrail.adapters import valkey as adapter
+from kong_cloudtrail.adapters.valkey import ValkeyLock, ValkeySeenSet
+from kong_cloudtrail.errors import LockLost, SeenSetUnavailable
+
+from sandbox.valkey import TlsProxy, Valkey
+from tests.conftest import CACHE_PASSWORD, CACHE_USERNAME
+from tests.helpers import FakeClock, wait_until
+
+pytestmark = pytest.mark.usefixtures("bare_environment")
+
+LOCK = "kong-cloudtrail:{kong}:lock"
+
+
+def connect(port: int, **options: object) -> redis.Redis:
+    settings = {
+        "host": "127.0.0.1",
+        "port": port,
+        "db": 0,
+        "tls": False,
+        "username": CACHE_USERNAME,
+        "password": CACHE_PASSWORD,
+        "connections": 4,
+    }
+    return adapter.connect(**(settings | options))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def client(valkey: Valkey) -> Iterator[redis.Redis]:
+    with connect(valkey.port) as connected:
+        yield connected
+
+
+class TestSeenSet:
+    def test_knows_what_was_marked_and_nothing_else(self, client: redis.Redis) -> None:
+        seen = ValkeySeenSet(client, "kong")
+
+        seen.mark([("a:1", 60), ("b", 60)])
+
+        assert seen.seen(["a:1", "b", "a", "c"]) == {"a:1", "b"}
+
+    def test_takes_a_whole_page_at_once(self, client: redis.Redis) -> None:
+        seen = ValkeySeenSet(client, "kong")
+        keys = [f"{number:032d}:0123456789abcdef" for number in range(1000)]
+
+        seen.mark((key, 60) for key in keys)
+
+        assert seen.seen(keys) == set(keys)
+
+    def test_nothing_to_do_is_no_error(self, client: redis.Redis) -> None:
+        seen = ValkeySeenSet(client, "kong")
+
+        seen.mark([])
+
+        assert seen.seen([]) == set()
+
+    def test_each_mark_lives_as_long_as_it_should(self, client: redis.Redis, valkey: Valkey) -> None:
+        ValkeySeenSet(client, "kong").mark([("short", 100), ("long", 2_592_000)])
+
+        with valkey.client() as observer:
+            assert 90 < observer.ttl("kong-cloudtrail:{kong}:seen:short") <= 100
+            assert 2_591_990 < observer.ttl("kong-cloudtrail:{kong}:seen:long") <= 2_592_000
+
+    def test_expired_mark_is_forgotten(self, client: redis.Redis, valkey: Valkey) -> None:
+        seen = ValkeySeenSet(client, "kong")
+        seen.mark([("a", 60)])
+
+        with valkey.client() as observer:
+            observer.expire("kong-cloudtrail:{kong}:seen:a", 0)
+
+        assert seen.seen(["a"]) == set()
+
+    def test_sources_are_apart(self, client: redis.Redis) -> None:
+        ValkeySeenSet(client, "one").mark([("a", 60)])
+
+        assert ValkeySeenSet(client, "other").seen(["a"]) == set()
+
+    def test_databases_are_apart(self, client: redis.Redis, valkey: Valkey) -> None:
+        ValkeySeenSet(client, "kong").mark([("a", 60)])
+
+        with connect(valkey.port, db=3) as other:
+            assert ValkeySeenSet(other, "kong").seen(["a"]) == set()
+
+    def test_works_again_after_the_server_was_replaced(self, client: redis.Redis, valkey: Valkey) -> None:
+        # Given a server that comes back empty, also of what it knew of our script
+        seen = ValkeySeenSet(client, "kong")
+        seen.mark([("a", 60)])
+        valkey.restart_empty()
+
+        seen.mark([("b", 60)])
+
+        assert seen.seen(["a", "b"]) == {"b"}
+
+    def test_works_again_after_connections_broke(
+        self, valkey: Valkey, valkey_tls: TlsProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(valkey_tls.ca_pem_path))
+        with connect(valkey_tls.port, tls=True) as client:
+            seen = ValkeySeenSet(client, "kong")
+            seen.mark([("a", 60)])
+            valkey_tls.break_connections()
+
+            assert seen.seen(["a"]) == {"a"}
+
+
+class TestAccess:
+    def test_over_tls_with_the_ca_that_python_trusts(
+        self, valkey: Valkey, valkey_tls: TlsProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(valkey_tls.ca_pem_path))
+
+        with connect(valkey_tls.port, tls=True) as client:
+            assert ValkeySeenSet(client, "kong").seen(["a"]) == set()
+
+    def test_certificate_of_an_unknown_ca_is_refused(self, valkey: Valkey, valkey_tls: TlsProxy) -> None:
+        with connect(valkey_tls.port, tls=True) as client, pytest.raises(SeenSetUnavailable, match="REDIS_TLS"):
+            ValkeySeenSet(client, "kong").seen(["a"])
+
+    def test_certificate_for_another_host_is_refused(
+        self, valkey: Valkey, valkey_tls: TlsProxy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(valkey_tls.ca_pem_path))
+
+        # Every address of 127.0.0.0/8 leads here; the certificate is for 127.0.0.1 only. 127.1 is a spelling of it.
+        with connect(valkey_tls.port, tls=True, host="127.1") as client, pytest.raises(SeenSetUnavailable):
+            ValkeySeenSet(client, "kong").seen(["a"])
+
+    @pytest.mark.parametrize(
+        "credentials",
+        [{"password": "wrong"}, {"username": "stranger"}, {"username": None, "password": None}, {"username": None}],
+    )
+    def test_wrong_credentials_are_named_and_not_shown(
+        self, valkey: Valkey, credentials: dict[str, str | None]
+    ) -> None:
+        with connect(valkey.port, **credentials) as client, pytest.raises(SeenSetUnavailable) as unavailable:
+            ValkeySeenSet(client, "kong").seen(["a"])
+
+        assert "refused the credentials" in str(unavailable.value)
+        assert "REDIS_USERNAME" in str(unavailable.value)
+        for secret in ("wrong", "stranger", CACHE_PASSWORD):
+            assert secret not in str(unavailable.value)
+
+
+class TestServerAway:
+    @pytest.fixture
+    def orphan(self, client: redis.Redis, valkey: Valkey) -> Iterator[redis.Redis]:
+        client.ping()
+        valkey.stop()
+        yield client
+
+    def test_cannot_be_asked(self, orphan: redis.Redis) -> None:
+        with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
+            ValkeySeenSet(orphan, "kong").seen(["a"])
+
+    def test_cannot_be_told(self, orphan: redis.Redis) -> None:
+        with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
+            ValkeySeenSet(orphan, "kong").mark([("a", 60)])
+
+    def test_lock_cannot_be_taken(self, orphan: redis.Redis) -> None:
+        with pytest.raises(SeenSetUnavailable):
+            ValkeyLock(orphan, "kong", FakeClock()).acquire()
+
+    def test_full_server_is_an_error(self) -> None:
+        with (
+            Valkey(max_memory_bytes=1) as full,
+            connect(full.port, username=None, password=None) as client,
+            pytest.raises(SeenSetUnavailable),
+        ):
+            ValkeySeenSet(client, "kong").mark([("a", 60)])
+
+
+class TestLock:
+    @pytest.fixture
+    def quick(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A lock that expires after half a second, and is renewed every tenth of one."""
+        monkeypatch.setattr(adapter, "LOCK_SECONDS", 0.5)
+
+    def lock(self, client: redis.Redis, **options: object) -> ValkeyLock:
+        return ValkeyLock(client, "kong", FakeClock(), **options)  # type: ignore[arg-type]
+
+    def test_one_at_a_time(self, client: redis.Redis) -> None:
+        first, second, third = (self.lock(client) for _ in range(3))
+
+        assert first.acquire()
+        assert not second.acquire()
+        first.release()
+        assert third.acquire()
+        third.release()
+
+    def test_sources_do_not_wait_for_each_other(self, client: redis.Redis) -> None:
+        one, other = ValkeyLock(client, "one", FakeClock()), ValkeyLock(client, "other", FakeClock())
+
+        assert one.acquire()
+        assert other.acquire()
+        one.release()
+        other.release()
+
+    def test_expires_if_its_process_dies(self, client: redis.Redis, valkey: Valkey) -> None:
+        lock = self.lock(client)
+        lock.acquire()
+
+        with valkey.client() as observer:
+            assert 0 < observer.pttl(LOCK) <= 15_000
+        lock.release()
+
+    @pytest.mark.usefixtures("quick")
+    def test_is_renewed_while_the_run_works(self, client: redis.Redis, valkey: Valkey) -> None:
+        clock = FakeClock()
+        lock = ValkeyLock(client, "kong", clock)
+        lock.acquire()
+        with valkey.client() as observer:
+            observer.pexpire(LOCK, 200)
+
+            wait_until(lambda: observer.pttl(LOCK) > 300)  # it was given its full time again
+
+            clock.time += 0.4
+            wait_until(lambda: lock._valid_until > clock.time + 0.4)  # and so was our own idea of it
+        lock.check()
+        lock.release()
+
+    @pytest.mark.usefixtures("quick")
+    def test_loss_is_noticed_if_somebody_else_has_it(self, client: redis.Redis, valkey: Valkey) -> None:
+        lock = self.lock(client)
+        lock.acquire()
+        with valkey.client() as observer:
+            observer.set(LOCK, "somebody else's")
+
+            wait_until(lambda: _is_lost(lock))
+
+            lock.release()
+            assert observer.get(LOCK) == "somebody else's"
+
+    @pytest.mark.usefixtures("quick")
+    def test_loss_is_noticed_if_redis_was_emptied(self, client: redis.Redis, valkey: Valkey) -> None:
+        lock = self.lock(client)
+        lock.acquire()
+        valkey.flush()
+
+        wait_until(lambda: _is_lost(lock))
+
+        lock.release()
+
+    def test_is_lost_by_our_own_clock_whatever_redis_says(self, client: redis.Redis) -> None:
+        clock = FakeClock()
+        lock = ValkeyLock(client, "kong", clock)
+        lock.acquire()
+        lock.check()
+
+        clock.time += 15
+
+        with pytest.raises(LockLost, match="nothing more"):
+            lock.check()
+        lock.release()
+
+    def test_is_given_back_even_if_redis_is_away(self, client: redis.Redis, valkey: Valkey) -> None:
+        lock = self.lock(client)
+        lock.acquire()
+        valkey.stop()
+
+        lock.release()  # nothing is raised: it expires by itself
+
+    def test_of_a_process_that_is_gone_is_taken_over_at_once(self, client: redis.Redis) -> None:
+        dead = self.lock(client, owner="boot:namespace:17:100")
+        assert dead.acquire()
+
+        heir = self.lock(client, owner="boot:namespace:18:200", is_gone=lambda owner: owner == "boot:namespace:17:100")
+        assert heir.acquire()
+
+        dead.release()  # not any more its own: the heir's stays
+        assert not self.lock(client).acquire()
+        heir.release()
+
+    def test_of_a_process_that_may_live_is_respected(self, client: redis.Redis) -> None:
+        living = self.lock(client, owner="boot:namespace:17:100")
+        assert living.acquire()
+
+        assert not self.lock(client, is_gone=lambda owner: False).acquire()
+        living.release()
+
+
+def _is_lost(lock: ValkeyLock) -> bool:
+    try:
+        lock.check()
+    except LockLost:
+        return True
+    return False

@@ -1,0 +1,342 @@
+"""The world of the collector in memory: what it reads, where it delivers, what it remembers, and how it dies.
+
+Each fake does what its port promises and records what was asked of it. `World` holds the state that outlives a run, so
+that a test can run again with what a failed run left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kong_cloudtrail.collector import Collector, Plan
+from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.domain.event import Event, Gateway
+from kong_cloudtrail.domain.report import RunReport
+from kong_cloudtrail.domain.window import Window
+from kong_cloudtrail.errors import LedgerError, LockLost, SeenSetUnavailable, SourceUnavailable
+from kong_cloudtrail.guard import RunGuard
+from kong_cloudtrail.ledger import Ledger
+from kong_cloudtrail.ports import Answer, Failure, Probe, Stored, TimeBudget
+
+from tests.helpers import ACCOUNT_ID, GATEWAY, NOW, Budget, FakeClock
+
+SOURCE_NAME = "kong-test"
+
+
+class Death(BaseException):
+    """The process is killed: nobody catches this, and nobody tidies up after it."""
+
+
+class Life:
+    """Counts the steps at which a process may be killed, and kills it at one of them; dead is dead in all threads."""
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        self._dies_at = dies_at
+        self._lock = threading.Lock()
+        self.steps = 0
+        self.is_over = False
+
+    def step(self) -> None:
+        with self._lock:
+            self.steps += 1
+            if self.is_over or self.steps == self._dies_at:
+                self.is_over = True
+                raise Death
+
+
+class Kong:
+    """Entries, shown newest first in pages, like a gateway that can filter by time; or one that cannot."""
+
+    def __init__(self, entries: Iterable[object] = (), *, filters: bool = True, page_size: int = 2) -> None:
+        self.entries: list[object] = list(entries)
+        self.now = NOW
+        self.filters = filters
+        self.page_size = page_size
+        self.fails_at_page: int | None = None
+        self.pages_read = 0
+        self.windows: list[Window | None] = []
+        self.life = Life()
+
+    def describe(self) -> Gateway:
+        self.life.step()
+        return Gateway(GATEWAY.version, GATEWAY.hostname, self.now)
+
+    def probe(self, later: int) -> Probe:
+        self.life.step()
+        return Probe(self.filters, self.filters and bool(self._within(Window(later, None))))
+
+    def has_entries_before(self, timestamp: int) -> bool:
+        self.life.step()
+        return bool(self._within(Window(-(10**12), timestamp)))
+
+    def pages(self, window: Window | None) -> Iterator[Sequence[object]]:
+        self.windows.append(window)
+        rows = self._within(window if self.filters else None)
+        for start in range(0, max(len(rows), 1), self.page_size):
+            self.life.step()
+            self.pages_read += 1
+            if self.pages_read == self.fails_at_page:
+                raise SourceUnavailable("Kong is down.")
+            yield rows[start : start + self.page_size]
+
+    def _within(self, window: Window | None) -> list[object]:
+        if window is None:
+            return list(self.entries)
+        before = 10**12 if window.before is None else window.before
+        return [row for row in self.entries if window.after <= _timestamp(row) < before]
+
+
+def _timestamp(row: object) -> int:
+    stamp = row.get("request_timestamp") if isinstance(row, dict) else None
+    return stamp if isinstance(stamp, int) else NOW - 1
+
+
+Reaction = Callable[[Sequence[Event]], Answer]
+"""What CloudTrail makes of a call: an answer, or an exception."""
+
+
+def accept_all(events: Sequence[Event]) -> Answer:
+    return Answer(frozenset(event.id for event in events))
+
+
+def refuse(code: str, *ids: str) -> Reaction:
+    """Return a reaction that refuses some entries with a code, and accepts the others."""
+
+    def react(events: Sequence[Event]) -> Answer:
+        failed = {event.id: Failure(code, f"{code} of {event.id}") for event in events if not ids or event.id in ids}
+        return Answer(frozenset(event.id for event in events if event.id not in failed), failed)
+
+    return react
+
+
+def fail_with(error: Exception) -> Reaction:
+    """Return a reaction that refuses the whole call."""
+
+    def react(events: Sequence[Event]) -> Answer:
+        raise error
+
+    return react
+
+
+class CloudTrail:
+    """Reacts to calls as scripted, and then as it always does; remembers what it was sent and what it accepted."""
+
+    def __init__(self) -> None:
+        self.script: list[Reaction] = []
+        self.always: Reaction = accept_all
+        self.calls: list[list[str]] = []
+        self.accepted: list[Event] = []
+        self.life = Life()
+        self._lock = threading.Lock()
+
+    def deliver(self, events: Sequence[Event]) -> Answer:
+        with self._lock:
+            self.life.step()
+            self.calls.append([event.id for event in events])
+            reaction = self.script.pop(0) if self.script else self.always
+            answer = reaction(events)
+            self.accepted += [event for event in events if event.id in answer.successful]
+            self.life.step()
+            return answer
+
+    @property
+    def accepted_ids(self) -> list[str]:
+        return [event.id for event in self.accepted]
+
+
+class Seen:
+    """Marks of delivered entries."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, int] = {}
+        self.complete = False
+        self.fails_to_tell = False
+        self.fails_to_mark = False
+        self.life = Life()
+
+    def seen(self, keys: Sequence[str]) -> set[str]:
+        self.life.step()
+        if self.fails_to_tell:
+            raise SeenSetUnavailable("Redis is down.")
+        return self.marks.keys() & set(keys)
+
+    def mark(self, keys: Iterable[tuple[str, int]]) -> None:
+        self.life.step()
+        if self.fails_to_mark:
+            raise SeenSetUnavailable("Redis is down.")
+        self.marks |= dict(keys)
+        self.life.step()
+
+    def is_complete(self) -> bool:
+        self.life.step()
+        return self.complete
+
+    def set_complete(self) -> None:
+        self.life.step()
+        self.complete = True
+
+    def lose_everything(self) -> None:
+        self.marks, self.complete = {}, False
+
+
+class Store:
+    """A ledger's objects in a dictionary."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+        self.refuses: Callable[[str], bool] = lambda name: False
+        self.life = Life()
+
+    def locate(self, name: str) -> str:
+        return f"memory://{name}"
+
+    def read(self, name: str) -> Stored | None:
+        self._step(name)
+        body = self.objects.get(name)
+        return None if body is None else Stored(body, _version(body))
+
+    def write(self, name: str, body: bytes) -> None:
+        self._step(name)
+        self.objects[name] = body
+        self.life.step()
+
+    def write_if(self, name: str, body: bytes, version: str | None) -> str | None:
+        self._step(name)
+        stored = self.objects.get(name)
+        if (None if stored is None else _version(stored)) != version:
+            return None
+        self.objects[name] = body
+        self.life.step()
+        return _version(body)
+
+    def names(self, prefix: str) -> Iterator[str]:
+        yield from sorted(name for name in self.objects if name.startswith(prefix))
+
+    def _step(self, name: str) -> None:
+        self.life.step()
+        if self.refuses(name):
+            raise LedgerError(f"The ledger is down for {name}.")
+
+    def documents(self, prefix: str) -> list[dict[str, Any]]:
+        return [json.loads(self.objects[name]) for name in self.names(prefix)]
+
+
+def _version(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+class Lock:
+    """A lock that another run may hold, or that gets lost after some looks."""
+
+    def __init__(self, *, held_by_another: bool = False) -> None:
+        self.held_by_another = held_by_another
+        self.lost_after_checks: int | None = None
+        self.checks = 0
+        self.released = False
+
+    def acquire(self) -> bool:
+        return not self.held_by_another
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.lost_after_checks is not None and self.checks > self.lost_after_checks:
+            raise LockLost("The lock is lost.")
+
+    def release(self) -> None:
+        self.released = True
+
+
+class Telemetry:
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.codes: list[str] = []
+        self.published: list[RunReport] = []
+
+    def info(self, code: str, message: str, **details: Any) -> None:
+        self.codes.append(code)
+
+    def warning(self, code: str, message: str, **details: Any) -> None:
+        self.codes.append(code)
+
+    def progress(self, report: RunReport) -> None:
+        pass
+
+    def publish(self, report: RunReport) -> None:
+        self.published.append(report)
+
+
+@dataclass
+class World:
+    """Everything that a run works with, and that outlives it."""
+
+    kong: Kong = field(default_factory=Kong)
+    cloudtrail: CloudTrail = field(default_factory=CloudTrail)
+    seen: Seen = field(default_factory=Seen)
+    store: Store = field(default_factory=Store)
+    clock: FakeClock = field(default_factory=FakeClock)
+    budget: TimeBudget = field(default_factory=Budget)
+    lock: Lock = field(default_factory=Lock)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+
+    def live(self, dies_at: int | None = None) -> Life:
+        """Begin a new life, in which the lock of the last one has expired."""
+        life = Life(dies_at)
+        for part in (self.kong, self.cloudtrail, self.seen, self.store):
+            part.life = life
+        self.lock = Lock()
+        return life
+
+    def run(self, **plan: Any) -> RunReport:
+        """Do one run; raises `RunFailed` as the collector does."""
+        return self.collector(**plan).run()
+
+    def collector(self, **plan: Any) -> Collector:
+        defaults: Mapping[str, Any] = {
+            "source": SOURCE_NAME,
+            "recipient_account_id": ACCOUNT_ID,
+            "keep_checkpoint": True,
+            "overlap_seconds": 900,
+            "settle_seconds": 0,
+            "initial_lookback_seconds": None,
+            "parallel_deliveries": 2,
+            "map_status_to_error_code": False,
+        }
+        return Collector(
+            Plan(**(dict(defaults) | plan)),
+            source=self.kong,
+            seen=self.seen,
+            destination=self.cloudtrail,
+            ledger=self.ledger,
+            lock=self.lock,
+            guard=RunGuard(self.budget, self.lock, self.clock),
+            telemetry=self.telemetry,
+            clock=self.clock,
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.store, SOURCE_NAME, self.clock)
+
+    # -- what became of the entries
+
+    @property
+    def quarantined(self) -> list[dict[str, Any]]:
+        return self.store.documents("quarantine/")
+
+    @property
+    def complete_until(self) -> int | None:
+        return self.ledger.load_checkpoint().complete_until
+
+    def is_marked(self, value: object) -> bool:
+        return Entry.read(value).key in self.seen.marks
+
+    def is_settled(self, value: object) -> bool:
+        """Tell whether an entry was accepted by CloudTrail or is whole in quarantine."""
+        call_id = Entry.read(value).call_id
+        return call_id in self.cloudtrail.accepted_ids or value in [record["entry"] for record in self.quarantined]

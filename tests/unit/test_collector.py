@@ -1,0 +1,434 @@
+"""One run from lock to report: what it reads, what it does when a part of the world fails, what it leaves behind."""
+
+from itertools import count
+
+import pytest
+from kong_cloudtrail.domain.window import Window
+from kong_cloudtrail.errors import RunFailed
+
+from tests.fakes import Kong, Lock, Seen, World
+from tests.helpers import NOW, Budget, entries, entry
+
+DAY = 86_400
+
+
+def run_again(world: World, *, at: int, **plan: object) -> None:
+    world.kong.now = at
+    world.clock.time = float(at)
+    world.live()
+    world.run(**plan)
+
+
+class TestWhatIsRead:
+    def test_first_run_reads_everything_that_kong_retains(self) -> None:
+        old = [entry(number, request_timestamp=NOW - number * DAY) for number in range(1, 31)]
+        world = World(kong=Kong(old))
+
+        report = world.run()
+
+        assert report.delivered == 30
+        assert world.complete_until == NOW
+
+    def test_first_run_may_begin_later(self) -> None:
+        world = World(kong=Kong([entry(1, request_timestamp=NOW - 50), entry(2, request_timestamp=NOW - 101)]))
+
+        report = world.run(initial_lookback_seconds=100)
+
+        assert report.delivered == 1
+        assert world.complete_until == NOW
+
+    def test_next_run_reads_what_is_new_and_an_overlap(self) -> None:
+        world = World(kong=Kong(entries(3)))
+        world.run(overlap_seconds=900)
+
+        run_again(world, at=NOW + 3600, overlap_seconds=900)
+
+        assert [window.after for window in world.kong.windows[1:] if window] == [NOW - 900]
+        assert world.complete_until == NOW + 3600
+
+    @pytest.mark.parametrize("late", range(0, 901, 100))
+    def test_entry_that_shows_up_late_is_caught_within_the_overlap(self, late: int) -> None:
+        world = World(kong=Kong(entries(3)))
+        world.run(overlap_seconds=900)
+        straggler = entry(99, request_timestamp=NOW - late)
+        world.kong.entries.append(straggler)
+
+        run_again(world, at=NOW + 3600, overlap_seconds=900)
+
+        assert world.cloudtrail.accepted_ids.count(straggler["request_id"]) == 1
+
+    def test_entry_of_the_very_second_of_the_checkpoint_is_not_lost(self) -> None:
+        world = World(kong=Kong([entry(1, request_timestamp=NOW)]))
+        world.run(overlap_seconds=0)
+        world.kong.entries.append(entry(2, request_timestamp=NOW))
+
+        run_again(world, at=NOW + 60, overlap_seconds=0)
+
+        assert sorted(world.cloudtrail.accepted_ids) == [entry(1)["request_id"], entry(2)["request_id"]]
+
+    def test_run_ends_where_kong_has_settled(self) -> None:
+        world = World(kong=Kong([entry(1, request_timestamp=NOW - 10), entry(2, request_timestamp=NOW - 60)]))
+
+        report = world.run(settle_seconds=30)
+
+        assert report.delivered == 1
+        assert world.complete_until == NOW - 30
+
+    def test_entries_of_the_future_are_delivered_at_once_or_in_their_time(self) -> None:
+        soon, far = entry(1, request_timestamp=NOW + 600), entry(2, request_timestamp=NOW + 30 * DAY)
+        world = World(kong=Kong([soon, far]))
+
+        world.run()
+        assert world.cloudtrail.accepted_ids == [far["request_id"]]
+
+        run_again(world, at=NOW + 3600)
+        assert world.cloudtrail.accepted_ids == [far["request_id"], soon["request_id"]]
+
+    def test_entries_from_1970_are_delivered(self) -> None:
+        world = World(kong=Kong([entry(1, request_timestamp=0), entry(2)]))
+
+        assert world.run().delivered == 2
+
+    @pytest.mark.parametrize("keep_checkpoint", [True, False])
+    def test_gateway_without_filters_is_read_in_full_each_time(self, keep_checkpoint: bool) -> None:
+        world = World(kong=Kong(entries(5), filters=False))
+        world.run(keep_checkpoint=keep_checkpoint)
+        late = entry(99, request_timestamp=NOW - 20 * DAY)
+        world.kong.entries.append(late)
+
+        run_again(world, at=NOW + 3600, keep_checkpoint=keep_checkpoint)
+
+        assert world.kong.windows == [None, None]
+        assert sorted(world.cloudtrail.accepted_ids) == sorted(row["request_id"] for row in [*entries(5), late])
+
+    def test_gateway_that_gets_filters_later_goes_on_at_the_checkpoint(self) -> None:
+        world = World(kong=Kong(entries(5), filters=False))
+        world.run()
+        world.kong.filters = True
+
+        run_again(world, at=NOW + 3600)
+
+        assert world.kong.windows[1:] == [Window(NOW - 900, NOW + 3601)]
+
+    def test_without_a_checkpoint_every_run_reads_everything_and_keeps_none(self) -> None:
+        world = World(kong=Kong(entries(5)))
+        world.run(keep_checkpoint=False)
+
+        run_again(world, at=NOW + 3600, keep_checkpoint=False)
+
+        assert [window.after for window in world.kong.windows if window] == [0, 0]
+        assert world.store.objects == {}
+        assert len(world.cloudtrail.accepted) == 5
+
+    def test_empty_kong_is_a_finished_run(self) -> None:
+        world = World()
+
+        report = world.run()
+
+        assert (report.fetched, report.finished, world.complete_until) == (0, True, NOW)
+        assert report.oldest_undelivered_age_seconds == 0
+
+
+class TestBacklog:
+    def test_checkpoint_moves_slice_by_slice_when_time_is_short(self) -> None:
+        # Given a backlog of weeks, and time for some pages in each run
+        backlog = [entry(number, request_timestamp=NOW - number * 3600) for number in range(1, 800)]
+        world = World(kong=Kong(backlog, page_size=10))
+        checkpoints = []
+        for run in count(1):
+            assert run < 40, "runs without end"
+            pages_at_start = world.kong.pages_read
+            world.budget = Budget(lambda: 100.0 if world.kong.pages_read - pages_at_start < 15 else 10.0)  # noqa: B023
+            world.live()
+            report = world.run()
+            checkpoints.append(world.complete_until or 0)
+            if report.finished:
+                break
+
+        # Then every run makes lasting progress until all is delivered, once
+        assert run > 3
+        assert checkpoints == sorted(checkpoints)
+        assert len(set(checkpoints)) >= run - 1
+        assert checkpoints[-1] == NOW
+        assert sorted(world.cloudtrail.accepted_ids) == sorted(row["request_id"] for row in backlog)
+
+    def test_marks_make_progress_where_there_is_no_checkpoint_between(self) -> None:
+        # Given a gateway that cannot filter, and time for three of ten pages in the first run
+        world = World(kong=Kong(entries(1000), filters=False, page_size=100))
+        # Time passes only once something is delivered, so that it does not depend on how threads take turns.
+        world.budget = Budget(lambda: 100.0 if world.kong.pages_read < 5 or not world.seen.marks else 10.0)
+
+        report = world.run()
+
+        assert not report.finished
+        assert 0 < report.delivered < 1000
+        assert world.complete_until is None
+        assert len(world.seen.marks) == report.delivered
+
+        world.live()
+        world.budget = Budget()
+        rest = world.run()
+        assert (rest.duplicates, rest.delivered) == (report.delivered, 1000 - report.delivered)
+
+    def test_backlog_is_told(self) -> None:
+        world = World(kong=Kong([entry(number, request_timestamp=NOW - number * DAY) for number in range(1, 30)]))
+        world.budget = Budget(lambda: 100.0 if world.kong.pages_read < 5 else 10.0)
+
+        report = world.run()
+
+        assert not report.finished
+        assert report.oldest_undelivered_age_seconds is not None
+        assert report.oldest_undelivered_age_seconds > DAY
+        assert world.telemetry.published == [report]
+
+
+class TestKongFails:
+    @pytest.mark.parametrize("page", [1, 2, 3, 5])
+    def test_what_was_fetched_before_is_delivered_and_the_run_fails(self, page: int) -> None:
+        world = World(kong=Kong(entries(10)))
+        world.kong.fails_at_page = page
+
+        with pytest.raises(RunFailed, match="Kong is down") as failed:
+            world.run()
+
+        fetched = 2 * (page - 1)
+        assert failed.value.summary["fetched"] == fetched
+        assert len(world.cloudtrail.accepted) == fetched
+        assert len(world.seen.marks) == fetched
+        assert world.complete_until is None
+
+        world.live()
+        world.run()
+        assert sorted(world.cloudtrail.accepted_ids) == sorted(row["request_id"] for row in entries(10))
+
+    def test_slices_that_were_done_before_stay_done(self) -> None:
+        days = [entry(number, request_timestamp=NOW - number * DAY) for number in range(1, 10)]
+        world = World(kong=Kong(days))
+        world.kong.fails_at_page = 3
+
+        with pytest.raises(RunFailed):
+            world.run()
+
+        assert world.complete_until is not None
+        assert NOW - 16 * DAY < world.complete_until < NOW
+
+
+class TestRedisFails:
+    def test_at_the_look_up_nothing_is_delivered(self) -> None:
+        world = World(kong=Kong(entries(5)))
+        world.seen.fails_to_tell = True
+
+        with pytest.raises(RunFailed, match="Redis is down"):
+            world.run()
+
+        assert world.cloudtrail.calls == []
+        assert world.complete_until is None
+
+    def test_at_the_mark_the_run_stops_and_says_what_may_come_twice(self) -> None:
+        world = World(kong=Kong(entries(2000), page_size=10))
+        world.seen.fails_to_mark = True
+
+        with pytest.raises(RunFailed, match="may be delivered a second time"):
+            world.run()
+
+        assert len(world.cloudtrail.calls) <= 2  # the batches in flight
+        assert world.complete_until is None
+
+        world.live()
+        world.seen.fails_to_mark = False
+        world.run()
+        assert {row["request_id"] for row in entries(2000)} == set(world.cloudtrail.accepted_ids)
+
+    def test_at_the_quarantine_the_entry_is_quarantined_again(self) -> None:
+        world = World(kong=Kong([None]))
+        world.seen.fails_to_mark = True
+
+        with pytest.raises(RunFailed):
+            world.run()
+
+        assert len(world.quarantined) == 1
+        world.live()
+        world.seen.fails_to_mark = False
+        assert world.run().quarantined == 1
+        assert len(world.quarantined) == 1
+
+    def test_emptied_between_two_runs_costs_the_overlap_at_most(self) -> None:
+        world = World(kong=Kong([entry(number, request_timestamp=NOW - number * 60) for number in range(1, 200)]))
+        world.run(overlap_seconds=900)
+        world.seen = Seen()
+
+        run_again(world, at=NOW + 3600, overlap_seconds=900)
+
+        doubles = len(world.cloudtrail.accepted) - 199
+        assert doubles == 15
+
+
+class TestLedgerFails:
+    def test_at_the_beginning_nothing_is_read(self) -> None:
+        world = World(kong=Kong(entries(5)))
+        world.store.refuses = lambda name: True
+
+        with pytest.raises(RunFailed, match="ledger is down"):
+            world.run()
+
+        assert world.kong.pages_read == 0
+        assert world.cloudtrail.calls == []
+
+    def test_at_the_end_everything_is_delivered_and_marked_and_the_run_fails(self) -> None:
+        world = World(kong=Kong(entries(5)))
+        world.store.refuses = lambda name: name.startswith("runs/")
+
+        with pytest.raises(RunFailed, match="ledger is down"):
+            world.run()
+
+        assert len(world.seen.marks) == 5
+        world.live()
+        world.store.refuses = lambda name: False
+        report = world.run()
+        assert (report.duplicates, report.delivered, world.complete_until) == (5, 0, NOW)
+
+    def test_checkpoint_that_is_none_is_said_so(self) -> None:
+        world = World(kong=Kong(entries(5)))
+        world.store.objects["checkpoints/kong-test.json"] = b'{"completeUntil": "yesterday"}'
+
+        with pytest.raises(RunFailed, match="is not a checkpoint of this program"):
+            world.run()
+
+    def test_checkpoint_of_another_run_is_not_overwritten(self) -> None:
+        world, other = World(kong=Kong(entries(5))), World(kong=Kong(entries(5)))
+        other.store = world.store
+        other.kong.now = NOW + 7200
+        other.clock.time = float(NOW + 7200)
+
+        def overtake(name: str) -> bool:
+            world.store.refuses = lambda name: False
+            other.run()
+            return False
+
+        world.store.refuses = lambda name: name.startswith("runs/") and overtake(name)
+
+        with pytest.raises(RunFailed, match="Another run has moved the checkpoint"):
+            world.run()
+
+        assert world.complete_until == NOW + 7200
+
+
+class TestLock:
+    def test_second_run_says_so_and_ends_without_work(self) -> None:
+        world = World(kong=Kong(entries(5)), lock=Lock(held_by_another=True))
+
+        report = world.run()
+
+        assert (report.skipped, report.finished, report.fetched) == (True, False, 0)
+        assert world.kong.pages_read == 0
+        assert world.telemetry.codes == ["RUN_SKIPPED"]
+        assert not world.lock.released
+
+    @pytest.mark.parametrize("checks", range(8))
+    def test_run_that_lost_its_lock_delivers_nothing_more(self, checks: int) -> None:
+        world = World(kong=Kong(entries(600), page_size=100))
+        world.lock.lost_after_checks = checks
+
+        with pytest.raises(RunFailed, match="lock is lost"):
+            world.run()
+
+        assert len(world.cloudtrail.calls) <= checks
+        assert len(world.seen.marks) == len(world.cloudtrail.accepted)
+        assert world.complete_until is None
+
+    def test_is_given_back_however_the_run_ends(self) -> None:
+        finished, failed = World(), World()
+        failed.kong.fails_at_page = 1
+
+        finished.run()
+        with pytest.raises(RunFailed):
+            failed.run()
+
+        assert finished.lock.released
+        assert failed.lock.released
+
+
+class TestClocks:
+    def test_clock_of_kong_that_was_ahead_once_hides_nothing(self) -> None:
+        # Given one run that found Kong's clock a day ahead, and an entry that is made after the clock was set right
+        world = World(kong=Kong(entries(2)))
+        world.kong.now = NOW + DAY
+        world.run()
+        made_since = entry(9, request_timestamp=NOW + 1800)
+        world.kong.entries.append(made_since)
+
+        run_again(world, at=NOW + 3600)
+
+        assert world.is_settled(made_since)
+        assert world.telemetry.codes == ["CLOCK_WENT_BACK"]
+
+    @pytest.mark.parametrize("difference_seconds", [-DAY, DAY])
+    def test_clocks_that_differ_for_good_lose_nothing(self, difference_seconds: int) -> None:
+        world = World(kong=Kong(page_size=100))
+        for hour in range(5):
+            world.clock.time = float(NOW + 3600 * hour)
+            world.kong.now = int(world.clock.time) + difference_seconds
+            world.kong.entries.append(entry(hour, request_timestamp=world.kong.now - 600))
+            world.live()
+            world.run()
+
+        assert [world.is_settled(row) for row in world.kong.entries] == [True] * 5
+        assert len(world.cloudtrail.accepted) == 5
+
+    def test_small_difference_is_not_worth_a_word(self) -> None:
+        world = World()
+        world.clock.time += 60
+
+        world.run()
+
+        assert world.telemetry.codes == []
+
+
+class TestReport:
+    def test_kept_one_is_the_one_that_is_returned(self) -> None:
+        world = World(kong=Kong(entries(3)))
+        report = world.run()
+
+        [kept] = world.store.documents("runs/")
+        assert kept["finished"] is report.finished is True
+        assert {name: kept[name] for name in report.summary()} == report.summary()
+        assert kept["writtenAt"] == NOW
+
+    def test_numbers_add_up(self) -> None:
+        world = World(kong=Kong([*entries(7), entry(1), None]))
+        world.run()
+        world.kong.entries += [*entries(3, first=50), "odd"]
+        world.live()
+
+        report = world.run()
+
+        assert report.fetched == 13
+        assert (
+            report.fetched == report.duplicates + report.delivered + report.quarantined + report.failed + report.backlog
+        )
+        assert (report.duplicates, report.delivered, report.quarantined) == (9, 3, 1)
+        assert report.delivered_bytes == sum(len(event.data) for event in world.cloudtrail.accepted[-3:])
+
+    def test_is_published_however_the_run_ends(self) -> None:
+        world = World(kong=Kong(entries(3)))
+        world.kong.fails_at_page = 1
+
+        with pytest.raises(RunFailed) as failed:
+            world.run()
+
+        assert [report.summary() for report in world.telemetry.published] == [failed.value.summary]
+
+    def test_chain_of_reports_is_whole_after_good_and_bad_runs(self) -> None:
+        world = World(kong=Kong(entries(3)))
+        for first in (10, 20, 30):
+            world.run()
+            world.kong.entries += entries(3, first=first)
+            world.kong.fails_at_page = world.kong.pages_read + 2
+            world.live()
+            with pytest.raises(RunFailed):
+                world.run()
+            world.kong.fails_at_page = None
+            world.live()
+
+        assert list(world.ledger.verify_reports()) == []
+        assert len(world.store.documents("runs/")) >= 3

@@ -1,0 +1,63 @@
+"""A cache that was emptied between two runs, on a gateway that cannot filter by time."""
+
+from __future__ import annotations
+
+from tests.fakes import Kong, World
+from tests.helpers import NOW, entries, entry
+
+HOUR = 3600
+
+
+def world_after_a_run() -> World:
+    old = [entry(number, request_timestamp=NOW - 10 * HOUR - number) for number in range(5)]
+    world = World(kong=Kong([*entries(3), *old], filters=False))
+    world.run()
+    world.live()
+    world.kong.now = NOW + HOUR
+    return world
+
+
+def test_only_the_overlap_comes_twice() -> None:
+    world = world_after_a_run()
+    assert len(world.cloudtrail.accepted_ids) == 8
+    world.seen.lose_everything()
+
+    report = world.run()
+
+    assert report.delivered == 3  # what is younger than the checkpoint less the overlap
+    assert report.duplicates == 5
+
+
+def test_what_was_taken_as_delivered_is_marked_again() -> None:
+    world = world_after_a_run()
+    world.seen.lose_everything()
+    world.run()
+    world.live()
+    late = entry(99, request_timestamp=NOW - 10 * HOUR)
+    world.kong.entries.append(late)
+
+    report = world.run()
+
+    assert report.delivered == 1
+    assert world.is_settled(late)
+
+
+def test_an_entry_that_shows_late_is_delivered_while_the_cache_is_whole() -> None:
+    world = world_after_a_run()
+    late = entry(99, request_timestamp=NOW - 10 * HOUR)
+    world.kong.entries.append(late)
+
+    world.run()
+
+    assert world.is_settled(late)
+
+
+def test_a_run_that_does_not_finish_leaves_the_cache_incomplete() -> None:
+    world = world_after_a_run()
+    world.seen.lose_everything()
+    world.kong.fails_at_page = world.kong.pages_read + 2
+    try:
+        world.run()
+    except Exception as error:
+        assert "Kong is down" in str(error)
+    assert not world.seen.is_complete()

@@ -1,0 +1,119 @@
+"""Payloads are parsed only where parsing loses nothing, and pages are read whatever one entry holds."""
+
+import json
+
+import pytest
+from kong_cloudtrail.domain.jsontext import decode_container, decode_page, encode
+
+from tests.helpers import entry, event_of
+
+
+def nested(depth: int) -> str:
+    return "[" * depth + "]" * depth
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name":"billing","tags":["a","b"]}',
+        "[]",
+        "{}",
+        '[1,"a",null,true]',
+        ' \t\r\n{"a":1} ',
+        '{"path":"a\\/b"}',
+        '{"name":"\\u00e9\\ud83d\\ude00","other":"é😀"}',
+        '{"half":"\\ud800"}',
+        '{"largest":9007199254740992,"smallest":-9007199254740992}',
+        '{"numbers":[0.1,1.0,1e2,-0.0,5e-324,1.50]}',
+        '{"a":{"a":{"a":1}}}',
+        nested(200),
+        "[" + "[]," * 300 + "[]]",
+    ],
+)
+def test_payload_is_parsed_where_that_loses_nothing(text: str) -> None:
+    assert event_of(entry(path="/", payload=text))["requestParameters"] == {"payload": json.loads(text)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "true",
+        "17",
+        '"text"',
+        "NaN",
+        "name=billing&x=1",
+        '\ufeff{"a":1}',
+        '{"a":1}{"b":2}',
+        '{"a":1',
+        "{'a':1}",
+        '{"a":1,}',
+        '{"a":1,"a":2}',
+        '{"a":1,"a":1}',
+        '{"deep":[{"a":1,"\\u0061":2}]}',
+        '{"a":9007199254740993}',
+        '{"a":-9007199254740993}',
+        '{"a":123456789012345678901234567890}',
+        '{"a":' + "9" * 5_000 + "}",
+        '{"a":-0}',
+        '{"a":0.12345678901234567890}',
+        '{"a":1e400}',
+        '{"a":1e-400}',
+        '{"a":1e999999999999999999999}',
+        '{"a":NaN}',
+        '{"a":[Infinity]}',
+        '{"a":-Infinity}',
+        '{"a":"\n"}',
+        nested(201),
+        nested(100_000),
+        "[" * 100_000,
+        '{"a":"\udcff',
+        "{",
+    ],
+    ids=lambda text: repr(text[:40]),
+)
+def test_payload_stays_the_text_that_it_was_otherwise(text: str) -> None:
+    parameters = event_of(entry(path="/", payload=text))["requestParameters"]
+
+    if len(text) < 100_000:
+        assert parameters == {"payload": text}
+    else:
+        assert text.startswith(parameters["payload"])  # too long for CloudTrail, and still a text
+    assert decode_container(text) is None
+
+
+class TestPage:
+    @pytest.mark.parametrize(
+        ("literal", "value"),
+        [
+            ("9007199254740993", 9007199254740993),
+            ("1" + "0" * 300, 10**300),
+            ("0.1", 0.1),
+            ("0.12345678901234567890", "0.12345678901234567890"),
+            ("1e400", "1e400"),
+            ("9" * 5_000, "9" * 5_000),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    def test_no_number_is_rounded(self, literal: str, value: object) -> None:
+        assert decode_page(f'{{"data":[{{"n":{literal}}}]}}'.encode()) == {"data": [{"n": value}]}
+
+    def test_repeated_key_loses_nothing(self) -> None:
+        page = decode_page(b'{"data":[{"path":"/first","path":"/second"},{"path":"/ok"}]}')
+
+        assert page == {"data": [[("path", "/first"), ("path", "/second")], {"path": "/ok"}]}
+
+    def test_bytes_that_are_no_text_do_not_spoil_the_page(self) -> None:
+        page = decode_page(b'{"data":[{"path":"/\xff\xfe"},{"path":"/ok"}]}')
+
+        assert [row["path"] for row in page["data"]] == ["/\udcff\udcfe", "/ok"]
+
+    @pytest.mark.parametrize("body", [b"", b"<html>", b'{"data":[', b'{"data":[NaN]}', b"{}{}", b"\xff"])
+    def test_anything_else_than_json_is_an_error(self, body: bytes) -> None:
+        with pytest.raises(ValueError):
+            decode_page(body)
+
+
+def test_text_is_ascii_and_compact_and_keeps_lone_surrogates() -> None:
+    assert encode({"a": ["é", "\ud800", 1]}) == '{"a":["\\u00e9","\\ud800",1]}'

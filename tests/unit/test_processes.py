@@ -1,0 +1,62 @@
+"""Whether the process that holds a lock has ended: a wrong yes would let two runs deliver at once."""
+
+import subprocess
+import sys
+
+import pytest
+from kong_cloudtrail.adapters import processes
+
+
+def start() -> tuple[subprocess.Popen[str], str]:
+    """Start a process that tells its name and then waits."""
+    code = "from kong_cloudtrail.adapters import processes; print(processes.own_name(), flush=True); input()"
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def test_own_process_has_a_name_and_is_not_gone() -> None:
+    name = processes.own_name()
+
+    assert name == processes.own_name() != ""
+    assert not processes.is_gone(name)
+
+
+def test_process_is_gone_when_it_has_ended_and_not_before() -> None:
+    process, name = start()
+    with process:
+        assert not processes.is_gone(name)
+
+        process.kill()
+        process.wait()
+
+    assert processes.is_gone(name)
+
+
+def test_process_that_ended_and_was_not_yet_waited_for_is_gone() -> None:
+    process, name = start()
+    with process:
+        process.kill()
+        assert process.stdout is not None
+        process.stdout.read()  # its end of the pipe closes as it ends
+
+        while not processes.is_gone(name):  # the kernel notes the end a moment after the pipe is closed
+            pass
+
+
+@pytest.mark.parametrize("field", range(4))
+def test_process_of_another_machine_or_another_process_of_that_number_is_told_apart(field: int) -> None:
+    # Given the name of a living process, but for the boot, the namespace, the number, or the moment when it started
+    parts = processes.own_name().split(":")
+    parts[field] = {0: "another-boot", 1: "1", 2: "0", 3: "1"}[field]
+
+    # Then one of elsewhere may live; one of here that has this number no more does not
+    assert processes.is_gone(":".join(parts)) is (field >= 2)
+
+
+@pytest.mark.parametrize("name", ["", "somebody", "a:b", "a:b:c:d", ":::", "a:b:1:2"])
+def test_name_that_is_none_says_nothing(name: str) -> None:
+    assert not processes.is_gone(name)

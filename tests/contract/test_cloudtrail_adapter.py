@@ -111,11 +111,11 @@ class TestDelivery:
     def test_several_calls_at_once_keep_their_connections(
         self, connect: Connect, cloudtrail: CloudTrailEmulator
     ) -> None:
-        cloudtrail.configure(latency_seconds=0.05)
+        cloudtrail.configure(latency_seconds=0.3)
         destination = connect(cloudtrail.url)
 
         with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda event: destination.deliver([event]), events(12)))
+            answers = list(pool.map(lambda event: destination.deliver([event]), events(8)))
 
         assert all(answer.successful for answer in answers)
         assert cloudtrail.max_in_flight == 4

@@ -23,11 +23,13 @@ class Terminal:
 
     def __init__(self, site: Site, folder: Path) -> None:
         folder.mkdir()
+        (temporary := folder.with_name("temporary")).mkdir()
         self.folder = folder
         self.environment: dict[str, str] = {
             **site.environment,
             "PYTHONPATH": str(REPOSITORY / "lambda_src"),
             "PATH": os.environ["PATH"],
+            "TMPDIR": str(temporary),
             "PYTHONWARNINGS": "error::ResourceWarning",
         }
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import kong_cloudtrail.handler as module
@@ -74,7 +76,7 @@ class Function:
 
     def invoke(self, event: Any, context: Context | None = None) -> dict[str, Any]:
         try:
-            result: dict[str, Any] = module.handler(event, context or Context())
+            result: dict[str, Any] = module.handler(event, context or Context())  # type: ignore[arg-type]
             return result
         finally:
             captured = self._capsys.readouterr()
@@ -98,10 +100,15 @@ class Function:
 
 @pytest.fixture
 def function(
-    site: Site, bare_environment: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    site: Site,
+    bare_environment: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> Function:
     for name, value in site.environment.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for handler in logging.getLogger("kong-cloudtrail").handlers:
         monkeypatch.setattr(handler, "stream", CurrentStdout())
     monkeypatch.setattr(SystemClock, "sleep", staticmethod(lambda seconds: None))
@@ -210,7 +217,7 @@ class TestRepeatedTick:
     def test_while_the_first_is_at_work_does_nothing(self, function: Function, site: Site) -> None:
         site.kong.configure(latency_seconds=0.5)
         with ThreadPoolExecutor(1) as pool, site.valkey.client() as observer:
-            first = pool.submit(module.handler, {"execution_id": "one"}, Context())
+            first = pool.submit(module.handler, {"execution_id": "one"}, Context())  # type: ignore[arg-type]
             wait_until(lambda: any("invocation" in key for key in observer.keys()))  # noqa: SIM118 - a Redis command
 
             assert function.tick("one") == {"skipped": True}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from typing import Any
@@ -11,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kong_cloudtrail.adapters import kong as adapter
 from kong_cloudtrail.adapters.kong import KongAuditSource
+from kong_cloudtrail.assembly import SystemClock
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import PageTooHeavy, SourceRefused, SourceUnavailable, TimeBudgetReached
 
@@ -94,6 +99,32 @@ class Odd:
         self._server.stop()
 
 
+class Trickle:
+    """A server that promises a long body and sends it byte by byte."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection, contextlib.suppress(OSError):  # the client may go
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            for _ in range(100):
+                connection.sendall(b" ")
+                time.sleep(0.05)
+
+    def __enter__(self) -> Trickle:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        self._listener.close()
+
+
 def page_of(*rows: Any, **more: Any) -> Response:
     return Response(200, json.dumps({"data": rows, "next": None} | more).encode())
 
@@ -160,7 +191,7 @@ class TestReading:
         assert kong.connections == 1
 
     def test_odd_rows_come_through_as_they_are(self, connect: Connect, kong: KongSimulator) -> None:
-        rows = ["text", None, 5, [], {"request_id": None}, {"big": 2**53 + 1}]
+        rows: list[Any] = ["text", None, 5, [], {"request_id": None}, {"big": 2**53 + 1}]
         kong.inject(Fault(kind="body", body=json.dumps({"data": rows, "next": None})))
 
         assert read(connect(kong.url)) == rows
@@ -333,6 +364,16 @@ class TestToken:
             read(connect(kong.url, token=token))
 
         assert "kong-admin-token" not in kong.requests[0].headers
+
+    @pytest.mark.parametrize("token", ["t\u2019ken", "to\nken", "to\rken", "t\x00ken", "tökén"])
+    def test_that_no_header_can_hold_is_refused_and_not_shown(
+        self, connect: Connect, kong: KongSimulator, token: str
+    ) -> None:
+        with pytest.raises(SourceRefused, match="The token for Kong holds characters") as refused:
+            connect(kong.url, token=token).describe()
+
+        assert token not in str(refused.value)
+        assert kong.requests == []
 
     def test_rotated_token_is_fetched_anew_once(self, connect: Connect, kong: KongSimulator) -> None:
         # Given a token that is known, and was replaced by another one after the first page
@@ -626,7 +667,30 @@ class TestWeight:
         found = read(connect(kong.url, page_size=8))
 
         assert ids(found) == ids(entries(8))
-        assert sorted(set(sizes_asked_for(kong))) == [2, 4, 8]
+        assert {2, 8} <= set(sizes_asked_for(kong))
+
+    def test_page_that_trickles_in_without_end_is_given_up(
+        self, connect: Connect, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a page of which a byte comes now and then, so that no single read takes too long
+        monkeypatch.setattr(adapter, "MAX_BODY_SECONDS", 0.2)
+
+        with Trickle() as kong, pytest.raises(PageTooHeavy, match=r"took more than 0 s"):
+            read(connect(kong.url, page_size=1, clock=SystemClock()))
+
+    def test_time_is_looked_at_before_a_smaller_page_is_asked_for(
+        self, connect: Connect, kong: KongSimulator, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def no_time(seconds: float) -> None:
+            raise TimeBudgetReached("no time")
+
+        monkeypatch.setattr(adapter, "READ_TIMEOUT_SECONDS", 0.05)
+        kong.configure(latency_seconds=0.5)
+
+        with pytest.raises(TimeBudgetReached):
+            read(connect(kong.url, sleep=no_time))
+
+        assert kong.connections == 1
 
     def test_kong_that_never_answers_is_given_up(
         self, connect: Connect, kong: KongSimulator, clock: FakeClock, monkeypatch: pytest.MonkeyPatch

@@ -1,10 +1,24 @@
 """Templates that several tests look at are synthesised once: the CDK's start costs seconds."""
 
+from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
-from tests.infra.synthesis import Synthesis, synthesise
+from tests.infra.synthesis import Synthesis, synthesise, synthesise_shape
+
+
+class Shaped(Protocol):
+    """Returns the synthesis of a shape, always the same."""
+
+    def __call__(self, shape: str) -> Synthesis: ...
+
+
+@pytest.fixture(scope="session")
+def shaped(tmp_path_factory: pytest.TempPathFactory) -> Shaped:
+    """Somebody else's app, with the construct in one of the shapes that it can take."""
+    return cache(lambda shape: synthesise_shape(tmp_path_factory.mktemp("shape"), shape))
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,35 @@
 """Synthesises the app's stack inside the test process, without bundling: neither pip nor network is needed."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import App, Stack
+from aws_cdk import App, Duration, Environment, Stack
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sqs as sqs
 
-from stacks import DeploymentOptions, IntegrationStack
+from stacks import (
+    CacheOptions,
+    DeploymentOptions,
+    EventStoreOptions,
+    ExistingCache,
+    FunctionOptions,
+    IntegrationStack,
+    KongCloudTrailIntegration,
+    LedgerOptions,
+    NetworkOptions,
+    ScheduleOptions,
+    ServerlessOptions,
+)
 
 ROOT = Path(__file__).parents[2]
 CDK_JSON = json.loads((ROOT / "cdk.json").read_text("utf-8"))
@@ -23,10 +44,93 @@ CONTEXT: Mapping[str, Any] = {
     "channel_arn": CHANNEL_ARN,
 }
 
+KEY_ARN = "arn:aws:kms:eu-central-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"
+SECRET_ARN = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:imported-a1B2c3"
+
+
+def _imported(stack: Stack) -> dict[str, Any]:
+    """Everything that can be brought along, known by its id or ARN alone."""
+    key = kms.Key.from_key_arn(stack, "Key", KEY_ARN)
+    group = ec2.SecurityGroup.from_security_group_id
+    return {
+        "encryption_key": key,
+        "security_group": group(stack, "Function", "sg-0123456789abcdef0", allow_all_outbound=False),
+        "kong_admin_token_secret": secretsmanager.Secret.from_secret_attributes(
+            stack, "Token", secret_complete_arn=SECRET_ARN, encryption_key=key
+        ),
+        "cache": CacheOptions(
+            existing=ExistingCache(
+                host="cache.example.internal",
+                security_group=group(stack, "TheirCache", "sg-0123456789abcdef1"),
+                password_secret=secretsmanager.Secret.from_secret_name_v2(stack, "Password", "cache/password"),
+            )
+        ),
+        "ledger": LedgerOptions(
+            existing_bucket=s3.Bucket.from_bucket_attributes(
+                stack, "Bucket", bucket_name="their-bucket", encryption_key=key
+            ),
+            prefix="kong",
+        ),
+        "function": FunctionOptions(
+            log_group=logs.LogGroup.from_log_group_name(stack, "Log", "their-log"),
+            dead_letter_queue=sqs.Queue.from_queue_arn(
+                stack, "Queue", "arn:aws:sqs:eu-central-1:111122223333:their-queue"
+            ),
+        ),
+        "network": NetworkOptions(kong_peers=[group(stack, "Kong", "sg-0123456789abcdef2")]),
+    }
+
+
+# The shapes that a deployment can take, by what differs from the least that has to be said.
+SHAPES: Mapping[str, Callable[[Stack], dict[str, Any]]] = {
+    "default": lambda _: {},
+    "new token": lambda _: {"kong_superadmin": True},
+    "IAM": lambda _: {"cache": CacheOptions(authentication="iam")},
+    "IAM, Redis OSS": lambda _: {"cache": CacheOptions(authentication="iam", engine="redis")},
+    "serverless, IAM": lambda _: {"cache": CacheOptions(authentication="iam", serverless=ServerlessOptions())},
+    "serverless, password": lambda _: {
+        "cache": CacheOptions(authentication="password", serverless=ServerlessOptions(max_storage_gib=5))
+    },
+    "customer's key": lambda stack: {
+        "encryption_key": kms.Key(stack, "Key", enable_key_rotation=True),
+        "kong_superadmin": True,
+    },
+    "imported": _imported,
+    "event store": lambda _: {
+        "channel_arn": None,
+        "event_store": EventStoreOptions(dashboard=True),
+        "external_id": "kong/prod",
+    },
+    "invocation": lambda stack: {
+        "function": FunctionOptions(
+            memory_size=512,
+            timeout=Duration.minutes(5),
+            architecture=lambda_.Architecture.X86_64,
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            reserved_concurrent_executions=1,
+            max_event_age=Duration.minutes(10),
+            tracing=lambda_.Tracing.ACTIVE,
+            log_retention=logs.RetentionDays.TWO_YEARS,
+        ),
+        "schedule": scheduler.ScheduleExpression.rate(Duration.minutes(30)),
+        "schedule_options": ScheduleOptions(
+            enabled=False,
+            retry_attempts=0,
+            max_event_age=Duration.minutes(20),
+            time_window=scheduler.TimeWindow.flexible(Duration.minutes(5)),
+            group=scheduler.ScheduleGroup(stack, "Group"),
+        ),
+        "permissions_boundary": iam.ManagedPolicy.from_managed_policy_name(stack, "Boundary", "boundary"),
+    },
+}
+
 # What stands for a value that CloudFormation fills in, by the type of the resource and the attribute.
 _SAMPLES = {
     ("AWS::ElastiCache::ReplicationGroup", "PrimaryEndPoint.Address"): "master.kong.abc123.euc1.cache.amazonaws.com",
     ("AWS::ElastiCache::ReplicationGroup", "PrimaryEndPoint.Port"): "6380",
+    ("AWS::ElastiCache::ReplicationGroup", "Ref"): "kong-replication-group",
+    ("AWS::ElastiCache::ServerlessCache", "Endpoint.Address"): "kong.serverless.euc1.cache.amazonaws.com",
+    ("AWS::CloudTrail::Channel", "ChannelArn"): CHANNEL_ARN,
     ("AWS::SecretsManager::Secret", "Ref"): "arn:aws:secretsmanager:eu-central-1:111122223333:secret:Password-a1B2c3",
     ("AWS::S3::Bucket", "Ref"): "kong-ledger-bucket",
 }
@@ -53,6 +157,8 @@ class Synthesis:
         ((function, argument),) = value.items()
         if function == "Fn::Join":
             return argument[0].join(self.flat(part) for part in argument[1])
+        if function in ("Fn::Select", "Fn::Split"):
+            return f"{function}({', '.join(self.flat(part) for part in argument if not isinstance(part, int))})"
         name, attribute = (argument, "Ref") if function == "Ref" else argument
         if name.startswith("AWS::"):
             return f"<{name}>"
@@ -74,6 +180,24 @@ def synthesise(outdir: Path, **context: Any) -> Synthesis:
     app = new_app(outdir, **context)
     options = DeploymentOptions.from_context({**CONTEXT, **context})
     stack = IntegrationStack(app, "KongCloudTrailIntegration", options=options)
+    return template_of(app, stack)
+
+
+def foreign_stack(outdir: Path, **environment: Any) -> tuple[App, Stack, ec2.IVpc]:
+    """Return somebody else's app, a stack of it, and an imported VPC."""
+    app = new_app(outdir)
+    stack = Stack(app, "Foreign", env=Environment(**(environment or {"region": "eu-central-1"})))
+    vpc = ec2.Vpc.from_vpc_attributes(
+        stack, "Vpc", vpc_id=VPC_ID, availability_zones=["a", "b"], private_subnet_ids=list(SUBNET_IDS)
+    )
+    return app, stack, vpc
+
+
+def synthesise_shape(outdir: Path, shape: str) -> Synthesis:
+    """Synthesise somebody else's app with the construct in one of its shapes."""
+    app, stack, vpc = foreign_stack(outdir)
+    least = {"kong_admin_api": CONTEXT["kong_admin_api"], "channel_arn": CHANNEL_ARN}
+    KongCloudTrailIntegration(stack, "Trail", vpc=vpc, **{**least, **SHAPES[shape](stack)})
     return template_of(app, stack)
 
 
@@ -114,13 +238,39 @@ def statements(synthesis: Synthesis) -> Iterator[tuple[str, str, str, str, str]]
             for statement in policy["PolicyDocument"]["Statement"]:
                 for role in roles:
                     trusted = role["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]["Service"]
-                    yield (
-                        trusted,
-                        statement["Effect"],
-                        " ".join(_list(statement["Action"])),
-                        " ".join(synthesis.flat(arn) for arn in _list(statement["Resource"])),
-                        json.dumps(statement["Condition"]) if "Condition" in statement else "",
-                    )
+                    yield (trusted, *_flat_statement(synthesis, statement))
+
+
+_RESOURCE_POLICIES = {
+    "AWS::CloudTrail::ResourcePolicy": "ResourcePolicy",
+    "AWS::KMS::Key": "KeyPolicy",
+    "AWS::S3::BucketPolicy": "PolicyDocument",
+    "AWS::SQS::QueuePolicy": "PolicyDocument",
+}
+
+
+def resource_statements(synthesis: Synthesis) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """Yield every policy statement of a resource: type, principal, effect, actions, resources, condition."""
+    for resource in synthesis.template["Resources"].values():
+        if resource["Type"] in _RESOURCE_POLICIES:
+            for statement in resource["Properties"][_RESOURCE_POLICIES[resource["Type"]]]["Statement"]:
+                principal = " ".join(synthesis.flat(value) for value in statement["Principal"].values())
+                yield (resource["Type"], principal, *_flat_statement(synthesis, statement))
+
+
+def _flat_statement(synthesis: Synthesis, statement: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return (
+        statement["Effect"],
+        " ".join(_list(statement["Action"])),
+        " ".join(synthesis.flat(arn) for arn in _list(statement["Resource"])),
+        json.dumps(_flat_tree(synthesis, statement["Condition"])) if "Condition" in statement else "",
+    )
+
+
+def _flat_tree(synthesis: Synthesis, value: Any) -> Any:
+    if isinstance(value, dict) and len(value) == 1 and (next(iter(value)) == "Ref" or next(iter(value))[:2] == "Fn"):
+        return synthesis.flat(value)
+    return {key: _flat_tree(synthesis, item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _list(value: Any) -> list[Any]:

@@ -1,14 +1,37 @@
 """The construct in somebody else's app: their VPC, two of them in one stack, imported things, problems."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aws_cdk import CfnParameter, Environment, Stack
+from aws_cdk import CfnParameter, CfnResource, Duration, Environment, Stack, TimeZone
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_secretsmanager as secretsmanager
 from cdk_nag import AwsSolutionsChecks
 
-from stacks import KongCloudTrailIntegration, SettingsError
-from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, function_environment, new_app, template_of
+from stacks import (
+    CacheOptions,
+    EventStoreOptions,
+    ExistingCache,
+    KongCloudTrailIntegration,
+    LedgerOptions,
+    ReplicationGroupCache,
+    SettingsError,
+)
+from tests.infra.synthesis import (
+    CHANNEL_ARN,
+    SUBNET_IDS,
+    VPC_ID,
+    foreign_stack,
+    function_environment,
+    new_app,
+    statements,
+    template_of,
+)
 
 API = "https://kong-admin.example.internal"
 
@@ -74,7 +97,7 @@ def test_kong_on_443_needs_one_rule(tmp_path: Path) -> None:
         if group["Properties"].get("GroupName") == "collector"
     )
     assert [rule["FromPort"] for rule in group["SecurityGroupEgress"] if "CidrIp" in rule] == [443]
-    assert trail.collector.security_group.security_group_id
+    assert trail.security_group.security_group_id
 
 
 def test_subnets_known_by_id_only(tmp_path: Path) -> None:
@@ -141,3 +164,165 @@ def test_slow_and_fast_schedules_bound_the_age_of_an_event(tmp_path: Path) -> No
         config = template_of(app, stack).only("AWS::Lambda::EventInvokeConfig")
         ages[schedule] = config["Properties"]["MaximumEventAgeInSeconds"]
     assert ages == {"rate(1 minute)": 60, "rate(1 day)": 21_600, "cron(0 3 * * ? *)": 3600}
+
+
+def test_several_gateways_share_a_cache_and_a_ledger(tmp_path: Path) -> None:
+    app, stack, vpc = foreign_stack(tmp_path)
+    common = {"vpc": vpc, "kong_admin_api": API, "channel_arn": CHANNEL_ARN}
+    first = KongCloudTrailIntegration(stack, "Emea", source_name="emea", **common)
+    KongCloudTrailIntegration(stack, "Apac", source_name="apac", cache=first.cache, ledger=first.ledger, **common)
+    synthesis = template_of(app, stack)
+
+    assert len(synthesis.of_type("AWS::ElastiCache::ReplicationGroup")) == 1
+    assert len(synthesis.of_type("AWS::S3::Bucket")) == 1
+    variables = [f["Properties"]["Environment"]["Variables"] for f in synthesis.of_type("AWS::Lambda::Function")]
+    for name in ("REDIS_HOST", "REDIS_PASSWORD_SECRET", "LEDGER"):
+        assert variables[0][name] == variables[1][name]
+    assert {one["SOURCE_NAME"] for one in variables} == {"emea", "apac"}
+    (client,) = (
+        f"{name}"
+        for name, resource in synthesis.template["Resources"].items()
+        if resource["Type"] == "AWS::EC2::SecurityGroup" and "CacheClient" in name
+    )
+    for function in synthesis.of_type("AWS::Lambda::Function"):
+        members = function["Properties"]["VpcConfig"]["SecurityGroupIds"]
+        assert {"Fn::GetAtt": [client, "GroupId"]} in members
+    allowed = [one for one in statements(synthesis) if "secretsmanager" in one[2] or "s3:Get" in one[2]]
+    assert len(allowed) == 4, "both roles may use what is shared"
+
+
+@pytest.mark.parametrize("part", ["cache", "ledger"])
+def test_gateways_that_share_have_names_of_their_own(tmp_path: Path, part: str) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    common = {"vpc": vpc, "kong_admin_api": API, "channel_arn": CHANNEL_ARN}
+    first = KongCloudTrailIntegration(stack, "First", **common)
+    with pytest.raises(SettingsError) as raised:
+        KongCloudTrailIntegration(stack, "Second", **common, **{part: getattr(first, part)})
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"source_name: is the name of another gateway in the same {part}")
+
+
+def test_gateways_in_one_existing_cache_and_bucket_have_names_of_their_own_too(tmp_path: Path) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    bucket = s3.Bucket.from_bucket_name(stack, "Bucket", "their-bucket")
+    common = {"vpc": vpc, "kong_admin_api": API, "channel_arn": CHANNEL_ARN}
+
+    def shared(**options: Any) -> dict[str, Any]:
+        return {
+            **common,
+            "cache": CacheOptions(existing=ExistingCache(host="cache")),
+            "ledger": LedgerOptions(existing_bucket=bucket, **options),
+        }
+
+    KongCloudTrailIntegration(stack, "First", **shared())
+    with pytest.raises(SettingsError) as raised:
+        KongCloudTrailIntegration(stack, "Second", **shared())
+    assert len(raised.value.problems) == 2
+    # Another database of the cache, and another prefix in the bucket, are other places.
+    KongCloudTrailIntegration(stack, "Third", **shared(prefix="third"), redis_db=1)
+
+
+def test_types_of_the_cdk_at_the_border(tmp_path: Path) -> None:
+    app, stack, vpc = foreign_stack(tmp_path)
+    secret = secretsmanager.Secret(stack, "Token")
+    trail = KongCloudTrailIntegration(
+        stack,
+        "Trail",
+        vpc=vpc,
+        kong_admin_api=API,
+        channel_arn=CHANNEL_ARN,
+        kong_admin_token_secret=secret,
+        security_group=ec2.SecurityGroup.from_security_group_id(stack, "Group", "sg-0123456789abcdef0"),
+        schedule=scheduler.ScheduleExpression.cron(hour="3", minute="0", time_zone=TimeZone.EUROPE_BERLIN),
+    )
+    synthesis = template_of(app, stack)
+    assert trail.token_secret is secret
+    assert trail.token_secret_is_new is False
+    assert trail.schedule_period is None
+    variables = synthesis.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
+    assert synthesis.template["Resources"][variables["KONG_ADMIN_TOKEN_SECRET"]["Ref"]]["Type"].endswith("::Secret")
+    assert variables["KONG_SUPERADMIN"] == "true"
+    schedule = synthesis.only("AWS::Scheduler::Schedule")["Properties"]
+    assert (schedule["ScheduleExpression"], schedule["ScheduleExpressionTimezone"]) == (
+        "cron(0 3 * * ? *)",
+        "Europe/Berlin",
+    )
+    assert (
+        "sg-0123456789abcdef0" in synthesis.only("AWS::Lambda::Function")["Properties"]["VpcConfig"]["SecurityGroupIds"]
+    )
+
+
+def test_grants(tmp_path: Path) -> None:
+    app, stack, vpc = foreign_stack(tmp_path)
+    trail = KongCloudTrailIntegration(
+        stack, "Trail", vpc=vpc, kong_admin_api=API, channel_arn=CHANNEL_ARN, kong_superadmin=True, resource_name="kong"
+    )
+    auditor = iam.Role(stack, "Auditor", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
+    trail.grant_invoke(auditor)
+    trail.grant_read_ledger(auditor)
+    trail.grant_consume_dead_letters(auditor)
+    trail.grant_fill_token(auditor)
+    granted = {(one[2], one[3]) for one in statements(template_of(app, stack)) if one[0] == "ec2.amazonaws.com"}
+    function, bucket, update = "<AWS::Lambda::Function.Arn>", "<AWS::S3::Bucket.Arn>", "secretsmanager:UpdateSecret"
+    assert granted == {
+        ("lambda:InvokeFunction", f"{function} {function}:*"),
+        ("s3:GetBucket* s3:GetObject* s3:List*", f"{bucket} {bucket}/kong/*"),
+        (
+            "sqs:ChangeMessageVisibility sqs:DeleteMessage sqs:GetQueueAttributes sqs:GetQueueUrl sqs:ReceiveMessage",
+            "<AWS::SQS::Queue.Arn>",
+        ),
+        (f"secretsmanager:PutSecretValue {update} {update}VersionStage", "<AWS::SecretsManager::Secret.Ref>"),
+    }
+
+
+def test_no_token_to_fill(tmp_path: Path) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    trail = KongCloudTrailIntegration(stack, "Trail", vpc=vpc, kong_admin_api=API, channel_arn=CHANNEL_ARN)
+    with pytest.raises(ValueError, match="there is no secret to fill"):
+        trail.grant_fill_token(iam.AccountRootPrincipal())
+
+
+def test_metrics(tmp_path: Path) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    trail = KongCloudTrailIntegration(
+        stack, "Trail", vpc=vpc, kong_admin_api=API, channel_arn=CHANNEL_ARN, source_name="emea"
+    )
+    metrics = {
+        "RunsFinished": trail.metric_runs_finished(),
+        "EventsDelivered": trail.metric_events_delivered(),
+        "EntriesQuarantined": trail.metric_entries_quarantined(),
+        "OldestUndeliveredAgeSeconds": trail.metric_oldest_undelivered_age(),
+        "CheckpointLagSeconds": trail.metric_checkpoint_lag(),
+        "PagesRead": trail.metric("PagesRead", statistic="Average", period=Duration.hours(1)),
+    }
+    for name, metric in metrics.items():
+        assert (metric.namespace, metric.metric_name, metric.dimensions) == ("KongCloudTrail", name, {"source": "emea"})
+    assert metrics["RunsFinished"].statistic == "Sum"
+    assert metrics["CheckpointLagSeconds"].statistic == "Maximum"
+    assert (metrics["PagesRead"].statistic, metrics["PagesRead"].period.to_hours()) == ("Average", 1)
+    assert trail.metric_errors().namespace == "AWS/Lambda"
+
+
+def test_every_part_and_its_l1_can_be_reached(tmp_path: Path) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    trail = KongCloudTrailIntegration(
+        stack,
+        "Trail",
+        vpc=vpc,
+        kong_admin_api=API,
+        kong_superadmin=True,
+        cache=CacheOptions(authentication="iam"),
+        event_store=EventStoreOptions(dashboard=True),
+        external_id="kong",
+    )
+    parts = {part.node.path: part for owner in [trail, *trail.node.children] for part in _constructs_of(owner)}
+    reachable = {node.node.path for part in parts.values() for node in part.node.find_all()}
+    resources = {node.node.path for node in trail.node.find_all() if CfnResource.is_cfn_resource(node)}
+    assert resources - reachable - {path for path in resources if "Policy" in path} == set()
+    assert isinstance(trail.collector.function.node.default_child, lambda_.CfnFunction)
+    assert isinstance(trail.cache, ReplicationGroupCache)
+    trail.cache.replication_group.add_property_override("CacheNodeType", "cache.r7g.large")
+
+
+def _constructs_of(owner: Any) -> list[Any]:
+    return [value for value in vars(owner).values() if hasattr(value, "node")]

@@ -213,8 +213,7 @@ def test_resources_are_these_and_no_others(synthesis: Synthesis) -> None:
             "AWS::Logs::LogGroup",
             FUNCTION,
             INVOKE,
-            *["AWS::IAM::Role"] * 2,
-            "AWS::IAM::Policy",
+            *["AWS::IAM::Role", "AWS::IAM::Policy"] * 2,
             SCHEDULE,
         ]
     )

@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kong_cloudtrail.backoff import BASE_SECONDS, CAP_SECONDS, backoff_seconds
@@ -71,31 +72,25 @@ class TestBackoff:
 
 
 class TestPace:
-    def lanes_open(self, pace: Pace) -> int:
-        """Count the lanes that can be held at once, by holding them."""
-        held = 0
-        leave = threading.Event()
-        entered: list[threading.Thread] = []
+    def assert_open(self, pace: Pace, lanes: int) -> None:
+        """Check how many calls can be under way at once: as many as that wait for each other, and never more."""
+        together = threading.Barrier(lanes)
+        lock = threading.Lock()
+        under_way = most = 0
 
-        def hold(ready: threading.Event) -> None:
+        def call(_: int) -> None:
+            nonlocal under_way, most
             with pace.lane():
-                ready.set()
-                leave.wait(10)
+                with lock:
+                    under_way += 1
+                    most = max(most, under_way)
+                together.wait(timeout=10)
+                with lock:
+                    under_way -= 1
 
-        try:
-            while held < 20:
-                ready = threading.Event()
-                thread = threading.Thread(target=hold, args=(ready,))
-                thread.start()
-                entered.append(thread)
-                if not ready.wait(0.05):
-                    break
-                held += 1
-        finally:
-            leave.set()
-            for thread in entered:
-                thread.join()
-        return held
+        with ThreadPoolExecutor(3 * lanes) as pool:
+            list(pool.map(call, range(3 * lanes)))
+        assert most == lanes
 
     @pytest.mark.parametrize(
         ("change", "expected"),
@@ -115,7 +110,7 @@ class TestPace:
 
         change(pace)
 
-        assert self.lanes_open(pace) == expected
+        self.assert_open(pace, expected)
 
     def test_lane_is_given_back_when_a_call_fails(self) -> None:
         pace = Pace(1)
@@ -123,7 +118,7 @@ class TestPace:
         with pytest.raises(ValueError, match="failed"), pace.lane():
             raise ValueError("failed")
 
-        assert self.lanes_open(pace) == 1
+        self.assert_open(pace, 1)
 
     def test_who_waits_goes_on_when_a_lane_opens(self) -> None:
         pace = Pace(2)

@@ -1,6 +1,5 @@
 """The checkpoint never passes something undelivered, and never goes back: all that a run skips depends on it."""
 
-from collections.abc import Iterator
 from concurrent.futures import Future
 
 import pytest
@@ -42,7 +41,7 @@ def conclude(progress: Progress, report: RunReport) -> None:
 
 
 @pytest.fixture
-def store() -> Iterator[Store]:
+def store() -> Store:
     return Store()
 
 

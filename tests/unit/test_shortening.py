@@ -91,7 +91,7 @@ def test_what_is_small_stays_whole_beside_what_is_shortened() -> None:
 
 @pytest.mark.parametrize("letter", ["é", "😀", '"', "\\", "\x00"])
 def test_many_fields_with_long_names_leave_room_for_the_mark(letter: str) -> None:
-    event, _ = shortened(entry(**{letter * 50 + str(number): "x" * 3_000 for number in range(30)}))
+    event, _ = shortened(entry() | {letter * 50 + str(number): "x" * 3_000 for number in range(30)})
 
     assert len(event["additionalEventData"]["shortened"]["fields"]) >= 10
 
@@ -135,7 +135,7 @@ def test_what_just_fits_is_left_as_it_is(fields: dict[str, Any]) -> None:
     )
 )
 def test_every_size_of_every_field_ends_within_the_limits(fields: dict[str, str]) -> None:
-    value = entry(**fields)
+    value = entry() | fields
     event = MAPPER.map(Entry.read(value))
 
     check_event(event.data, account_id=ACCOUNT_ID, event_source="kong-gateway")

@@ -1,0 +1,420 @@
+"""Alarms and dashboard: what they watch exists, what they say leads somewhere, and each can be had otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aws_cdk import CfnResource, Duration, Environment, Stack
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks
+from kong_cloudtrail import handler as function
+
+from sandbox import faults
+from sandbox.cloudtrail import CloudTrailEmulator
+from sandbox.kong import KongSimulator
+from sandbox.valkey import Valkey
+from stacks import SettingsError
+from stacks.observability import AlarmOptions, CacheNodes, Observability, ServerlessCache
+from tests.infra.synthesis import ROOT, Synthesis, new_app, template_of
+
+ALARM, DASHBOARD = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"
+
+# What AWS itself counts, by namespace. Sources: "Viewing metrics for Lambda functions", "Available CloudWatch metrics
+# for Amazon SQS", "Metrics for Valkey and Redis OSS" and "Serverless metrics and events" of the services' guides.
+COUNTED_BY_AWS = {
+    "AWS/Lambda": {"Errors", "Throttles", "Invocations", "Duration"},
+    "AWS/SQS": {"ApproximateNumberOfMessagesVisible"},
+    "AWS/ElastiCache": {"DatabaseMemoryUsagePercentage", "BytesUsedForCache", "Evictions"},
+}
+
+OPTIONS = {
+    "missed_runs": "breaching",
+    "lag": "ignore",
+    "quarantined_entries": "ignore",
+    "misconfigurations": "ignore",
+    "failed_runs": "ignore",
+    "dead_letters": "notBreaching",
+    "cache_memory_percent": "notBreaching",
+    "evictions": "notBreaching",
+}
+"""Every alarm, and what no data means to it."""
+
+
+def observe(stack: Stack, name: str = "Observability", **options: Any) -> Observability:
+    """Observe imported things: nothing here may ask for what only a created one knows."""
+    defaults: dict[str, Any] = {
+        "source": "kong",
+        "function": lambda_.Function.from_function_arn(
+            stack, f"{name}Function", "arn:aws:lambda:eu-central-1:111122223333:function:collector"
+        ),
+        "log_group": logs.LogGroup.from_log_group_name(stack, f"{name}Logs", "collector"),
+        "dead_letters": sqs.Queue.from_queue_arn(stack, f"{name}Queue", "arn:aws:sqs:eu-central-1:111122223333:dead"),
+        "cache": CacheNodes.of_replication_group("marks", nodes=2),
+        "schedule_period": Duration.hours(1),
+    }
+    return Observability(stack, name, **(defaults | options))
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    return Stack(new_app(tmp_path), "Foreign", env=Environment(region="eu-central-1", account="111122223333"))
+
+
+def synthesised(stack: Stack) -> Synthesis:
+    return template_of(stack.node.root, stack)  # type: ignore[arg-type]
+
+
+def metrics_of_alarm(alarm: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from (query["MetricStat"]["Metric"] for query in alarm["Properties"]["Metrics"] if "MetricStat" in query)
+
+
+def dashboard_body(synthesis: Synthesis) -> dict[str, Any]:
+    body: dict[str, Any] = json.loads(synthesis.flat(synthesis.only(DASHBOARD)["Properties"]["DashboardBody"]))
+    return body
+
+
+def metrics_of_dashboard(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for widget in body["widgets"]:
+        for row in widget["properties"].get("metrics", []):
+            if isinstance(row[0], str):
+                yield row[0], row[1]
+            elif search := re.search(r'\{(\w+),source\} MetricName="(\w+)"', row[0]["expression"]):
+                yield search[1], search[2]
+
+
+@pytest.fixture(scope="module")
+def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Names of the metrics that the deployed handler really emits, with what they are about, by kind of run."""
+    found: dict[str, set[str]] = {}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        KongSimulator() as kong,
+        CloudTrailEmulator() as cloudtrail,
+        Valkey() as valkey,
+    ):
+        for name, value in {
+            "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": cloudtrail.url,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "KONG_ADMIN_API": kong.url,
+            "CHANNEL_ARN": cloudtrail.channel_arn,
+            "REDIS_HOST": f"{valkey.host}:{valkey.port}",
+            "LEDGER": str(tmp_path_factory.mktemp("ledger")),
+            "SOURCE_NAME": "kong",
+        }.items():
+            patch.setenv(name, value)
+        now = int(kong.now())
+        kong.seed_entries(20, seed=1, first_timestamp=now - 600, last_timestamp=now - 1)
+        found["good"] = _run()
+        kong.inject(faults.Fault(kind="status", status=403, path="/audit/requests"))
+        found["refused by Kong"] = _run()
+        kong.seed_entries(1, seed=2, first_timestamp=now - 1, last_timestamp=now - 1)
+        cloudtrail.inject(faults.aws_error("ChannelNotFound"))
+        found["refused by CloudTrail"] = _run()
+        patch.setenv("KONG_ADMIN_API", "nonsense")
+        found["wrong settings"] = _run()
+    return found
+
+
+def _run() -> set[str]:
+    """Invoke the handler; return what it emitted, with a value above 0 as ``Name>0``."""
+    function.assembly.cache_clear()
+    context = SimpleNamespace(
+        function_name="collector",
+        memory_limit_in_mb=1024,
+        invoked_function_arn="arn:aws:lambda:eu-central-1:111122223333:function:collector",
+        aws_request_id="1",
+        get_remaining_time_in_millis=lambda: 900_000,
+    )
+    with contextlib.redirect_stdout(io.StringIO()) as output, contextlib.suppress(Exception):
+        function.handler({}, context)  # type: ignore[arg-type]
+    function.assembly.cache_clear()
+    names = set()
+    for line in map(json.loads, filter(lambda line: '"_aws"' in line, output.getvalue().splitlines())):
+        for directive in line["_aws"]["CloudWatchMetrics"]:
+            assert directive["Namespace"] == "KongCloudTrail"
+            assert directive["Dimensions"] == [["source"]]
+            assert line["source"] == "kong"
+            for metric in directive["Metrics"]:
+                names.add(metric["Name"])
+                if sum(line[metric["Name"]]) > 0:
+                    names.add(f"{metric['Name']}>0")
+    return names
+
+
+# -- what is watched exists
+
+
+def test_every_metric_of_an_alarm_is_really_emitted(stack: Stack, emitted: dict[str, set[str]]) -> None:
+    observe(stack)
+    known = {"KongCloudTrail": emitted["good"], **COUNTED_BY_AWS}
+    watched = [metric for alarm in synthesised(stack).of_type(ALARM) for metric in metrics_of_alarm(alarm)]
+    assert [m for m in watched if m["MetricName"] not in known[m["Namespace"]]] == []
+    ours = [metric for metric in watched if metric["Namespace"] == "KongCloudTrail"]
+    assert {str(metric["Dimensions"]) for metric in ours} == {"[{'Name': 'source', 'Value': 'kong'}]"}
+
+
+def test_every_metric_of_the_dashboard_is_really_emitted(stack: Stack, emitted: dict[str, set[str]]) -> None:
+    observe(stack)
+    known = {"KongCloudTrail": emitted["good"], **COUNTED_BY_AWS}
+    shown = set(metrics_of_dashboard(dashboard_body(synthesised(stack))))
+    assert {(namespace, name) for namespace, name in shown if name not in known[namespace]} == set()
+
+
+@pytest.mark.parametrize("run", ["refused by Kong", "refused by CloudTrail", "wrong settings"])
+def test_what_somebody_has_to_change_counts_as_a_misconfiguration(emitted: dict[str, set[str]], run: str) -> None:
+    assert "Misconfigurations>0" in emitted[run]
+
+
+def test_a_good_run_ends_the_alarms_that_wait_for_one(emitted: dict[str, set[str]]) -> None:
+    assert {"Misconfigurations", "EntriesQuarantined", "CheckpointLagSeconds", "RunsFinished>0"} <= emitted["good"]
+    assert not {"Misconfigurations>0", "EntriesQuarantined>0"} & emitted["good"]
+
+
+def test_every_metric_is_a_public_attribute(stack: Stack, emitted: dict[str, set[str]]) -> None:
+    metrics = observe(stack).metrics
+    offered = {getattr(value, "metric_name", None) for value in vars(metrics).values()}
+    assert {name for name in emitted["good"] if ">" not in name} - offered == {"PagesRead"}
+
+
+# -- the alarms
+
+
+def test_no_data_means_something_to_each_alarm(stack: Stack) -> None:
+    alarms = observe(stack).alarms
+    assert list(alarms) == list(OPTIONS)
+    synthesis = synthesised(stack)
+    missing = {
+        name: synthesis.template["Resources"][stack.get_logical_id(alarm.node.default_child)]["Properties"][  # type: ignore[arg-type]
+            "TreatMissingData"
+        ]
+        for name, alarm in alarms.items()
+    }
+    assert missing == OPTIONS
+
+
+def test_every_description_names_a_section_of_the_runbook(stack: Stack) -> None:
+    observe(stack)
+    runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    sections = {heading: heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", runbook, re.M)}
+    descriptions = [alarm["Properties"]["AlarmDescription"] for alarm in synthesised(stack).of_type(ALARM)]
+    assert len(descriptions) == len(OPTIONS)
+    for description in descriptions:
+        heading = description.partition(".")[0]
+        assert description.endswith(f" Runbook: docs/runbook.md#{sections[heading]}")
+        section = runbook.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+        for part in ("What it means.", "At stake.", "How to look.", "Over"):
+            assert f"**{part}" in section, (heading, part)
+
+
+def test_links_within_the_runbook_lead_somewhere() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    headings = re.findall(r"^## (.+)$", runbook, re.M)
+    anchors = {re.sub(r"[^a-z -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", runbook)) <= anchors
+
+
+def test_commands_of_the_runbook_are_a_shells() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    for block in re.findall(r"```sh\n(.+?)```", runbook, re.S):
+        checked = subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_the_runbook_knows_every_code_of_a_log_line() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
+    source = ROOT / "lambda_src" / "kong_cloudtrail"
+    codes = {
+        code
+        for file in (source / "handler.py", source / "collector.py", source / "adapters" / "telemetry.py")
+        for code in re.findall(r'(?:code=|(?:info|warning)\(\s*)"([A-Z]+(?:_[A-Z]+)*)"', file.read_text("utf-8"))
+    } - {"PAGE"}
+    assert codes >= {"RUN_ENDED", "RUN_SKIPPED", "RUN_UNFINISHED", "RUN_REPEATED", "FAULT"}
+    assert {code for code in codes if f"`{code}`" not in runbook} == set()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_each_alarm_can_be_switched_off(stack: Stack, option: str) -> None:
+    observability = observe(stack, alarms=AlarmOptions(**{option: None}))
+    assert set(observability.alarms) == set(OPTIONS) - {option}
+    assert len(synthesised(stack).of_type(ALARM)) == len(OPTIONS) - 1
+
+
+def test_thresholds_are_the_callers(stack: Stack) -> None:
+    options = AlarmOptions(
+        missed_runs=5,
+        lag=Duration.hours(2),
+        quarantined_entries=2,
+        misconfigurations=3,
+        failed_runs=4,
+        dead_letters=6,
+        cache_memory_percent=60.5,
+        evictions=7,
+        runbook="https://wiki.example.com/kong",
+    )
+    alarms = observe(stack, alarms=options).alarms
+    synthesis = synthesised(stack)
+    properties = {
+        name: synthesis.template["Resources"][stack.get_logical_id(alarm.node.default_child)]["Properties"]  # type: ignore[arg-type]
+        for name, alarm in alarms.items()
+    }
+    assert {name: alarm["Threshold"] for name, alarm in properties.items()} == {
+        "missed_runs": 1,
+        "lag": 7200,
+        "quarantined_entries": 2,
+        "misconfigurations": 3,
+        "failed_runs": 4,
+        "dead_letters": 6,
+        "cache_memory_percent": 60.5,
+        "evictions": 7,
+    }
+    assert properties["missed_runs"]["EvaluationPeriods"] == properties["missed_runs"]["DatapointsToAlarm"] == 5
+    assert all("https://wiki.example.com/kong#" in alarm["AlarmDescription"] for alarm in properties.values())
+    lines = [
+        line["value"]
+        for widget in dashboard_body(synthesis)["widgets"]
+        for line in widget["properties"].get("annotations", {}).get("horizontal", [])
+    ]
+    assert lines == [7200, 60.5]
+
+
+@pytest.mark.parametrize(
+    ("period", "missed_runs", "watched"),
+    [
+        (Duration.hours(1), 3, (3600, 3)),
+        (Duration.minutes(1), 3, (900, 3)),  # a run may take longer than that
+        (Duration.minutes(45), 2, (2700, 2)),
+        (Duration.days(1), 7, (86_400, 7)),
+        (Duration.days(3), 2, (86_400, 6)),
+        (None, 3, (86_400, 3)),
+    ],
+)
+def test_missed_runs_are_counted_in_periods_of_the_schedule(
+    stack: Stack, period: Duration | None, missed_runs: int, watched: tuple[int, int]
+) -> None:
+    observe(stack, schedule_period=period, alarms=AlarmOptions(missed_runs=missed_runs))
+    (alarm,) = (a["Properties"] for a in synthesised(stack).of_type(ALARM) if "No successful" in str(a))
+    assert (alarm["Metrics"][0]["MetricStat"]["Period"], alarm["EvaluationPeriods"]) == watched
+
+
+def test_more_runs_than_cloudwatch_looks_back(stack: Stack) -> None:
+    with pytest.raises(SettingsError, match=r"missed_runs: .* 604800 s at most"):
+        observe(stack, schedule_period=Duration.days(3))
+    observe(stack, "Other", schedule_period=Duration.days(30), alarms=AlarmOptions(missed_runs=None))
+
+
+def test_all_impossible_thresholds_at_once() -> None:
+    with pytest.raises(SettingsError) as raised:
+        AlarmOptions(missed_runs=0, evictions=-1, failed_runs=True, cache_memory_percent=101)
+    assert [problem.partition(":")[0] for problem in raised.value.problems] == [
+        "alarms missed_runs",
+        "alarms failed_runs",
+        "alarms evictions",
+        "alarms cache_memory_percent",
+    ]
+
+
+def test_a_topic_is_told_of_the_beginning_and_the_end(stack: Stack) -> None:
+    topic_arn = "arn:aws:sns:eu-central-1:111122223333:on-call"
+    observe(stack, alarms=AlarmOptions(topic=sns.Topic.from_topic_arn(stack, "Topic", topic_arn)))
+    for alarm in synthesised(stack).of_type(ALARM):
+        assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == [topic_arn]
+
+
+def test_without_a_topic_nobody_is_told(stack: Stack) -> None:
+    observe(stack)
+    assert not [a for a in synthesised(stack).of_type(ALARM) if {"AlarmActions", "OKActions"} & a["Properties"].keys()]
+
+
+# -- shapes
+
+
+def test_serverless_cache(stack: Stack) -> None:
+    observe(stack, cache=ServerlessCache(name="marks", limit_bytes=2_000_000_000))
+    cache = [
+        metric
+        for alarm in synthesised(stack).of_type(ALARM)
+        for metric in metrics_of_alarm(alarm)
+        if metric["Namespace"] == "AWS/ElastiCache"
+    ]
+    dimensions = [{"Name": "clusterId", "Value": "marks"}]
+    assert cache == [
+        {"Dimensions": dimensions, "MetricName": "BytesUsedForCache", "Namespace": "AWS/ElastiCache"},
+        {"Dimensions": dimensions, "MetricName": "Evictions", "Namespace": "AWS/ElastiCache"},
+    ]
+
+
+def test_serverless_cache_without_a_limit_cannot_fill_up(stack: Stack) -> None:
+    observability = observe(stack, cache=ServerlessCache(name="marks", limit_bytes=None))
+    assert set(OPTIONS) - set(observability.alarms) == {"cache_memory_percent"}
+
+
+def test_what_is_not_there_is_neither_drawn_nor_watched(stack: Stack) -> None:
+    observability = observe(stack, log_group=None, dead_letters=None, cache=None)
+    assert set(OPTIONS) - set(observability.alarms) == {"dead_letters", "cache_memory_percent", "evictions"}
+    body = dashboard_body(synthesised(stack))
+    assert {namespace for namespace, _ in metrics_of_dashboard(body)} == {"KongCloudTrail", "AWS/Lambda"}
+    assert "log" not in {widget["type"] for widget in body["widgets"]}
+
+
+def test_no_alarm_and_no_dashboard(stack: Stack) -> None:
+    observability = observe(stack, dashboard=False, alarms=AlarmOptions(**dict.fromkeys(OPTIONS)))
+    assert observability.dashboard is None
+    assert observability.alarms == {}
+    assert not [node for node in stack.node.find_all() if CfnResource.is_cfn_resource(node)]
+
+
+def test_dashboard_without_alarms(stack: Stack) -> None:
+    observe(stack, alarms=AlarmOptions(**dict.fromkeys(OPTIONS)))
+    assert "alarm" not in {widget["type"] for widget in dashboard_body(synthesised(stack))["widgets"]}
+
+
+def test_dashboard_answers_the_four_questions_in_order(stack: Stack) -> None:
+    observe(stack)
+    body = dashboard_body(synthesised(stack))
+    headings = [w["properties"]["markdown"].partition("\n")[0] for w in body["widgets"] if w["type"] == "text"]
+    assert headings[1:] == [
+        "## Is the trail complete?",
+        "## What flows?",
+        "## What does it cost?",
+        "## Is the machinery well?",
+    ]
+    assert len(next(w["properties"]["alarms"] for w in body["widgets"] if w["type"] == "alarm")) == len(OPTIONS)
+    places = {
+        (w["x"] + column, w["y"] + row)
+        for w in body["widgets"]
+        for column in range(w["width"])
+        for row in range(w["height"])
+    }
+    assert len(places) == sum(w["width"] * w["height"] for w in body["widgets"]), "nothing lies over anything else"
+    assert max(x for x, _ in places) == 23
+
+
+def test_two_in_one_stack_pass_cfn_lint_and_the_rule_packs(stack: Stack, tmp_path: Path) -> None:
+    observe(stack, "First", source="eu")
+    observe(stack, "Second", source="us", cache=ServerlessCache(name="marks", limit_bytes=10**9))
+    for pack in (AwsSolutionsChecks(), NIST80053R5Checks()):
+        assert list(pack.validate_scope(stack).violations) == []
+    synthesis = synthesised(stack)
+    assert not [a for a in synthesis.of_type(ALARM) if "AlarmName" in a["Properties"]]
+    assert not [d for d in synthesis.of_type(DASHBOARD) if "DashboardName" in d["Properties"]]
+    assert len(synthesis.of_type(ALARM)) == 2 * len(OPTIONS)
+    template = tmp_path / "template.json"
+    template.write_text(json.dumps(synthesis.template), "utf-8")
+    lint = [str(Path(sys.executable).with_name("cfn-lint")), str(template)]
+    checked = subprocess.run(lint, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,57 @@
+"""The picture in the README shows the dashboard that is deployed, and runs that took place."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from sandbox.dashboard_capture import SOURCE, Capture, capture
+from sandbox.dashboard_picture import MEASUREMENTS, PICTURE, definition, picture, shown
+from sandbox.dashboard_svg import Evaluator
+
+
+@pytest.fixture(scope="module")
+def measured() -> Capture:
+    return capture(hours=3)
+
+
+def test_picture_is_drawn_from_the_definition_of_today() -> None:
+    drawn = picture(Capture.from_json(MEASUREMENTS.read_text("utf-8")))
+    assert drawn == PICTURE.read_text("utf-8"), "run `python -m sandbox.dashboard_picture --redraw`"
+
+
+def test_every_line_of_the_picture_has_been_measured(measured: Capture) -> None:
+    """Today's collector still emits what the kept measurements hold; the replica exists on AWS only."""
+    kept = Capture.from_json(MEASUREMENTS.read_text("utf-8"))
+    assert shown(measured).points.keys() == kept.points.keys()
+    for widget in definition().body["widgets"]:
+        if widget["type"] == "metric":
+            properties = widget["properties"]
+            curves = Evaluator(measured).curves(properties["metrics"], properties.get("period", 3600))
+            assert [label for label, series in curves if not series] == [], properties["title"]
+
+
+def test_alarms_of_the_picture_are_those_of_the_runs(measured: Capture) -> None:
+    evaluator = Evaluator(measured)
+    states = {
+        properties["AlarmDescription"].partition(".")[0]: evaluator.alarm_state(properties)
+        for properties in definition().alarms.values()
+    }
+    # The last run meets an entry that CloudTrail refuses.
+    assert [heading for heading, state in states.items() if state != "OK"] == ["Entries in quarantine"]
+    assert [run["report"]["quarantined"] for run in measured.runs] == [0, 0, 1]
+    assert {run["report"]["source"] for run in measured.runs} == {SOURCE}
+
+
+def test_measurements_survive_being_written_down(measured: Capture) -> None:
+    again = Capture.from_json(measured.to_json())
+    assert again.points == dict(measured.points)
+    assert again.runs == measured.runs
+
+
+def test_picture_is_well_formed_and_small() -> None:
+    svg = PICTURE.read_text("utf-8")
+    assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314 - our own file
+    assert len(svg) < 100_000
+    assert "script" not in svg

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import math
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import redis
+from botocore.exceptions import BotoCoreError
 
 from .adapters.cloudtrail import CloudTrailDestination
 from .adapters.elasticache_iam import ElastiCacheIam
@@ -20,10 +24,13 @@ from .adapters.s3_store import S3Store
 from .adapters.secrets import Secrets
 from .adapters.valkey import ValkeyLock, ValkeySeenSet, connect
 from .collector import Collector, Plan
+from .errors import SettingsError
 from .guard import RunGuard
 from .ledger import Ledger
 from .ports import ObjectStore, Telemetry, TimeBudget
 from .settings import Settings
+
+_T = TypeVar("_T")
 
 DEFAULT_LEDGER = "./ledger"
 """Where quarantine and originals go if LEDGER is not set. No checkpoint is kept there: a folder that merely happens to
@@ -152,32 +159,31 @@ class Assembly:
     def ledger(self) -> Ledger:
         """The ledger of the source."""
         place = self.settings.ledger or DEFAULT_LEDGER
-        store: ObjectStore = S3Store(place) if place.startswith("s3://") else FolderStore(place)
+        store: ObjectStore = _with_aws(lambda: S3Store(place)) if place.startswith("s3://") else FolderStore(place)
         return Ledger(store, self.settings.source_name, self._clock)
 
     @cached_property
     def _destination(self) -> CloudTrailDestination:
         settings = self.settings
-        return CloudTrailDestination(
-            settings.channel_arn,
-            settings.channel_region,
-            external_id=settings.external_id,
-            connections=settings.parallel_deliveries,
+        return _with_aws(
+            lambda: CloudTrailDestination(
+                settings.channel_arn,
+                settings.channel_region,
+                external_id=settings.external_id,
+                connections=settings.parallel_deliveries,
+            )
         )
 
     @cached_property
     def _secrets(self) -> Secrets:
-        return Secrets(self._redactor.conceal)
+        return _with_aws(lambda: Secrets(self._redactor.conceal))
 
     @cached_property
     def _kong_root_ca_path(self) -> str | None:
         """The CA's certificate as a file, the only form that requests takes."""
         if self.settings.kong_root_ca is None:
             return None
-        folder = Path(tempfile.mkdtemp(prefix="kong-cloudtrail-"))
-        path = folder / "kong-root-ca.pem"
-        path.write_text(self.settings.kong_root_ca, encoding="ascii")
-        return str(path)
+        return _as_file(self.settings.kong_root_ca)
 
     def _kong_token(self, fresh: bool) -> str | None:
         settings = self.settings
@@ -186,3 +192,25 @@ class Assembly:
         if settings.kong_admin_token_secret is not None:
             return self._secrets.read(settings.kong_admin_token_secret, fresh=fresh)
         return settings.kong_admin_token.value if settings.kong_admin_token else None
+
+
+@cache
+def _as_file(text: str) -> str:
+    """Write a text to a file that goes with the process; once, however often a run fails and begins anew."""
+    folder = Path(tempfile.mkdtemp(prefix="kong-cloudtrail-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = folder / "certificates.pem"
+    path.write_text(text, encoding="ascii")
+    return str(path)
+
+
+def _with_aws(make: Callable[[], _T]) -> _T:
+    """Make something that needs boto3's own configuration: profile, region, files."""
+    try:
+        return make()
+    except BotoCoreError as error:
+        problem = (
+            f"The AWS configuration cannot be used: {str(error).rstrip('.')}. Check AWS_PROFILE and AWS_REGION, and "
+            "the files that they refer to."
+        )
+        raise SettingsError([problem]) from None

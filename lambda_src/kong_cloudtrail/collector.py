@@ -271,9 +271,9 @@ class Collector:
         report.run_seconds = self._clock.monotonic() - self._started
         self._measure_age(gateway.now, delivery, progress, report)
         try:
-            progress.save(report)
             if report.finished and self._reads_everything:
-                self._seen.set_complete()
+                self._seen.set_complete()  # before the checkpoint, which is believed where the cache is not complete
+            progress.save(report)
         except (LedgerError, SeenSetUnavailable) as error:
             problems.append(error)
         if report.failed:

@@ -32,7 +32,7 @@ from .errors import (
 )
 from .guard import RunGuard
 from .ledger import Ledger
-from .pace import Pace
+from .pace import Pace, Places
 from .ports import Answer, Destination, Failure, SeenSet
 
 MAX_ATTEMPTS = 7
@@ -40,6 +40,12 @@ MAX_ATTEMPTS = 7
 
 GIVE_UP_AFTER_BATCHES = 3
 """Batches in a row of which CloudTrail took nothing through all attempts: then it is down, and the run ends."""
+
+MAX_WAITING_ORIGINAL_BYTES = 24 * 2**20
+"""Of whole entries behind shortened events, under way at once: bounds memory when entries of 10 MB come in a row."""
+
+GIVE_UP_AFTER_REFUSALS = 10
+"""Entries in a row, each refused alone by a whole call, and none accepted: then it is not their content."""
 
 BAD_RECORD_CODES = frozenset({"FieldTooLong", "FieldNotFound", "InvalidData", "InvalidChecksum"})
 TRANSIENT_CODES = frozenset({"Throttling", "InternalFailure"})
@@ -94,9 +100,10 @@ class Delivery:
         self._pace = Pace(parallel_deliveries)
         self._executor = ThreadPoolExecutor(parallel_deliveries, thread_name_prefix="delivery")
         # One batch waiting for each that is under way keeps the lanes full and memory bounded.
-        self._places = threading.BoundedSemaphore(2 * parallel_deliveries)
+        self._places = Places(2 * parallel_deliveries, MAX_WAITING_ORIGINAL_BYTES)
         self._lock = threading.Lock()
         self._barren_batches = 0
+        self._lone_refusals = 0
         self.under_way: set[str] = set()
         """Keys of entries that are neither marked nor given up yet."""
         self.oldest_undelivered: int | None = None
@@ -118,7 +125,11 @@ class Delivery:
         Future
             ``True`` once all of its entries are delivered or in quarantine, and marked; ``False`` if not.
         """
-        return self._in_background([event.entry for event in batch.events], lambda: self._deliver_batch(batch.events))
+        return self._in_background(
+            [event.entry for event in batch.events],
+            lambda: self._deliver_batch(batch.events),
+            original_bytes=batch.original_bytes,
+        )
 
     def quarantine(self, entry: Entry, reason: str) -> Future[bool]:
         """Take over an entry of which no event can be made. Returns as `submit`."""
@@ -133,8 +144,10 @@ class Delivery:
         """Wait for everything that is under way."""
         self._executor.shutdown(wait=True)
 
-    def _in_background(self, entries: Sequence[Entry], work: Callable[[], bool]) -> Future[bool]:
-        self._places.acquire()
+    def _in_background(
+        self, entries: Sequence[Entry], work: Callable[[], bool], *, original_bytes: int = 0
+    ) -> Future[bool]:
+        self._places.take(original_bytes)
 
         def task() -> bool:
             done = False
@@ -148,7 +161,7 @@ class Delivery:
                 if not done:
                     self._note_undelivered(entries)
                 self.under_way.difference_update(entry.key for entry in entries)
-                self._places.release()
+                self._places.give_back(original_bytes)
             return done
 
         return self._executor.submit(task)
@@ -253,7 +266,7 @@ class Delivery:
                 f"delivered a second time, with the same UID. {error}"
             ) from error
         with self._lock:
-            self._barren_batches = 0
+            self._barren_batches = self._lone_refusals = 0
             self._report.delivered += len(events)
             self._report.shortened += sum(event.original is not None for event in events)
             self._report.delivered_bytes += sum(len(event.data) for event in events)
@@ -270,6 +283,12 @@ class Delivery:
             return self._deliver(events[middle:]) and first
         with self._lock:
             self._report.error_codes[refusal.code] += 1
+            self._lone_refusals += 1
+            if self._lone_refusals >= GIVE_UP_AFTER_REFUSALS:
+                raise DestinationMisconfigured(
+                    f"CloudTrail refuses one call after the other with {refusal.code}, whatever entry it holds, so it "
+                    "is not the entries. Check CHANNEL_ARN and EXTERNAL_ID, and look for a proxy in between."
+                )
         return self._quarantine(events[0].entry, Failure(refusal.code, str(refusal)), attempt)
 
     # -- what needs the ledger: if it is down, the entry stays unmarked and the others go on

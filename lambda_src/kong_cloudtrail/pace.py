@@ -1,4 +1,4 @@
-"""How many calls may be under way at once, adapted to what the service takes."""
+"""How much may be under way at once: calls, adapted to what the service takes, and batches, by what they weigh."""
 
 from __future__ import annotations
 
@@ -47,4 +47,37 @@ class Pace:
         """Open a part of a lane: as many successes as there are open lanes open one more."""
         with self._changed:
             self._open = min(float(self._lanes), self._open + 1 / self._open)
+            self._changed.notify_all()
+
+
+class Places:
+    """Room for batches that are under way or wait for it: a number of them, and bytes behind them.
+
+    Parameters
+    ----------
+    count
+        Batches at most.
+    original_bytes
+        Bytes of their originals at most; a single batch is let in whatever it weighs.
+    """
+
+    def __init__(self, count: int, original_bytes: int) -> None:
+        self._free_count = self._count = count
+        self._free_bytes = original_bytes
+        self._changed = threading.Condition()
+
+    def take(self, original_bytes: int) -> None:
+        """Wait until there is room, and take it."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._free_count == self._count or (self._free_count and original_bytes <= self._free_bytes)
+            )
+            self._free_count -= 1
+            self._free_bytes -= original_bytes
+
+    def give_back(self, original_bytes: int) -> None:
+        """Give back what was taken."""
+        with self._changed:
+            self._free_count += 1
+            self._free_bytes += original_bytes
             self._changed.notify_all()

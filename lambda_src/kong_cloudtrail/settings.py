@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ _CHANNEL_ARN = re.compile(
 _SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _CACHE_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
+_CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _MASKED = "***"
 
 
@@ -231,15 +233,19 @@ class _Reader:
             return None
         if "-----BEGIN" not in value:
             try:
-                value = Path(value).read_text(encoding="ascii")
+                value = Path(value).read_text(encoding="utf-8", errors="replace")
             except (OSError, ValueError):
                 value = ""
-        if "-----BEGIN CERTIFICATE-----" not in value or "-----END CERTIFICATE-----" not in value:
+        certificates = "\n".join(_CERTIFICATE.findall(value))  # without comments, which may hold anything
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
+        except (ssl.SSLError, ValueError):
             self.problem(
-                f"{name} is neither a PEM certificate nor a file that holds one: give the certificate of the CA that "
-                "signed the Admin API's, or leave the variable empty to trust the public CAs."
+                f"{name} is neither a PEM certificate nor a file that holds one, or it is damaged: give the "
+                "certificate of the CA that signed the Admin API's, or leave the variable empty to trust the public "
+                "CAs."
             )
-        return value
+        return certificates
 
     def ledger(self, name: str) -> str | None:
         value = self.text(name)

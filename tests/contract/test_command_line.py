@@ -257,3 +257,40 @@ class TestVerifyRuns:
 
         assert output.status == 1
         assert "1 to 1 are missing" in output.out
+
+
+class TestSurroundings:
+    """What is wrong around the collector, and not with it, is said in a sentence."""
+
+    @pytest.mark.parametrize("ledger", ["./ledger", "s3://bucket-of-nobody/x"])
+    def test_aws_profile_that_does_not_exist(self, terminal: Terminal, ledger: str) -> None:
+        terminal.environment |= {"AWS_PROFILE": "tpyo", "LEDGER": ledger}
+
+        terminal.run("sync", "--json").assert_failed("tpyo")
+
+    def test_secret_without_a_region_to_read_it_in(self, terminal: Terminal) -> None:
+        for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "KONG_ADMIN_TOKEN"):
+            del terminal.environment[name]
+        terminal.environment["KONG_ADMIN_TOKEN_SECRET"] = "kong/token"
+
+        terminal.run("sync", "--json").assert_failed("region")
+
+    def test_nothing_is_left_in_the_temporary_folder(self, terminal: Terminal, tmp_path: Path) -> None:
+        temporary = tmp_path / "tmp"
+        temporary.mkdir()
+        terminal.environment["TMPDIR"] = str(temporary)
+
+        terminal.run("sync")
+
+        assert list(temporary.iterdir()) == []
+
+    def test_comment_around_the_certificate(self, terminal: Terminal, site: Site) -> None:
+        pem = Path(site.environment["KONG_ROOT_CA"]).read_text()
+        terminal.environment |= {"KONG_ROOT_CA": f"# CN=Zertifizierungsstelle für alles\n{pem}", "LC_ALL": "C.UTF-8"}
+
+        assert terminal.run("sync").status == 0
+
+    def test_certificate_that_is_damaged(self, terminal: Terminal) -> None:
+        terminal.environment["KONG_ROOT_CA"] = "-----BEGIN CERTIFICATE-----\nMIIBdamaged\n-----END CERTIFICATE-----"
+
+        terminal.run("sync").assert_failed("KONG_ROOT_CA")

@@ -702,3 +702,30 @@ class TestWeight:
             connect(kong.url).describe()
 
         assert len(clock.waits) == 4
+
+
+def test_entry_of_the_future_that_comes_first_is_no_proof_of_filters() -> None:
+    with KongSimulator(version="2.8") as kong:
+        kong.set_clock(frozen_at=NOW)
+        kong.add_entries([entry(0, request_timestamp=NOW + 10**6), *entries(5)])
+        source = KongAuditSource(
+            kong.url, token=lambda _: None, root_ca=None, page_size=10, clock=FakeClock(), sleep=lambda _: None
+        )
+
+        assert not source.probe(NOW + 3600).filters
+
+
+@pytest.mark.parametrize(
+    "root", [(302, b""), (200, b"<html>welcome</html>"), (400, b"{}"), (405, b""), (200, b"[]")], ids=str
+)
+def test_root_is_optional_whatever_it_answers(root: tuple[int, bytes]) -> None:
+    server = HttpServer(lambda _: Response(*root))
+    server.start()
+    try:
+        source = KongAuditSource(
+            server.origin, token=lambda _: None, root_ca=None, page_size=10, clock=FakeClock(), sleep=lambda _: None
+        )
+
+        assert source.describe().version == "unknown"
+    finally:
+        server.stop()

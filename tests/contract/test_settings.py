@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import trustme
 from kong_cloudtrail.errors import SettingsError
 from kong_cloudtrail.settings import Secret, Settings
 
 from tests.helpers import ACCOUNT_ID, settings_environment
 
 ARN = settings_environment()["CHANNEL_ARN"]
-PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+PEM = trustme.CA().cert_pem.bytes().decode("ascii").strip()
 
 
 def read(**changes: str | None) -> Settings:

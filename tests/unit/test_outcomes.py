@@ -450,3 +450,13 @@ class TestNoTimeLeft:
 
         with pytest.raises(RunFailed, match="may be delivered a second time"):
             world.run(parallel_deliveries=2)
+
+
+def test_refusal_of_every_call_is_no_matter_of_content() -> None:
+    world = World(kong=Kong(entries(300), page_size=1000))
+    world.cloudtrail.always = fail_with(BatchRefused("ValidationException", "refused"))
+
+    with pytest.raises(RunFailed, match="whatever entry it holds"):
+        world.run()
+
+    assert len(world.quarantined) < 50

@@ -119,8 +119,8 @@ class KongAuditSource:
     def describe(self) -> Gateway:
         """Ask for version, host name and clock.
 
-        A user without the right to read ``/`` is served all the same: the ``Server`` header of any answer tells the
-        version.
+        Whatever ``/`` answers, and if the user has no right to read it, the run goes on: the ``Server`` header of any
+        answer tells the version.
         """
         reply = self._get("/", {}, optional=True)
         version, hostname = reply.document.get("version"), reply.document.get("hostname")
@@ -136,6 +136,8 @@ class KongAuditSource:
         entries, *_ = self._page({"after": later}, 1)
         timestamps = [entry.get("request_timestamp") for entry in entries if isinstance(entry, dict)]
         filters = all(isinstance(stamp, int | float) and stamp >= later for stamp in timestamps)
+        if filters and entries:  # or the first of all entries happens to be dated in the future
+            filters = not self.has_entries_before(0)
         return Probe(filters=filters, has_later_entries=filters and bool(entries))
 
     def has_entries_before(self, timestamp: int) -> bool:
@@ -204,7 +206,7 @@ class KongAuditSource:
         path, parameters
             What to ask for.
         optional
-            Whether an answer of 403 or 404 will do.
+            Whether any answer will do that does not say that Kong is in trouble or does not know the token.
 
         Raises
         ------
@@ -219,13 +221,14 @@ class KongAuditSource:
         for attempt in range(1, MAX_ATTEMPTS + 1):
             wait_seconds = backoff_seconds(attempt)
             try:
-                reply = self._ask(path, parameters)
+                reply = self._ask(path, parameters, optional=optional)
             except _Trouble as error:
                 trouble = str(error)
             else:
-                if reply.status == 200 or (optional and reply.status in (403, 404)):
+                passing = reply.status == 429 or reply.status >= 500
+                if reply.status == 200 or (optional and not passing and reply.status != 401):
                     return reply
-                if reply.status != 429 and reply.status < 500:
+                if not passing:
                     raise self._refusal(path, reply.status)
                 trouble = f"status {reply.status}"
                 wait_seconds = max(wait_seconds, self._retry_after_seconds(reply.headers))
@@ -236,12 +239,12 @@ class KongAuditSource:
             "Check that the control plane is well and can be reached from here: address, port, security groups."
         )
 
-    def _ask(self, path: str, parameters: Mapping[str, int | str]) -> _Reply:
+    def _ask(self, path: str, parameters: Mapping[str, int | str], *, optional: bool) -> _Reply:
         """Ask once; a second time if the token was rotated meanwhile."""
         token = self._checked_token(fresh=False)
-        reply = self._request(path, parameters, token)
+        reply = self._request(path, parameters, token, optional=optional)
         if reply.status == 401 and token is not None and (renewed := self._checked_token(fresh=True)) != token:
-            reply = self._request(path, parameters, renewed)
+            reply = self._request(path, parameters, renewed, optional=optional)
         return reply
 
     def _checked_token(self, *, fresh: bool) -> str | None:
@@ -253,7 +256,9 @@ class KongAuditSource:
             )
         return token
 
-    def _request(self, path: str, parameters: Mapping[str, int | str], token: str | None) -> _Reply:
+    def _request(
+        self, path: str, parameters: Mapping[str, int | str], token: str | None, *, optional: bool = False
+    ) -> _Reply:
         try:
             with self._session.get(
                 self._admin_api + path,
@@ -265,7 +270,7 @@ class KongAuditSource:
                 stream=True,
             ) as response:
                 body = self._read(response, single=parameters.get("size", 1) == 1)
-                document = _parse(body) if response.status_code == 200 else {}
+                document = _parse(body, optional=optional) if response.status_code == 200 else {}
                 return _Reply(response.status_code, response.headers, document, len(body))
         except requests.exceptions.SSLError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -327,11 +332,13 @@ class KongAuditSource:
         return SourceRefused(f"Kong at {self._host} answered {path} with status {status}: it {advice}.")
 
 
-def _parse(body: bytes) -> dict[str, Any]:
+def _parse(body: bytes, *, optional: bool) -> dict[str, Any]:
     try:
         document = decode_page(body)
     except (ValueError, RecursionError):
-        raise _Trouble(f"{len(body)} bytes that are not JSON") from None
-    if not isinstance(document, dict):
-        raise _Trouble("JSON that is not an object")
-    return document
+        document = None
+    if isinstance(document, dict):
+        return document
+    if optional:
+        return {}
+    raise _Trouble(f"{len(body)} bytes that are not a JSON object")

@@ -180,10 +180,8 @@ class ValkeyLock:
         """Take the lock, once in the life of this object."""
         asked = self._clock.monotonic()
         try:
-            if not self._lock.acquire(token=self._token):
-                self._clear_if_abandoned()
-                if not self._lock.acquire(token=self._token):
-                    return False
+            if not self._lock.acquire(token=self._token) and not self._take_over():
+                return False
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
         self._valid_until = asked + LOCK_SECONDS
@@ -205,10 +203,16 @@ class ValkeyLock:
         with contextlib.suppress(LockError, RedisError):  # if lost or unreachable, it expires by itself
             self._lock.release()
 
-    def _clear_if_abandoned(self) -> None:
+    def _take_over(self) -> bool:
+        """Look whose the lock is: it may be ours, or of a process that has ended."""
         token = self._client.get(self._name)
-        if isinstance(token, str) and self._is_gone(token.rpartition("/")[0]):
-            self._client.eval(_CLEAR_SCRIPT, 1, self._name, token)
+        if token == self._token:  # the client repeated a command whose answer got lost, and met its own success
+            self._lock.local.token = self._token.encode()
+            return True
+        if not isinstance(token, str) or not self._is_gone(token.rpartition("/")[0]):
+            return False
+        self._client.eval(_CLEAR_SCRIPT, 1, self._name, token)
+        return bool(self._lock.acquire(token=self._token))
 
     def _keep(self) -> None:
         while not self._released.wait(LOCK_SECONDS / 5):

@@ -23,12 +23,17 @@ def element_bytes(event: Event) -> int:
     return _ELEMENT_BYTES + len(event.id) + len(data) + data.count('"') + data.count("\\")
 
 
+MAX_BATCH_ORIGINAL_BYTES = 8 * 2**20
+"""Of whole entries behind the shortened events of a batch, which wait in memory with it. One is always taken."""
+
+
 @dataclass(slots=True)
 class Batch:
     """Events that go into one call: at most `MAX_BATCH_EVENTS`, `MAX_BATCH_BYTES`, no ``id`` twice."""
 
     events: list[Event] = field(default_factory=list)
     body_bytes: int = _ENVELOPE_BYTES
+    original_bytes: int = 0
     ids: set[str] = field(default_factory=set)
 
     def takes(self, event: Event, size_bytes: int) -> bool:
@@ -36,12 +41,14 @@ class Batch:
         return not self.events or (
             len(self.events) < MAX_BATCH_EVENTS
             and self.body_bytes + _SEPARATOR_BYTES + size_bytes <= MAX_BATCH_BYTES
+            and self.original_bytes + event.original_bytes <= MAX_BATCH_ORIGINAL_BYTES
             and event.id not in self.ids
         )
 
     def add(self, event: Event, size_bytes: int) -> None:
         """Put an event in."""
         self.body_bytes += size_bytes + (_SEPARATOR_BYTES if self.events else 0)
+        self.original_bytes += event.original_bytes
         self.events.append(event)
         self.ids.add(event.id)
 

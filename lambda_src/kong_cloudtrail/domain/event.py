@@ -76,6 +76,11 @@ class Event:
         return self.entry.call_id
 
     @property
+    def original_bytes(self) -> int:
+        """Size of the whole entry if the event holds less, else 0."""
+        return 0 if self.original is None else len(self.original.body)
+
+    @property
     def checksum(self) -> str:
         """Base64 of the SHA-256 of `data`, as the API reference defines ``eventDataChecksum``."""
         return base64.b64encode(hashlib.sha256(self.data.encode("ascii")).digest()).decode("ascii")

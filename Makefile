@@ -23,6 +23,12 @@ test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every c
 bench: .venv/ready  ## speed and memory, beside the proof of concept's algorithm and the floor (several minutes)
 	@PYTHONPATH=lambda_src:. $(BIN)/python -m benchmarks
 
+.PHONY: torture
+torture: ROUNDS ?= 200
+torture: SEED ?= 1
+torture: .venv/ready  ## kill the collector, break all around it, and look for what is lost or comes twice (ROUNDS=200 SEED=1)
+	@$(BIN)/python -m sandbox.torture --rounds $(ROUNDS) --seed $(SEED)
+
 lint: .venv/ready  ## ruff: style, imports, docstrings, common mistakes
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -35,6 +41,12 @@ synth: .venv/ready node_modules/ready  ## the CloudFormation template of an exam
 	  -c existing_vpc=vpc-0123456789abcdef0 -c existing_subnet_ids=subnet-0123456789abcdef0,subnet-0123456789abcdef1 \
 	  -c kong_admin_api=https://kong-admin.example.internal:8444 -c aws_region=us-east-1 \
 	  -c channel_arn=arn:aws:cloudtrail:us-east-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef
+
+.PHONY: wheel
+wheel: .venv/ready  ## the construct as a wheel for other CDK apps, into dist
+	@rm -rf build
+	@$(BIN)/pip wheel $(PIP_FLAGS) --no-deps --wheel-dir dist .
+	@rm -rf build *.egg-info
 
 clean:  ## remove everything that the targets made
 	rm -rf .venv .venv-ministack node_modules cdk.out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,15 +1,43 @@
 """Kong Gateway's audit trail, kept in AWS CloudTrail Lake: the CDK construct and this repository's stack."""
 
+from .choices import (
+    CacheOptions,
+    EventStoreOptions,
+    ExistingCache,
+    FunctionOptions,
+    LedgerOptions,
+    NetworkOptions,
+    ScheduleOptions,
+    ServerlessOptions,
+)
+from .dedupe_cache import DedupeCache, ImportedCache, ReplicationGroupCache, ServerlessDedupeCache
+from .errors import SettingsError
+from .event_store import EventStore
 from .integration import KongCloudTrailIntegration
 from .integration_stack import IntegrationStack
 from .lambda_asset import BundlingError
-from .options import DeploymentOptions, IntegrationOptions, SettingsError
+from .ledger import Ledger
+from .options import DeploymentOptions, IntegrationOptions
 
 __all__ = [
     "BundlingError",
+    "CacheOptions",
+    "DedupeCache",
     "DeploymentOptions",
+    "EventStore",
+    "EventStoreOptions",
+    "ExistingCache",
+    "FunctionOptions",
+    "ImportedCache",
     "IntegrationOptions",
     "IntegrationStack",
     "KongCloudTrailIntegration",
+    "Ledger",
+    "LedgerOptions",
+    "NetworkOptions",
+    "ReplicationGroupCache",
+    "ScheduleOptions",
+    "ServerlessDedupeCache",
+    "ServerlessOptions",
     "SettingsError",
 ]

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from aws_cdk import Token
 
+from .choices import Authentication, Engine
+
 EXAMPLE_CHANNEL_ARN = "arn:aws:cloudtrail:us-east-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"
 
 CLOUDTRAIL_DATA_REGIONS = frozenset(
@@ -82,6 +84,7 @@ class ServiceUrl:
 
     url: str
     encrypted: bool
+    host: str
     port: int
 
 
@@ -122,6 +125,16 @@ def choice(value: object, choices: Sequence[str]) -> str:
         if text(value).lower() == candidate.lower():
             return candidate
     raise ValueError(f"must be one of {', '.join(choices)}")
+
+
+def engine(value: object) -> Engine:
+    """Return an engine of ElastiCache."""
+    return "redis" if choice(value, ("valkey", "redis")) == "redis" else "valkey"
+
+
+def authentication(value: object) -> Authentication:
+    """Return a way to sign in to the cache."""
+    return "iam" if choice(value, ("iam", "password")) == "iam" else "password"
 
 
 def log_level(value: object) -> str:
@@ -190,6 +203,8 @@ def security_group_name(value: object) -> str:
 def secret_id(value: object) -> str:
     """Return the ARN or the name of a secret."""
     given = text(value)
+    if Token.is_unresolved(given):
+        return given
     if given.startswith("arn:"):
         pattern, advice = (
             r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}",
@@ -202,7 +217,9 @@ def secret_id(value: object) -> str:
 
 def same_region_as_secret(secret: str, stack_region: str | None) -> None:
     """Refuse a secret of another region: the function asks for it in its own."""
-    if secret.startswith("arn:") and stack_region is not None and secret.split(":")[3] != stack_region:
+    if stack_region is None or not secret.startswith("arn:") or Token.is_unresolved(secret.split(":")[3]):
+        return
+    if secret.split(":")[3] != stack_region:
         raise ValueError(f"is in another region than the stack; replicate the secret to {stack_region}")
 
 
@@ -250,14 +267,16 @@ def vpc_id(value: object) -> str:
     return _matching(value, r"vpc-([0-9a-f]{8}|[0-9a-f]{17})", "is no VPC id; it looks like vpc-0123456789abcdef0")
 
 
-def subnet_ids(value: object) -> tuple[str, ...]:
-    """Return at least two different subnet ids."""
+def subnet_ids(value: object, at_least: int = 2) -> tuple[str, ...]:
+    """Return different subnet ids: two for a new cache, one where there is a cache already."""
     given = _list(value)
     for position, item in enumerate(given, 1):
         if not Token.is_unresolved(item) and not re.fullmatch(r"subnet-([0-9a-f]{8}|[0-9a-f]{17})", item):
             raise ValueError(f"number {position} is no subnet id; it looks like subnet-0123456789abcdef0")
     different = tuple(dict.fromkeys(given))
-    if len(different) < 2:
+    if not different:
+        raise ValueError("none given or found; the function needs at least one")
+    if len(different) < at_least:
         raise ValueError(
             f"{len(different)} given, and the cache's two nodes need at least two different subnets, "
             "in two availability zones"
@@ -347,7 +366,7 @@ def service_url(value: object) -> ServiceUrl:
     if parts.query or parts.fragment:
         raise ValueError(f"has a query or a fragment; {advice}")
     encrypted = parts.scheme.lower() == "https"
-    return ServiceUrl(url=given, encrypted=encrypted, port=port or (443 if encrypted else 80))
+    return ServiceUrl(url=given, encrypted=encrypted, host=host, port=port or (443 if encrypted else 80))
 
 
 def certificates(value: object) -> str:

@@ -1,24 +1,27 @@
-"""The function: its role, network, log group, environment, and the queue for what could not be run."""
+"""The function: its role, log group, environment, and the queue for what could not be run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from .dedupe_cache import PORT, DedupeCache
+from .choices import FunctionOptions
+from .grants import allow, allow_key
 from .lambda_asset import LambdaAsset
-from .reviewed import accept, accept_wildcard
+from .reviewed import NIST, accept, accept_amazons_key, accept_own_policy, accept_wildcard
 
 HANDLER = "kong_cloudtrail.handler.handler"
-_ARCHITECTURE = lambda_.Architecture.ARM_64
-_RUNTIME = lambda_.Runtime.PYTHON_3_14
+_LONGEST_EVENT_AGE_SECONDS = 6 * 3600
+_SHORTEST_EVENT_AGE_SECONDS = 60
+"""https://docs.aws.amazon.com/lambda/latest/api/API_PutFunctionEventInvokeConfig.html"""
 
 _ENI_ACTIONS = (
     "ec2:CreateNetworkInterface",
@@ -32,26 +35,28 @@ _ENI_LOOKUPS = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
 class CollectorFunction(Construct):
     """The function that carries entries from Kong to CloudTrail.
 
+    Its role can at first do nothing but write its log and be attached to the VPC; whoever wires it grants the rest.
+
     Parameters
     ----------
     scope, construct_id
         As for every construct.
-    vpc, subnets
+    vpc : ec2.IVpc
         Where the function runs.
-    cache : DedupeCache
-        The cache that it may connect to.
+    subnets : ec2.SubnetSelection or None
+        Its subnets.
+    security_groups : sequence of ec2.ISecurityGroup
+        What it is a member of.
     environment : Mapping of str to str
         Its settings.
-    secret_arns : list of str
-        The secrets that it may read.
-    channel_arn : str
-        The channel that it may deliver to.
-    kong_port : int
-        Port of Kong's Admin API.
-    max_event_age : Duration
-        How long Lambda may hold back an invocation: not beyond the next one.
-    name, security_group_name : str or None
-        Physical names of the function and of its security group.
+    period_seconds : int
+        Time between two invocations, or what stands for it.
+    options : FunctionOptions
+        Memory, runtime, log, dead letters.
+    name : str or None
+        Physical name of the function.
+    encryption_key : kms.IKey or None
+        Key of new logs, a new queue and the environment. None: AWS's own keys.
 
     Attributes
     ----------
@@ -59,11 +64,9 @@ class CollectorFunction(Construct):
         The function.
     role : iam.Role
         Its role.
-    security_group : ec2.SecurityGroup
-        Its security group.
-    log_group : logs.LogGroup
+    log_group : logs.ILogGroup
         Its logs.
-    dead_letters : sqs.Queue
+    dead_letters : sqs.IQueue
         Invocations that failed, with their error.
     """
 
@@ -74,79 +77,122 @@ class CollectorFunction(Construct):
         *,
         vpc: ec2.IVpc,
         subnets: ec2.SubnetSelection | None,
-        cache: DedupeCache,
+        security_groups: Sequence[ec2.ISecurityGroup],
         environment: Mapping[str, str],
-        secret_arns: list[str],
-        channel_arn: str,
-        kong_port: int,
-        max_event_age: Duration,
+        period_seconds: int,
+        options: FunctionOptions,
         name: str | None,
-        security_group_name: str | None,
+        encryption_key: kms.IKey | None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.security_group = ec2.SecurityGroup(
-            self,
-            "SecurityGroup",
+        self.log_group = options.log_group or self._new_log_group(options, encryption_key)
+        self.dead_letters = options.dead_letter_queue or self._new_queue(encryption_key)
+        self.role = self._new_role()
+        if options.log_group is not None:
+            accept_wildcard(self.role, self.log_group.log_group_arn, "Lambda names the streams of the log group.")
+        if self.dead_letters.encryption_master_key is not None:
+            allow_key(
+                self.role,
+                self.dead_letters.encryption_master_key,
+                ("kms:Decrypt", "kms:GenerateDataKey"),
+                service="sqs",
+            )
+        # Held back beyond the next tick, an invocation would only compete with it.
+        age_seconds = min(max(period_seconds, _SHORTEST_EVENT_AGE_SECONDS), _LONGEST_EVENT_AGE_SECONDS)
+        self.function = self._new_function(
+            options,
             vpc=vpc,
-            security_group_name=security_group_name,
-            description="Collector of the Kong audit trail: reaches its cache, the Admin API of Kong and HTTPS",
-            allow_all_outbound=False,
+            vpc_subnets=subnets,
+            security_groups=list(security_groups),
+            environment=dict(environment),
+            environment_encryption=encryption_key,
+            max_event_age=options.max_event_age or Duration.seconds(age_seconds),
+            function_name=name,
         )
-        # Addresses of Kong and of AWS's endpoints are not known here, so the port alone is narrowed down. Names are
-        # resolved by the VPC's own resolver, which security groups do not govern.
-        for port, what in {kong_port: "Admin API of Kong", 443: "AWS APIs over HTTPS"}.items():
-            self.security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(port), what)
-        self.security_group.add_egress_rule(
-            ec2.Peer.security_group_id(cache.security_group.security_group_id), ec2.Port.tcp(PORT), "The cache"
+        accept(
+            self.function,
+            f"{NIST}-LambdaDLQ",
+            "Failed invocations go to the queue as an on-failure destination, which also gets the error.",
         )
-        self.log_group = logs.LogGroup(
+        if options.reserved_concurrent_executions is None:
+            accept(
+                self.function,
+                f"{NIST}-LambdaConcurrency",
+                "Accounts with a small limit cannot reserve. A run holds a lock, so that there is never more than one; "
+                "the property reserved_concurrent_executions reserves.",
+            )
+        if options.tracing not in (None, lambda_.Tracing.DISABLED):
+            accept_wildcard(self.role, "*", "X-Ray's PutTraceSegments and PutTelemetryRecords know no resources.")
+
+    def _new_log_group(self, options: FunctionOptions, encryption_key: kms.IKey | None) -> logs.LogGroup:
+        if encryption_key is not None:
+            stack = Stack.of(self)
+            groups = stack.format_arn(
+                service="logs", resource="log-group", resource_name="*", arn_format=ArnFormat.COLON_RESOURCE_NAME
+            )
+            # Without effect on an imported key, whose policy has to say so already.
+            encryption_key.add_to_resource_policy(
+                iam.PolicyStatement(
+                    principals=[iam.ServicePrincipal("logs.amazonaws.com")],
+                    actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+                    resources=["*"],
+                    conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+                )
+            )
+        group = logs.LogGroup(
             self,
             "Logs",
             # As long as auditors commonly look back. The name is CloudFormation's choice: a group that was kept does
             # not stand in the way of deploying again.
-            retention=logs.RetentionDays.ONE_YEAR,
-            removal_policy=RemovalPolicy.RETAIN,
+            retention=options.log_retention or logs.RetentionDays.ONE_YEAR,
+            removal_policy=options.log_removal_policy or RemovalPolicy.RETAIN,
+            encryption_key=encryption_key,
         )
-        self.dead_letters = sqs.Queue(
+        if encryption_key is None:
+            accept_amazons_key(group, "CloudWatchLogGroupEncrypted")
+        return group
+
+    def _new_queue(self, encryption_key: kms.IKey | None) -> sqs.Queue:
+        queue = sqs.Queue(
             self,
             "DeadLetters",
-            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            encryption=sqs.QueueEncryption.SQS_MANAGED if encryption_key is None else sqs.QueueEncryption.KMS,
+            encryption_master_key=encryption_key,
             enforce_ssl=True,
             retention_period=Duration.days(14),
         )
         accept(
-            self.dead_letters,
+            queue,
             "AwsSolutions-SQS3",
             "This is the dead-letter queue, of the function's failed invocations and of its schedule.",
         )
-        self.role = self._create_role(secret_arns, channel_arn)
-        self.function = self._create_function(
-            vpc=vpc,
-            vpc_subnets=subnets,
-            security_groups=[self.security_group, cache.client_security_group],
-            environment=dict(environment),
-            max_event_age=max_event_age,
-            function_name=name,
-        )
+        return queue
 
-    def _create_function(self, **properties: Any) -> lambda_.Function:
-        asset = LambdaAsset(_ARCHITECTURE, _RUNTIME)
+    def _new_function(self, options: FunctionOptions, **properties: Any) -> lambda_.Function:
+        architecture = options.architecture or lambda_.Architecture.ARM_64
+        runtime = options.runtime or lambda_.Runtime.PYTHON_3_14
+        asset = LambdaAsset(architecture, runtime)
         try:
             return lambda_.Function(
                 self,
                 "Function",
                 description="Delivers Kong Gateway's audit log entries to CloudTrail Lake",
-                runtime=_RUNTIME,
-                architecture=_ARCHITECTURE,
+                runtime=runtime,
+                architecture=architecture,
                 handler=HANDLER,
-                code=asset.code,
+                code=options.code or asset.code,
                 role=self.role,
                 log_group=self.log_group,
-                memory_size=1024,
-                timeout=Duration.minutes(15),
+                memory_size=options.memory_size or 1024,
+                timeout=options.timeout or Duration.minutes(15),
+                tracing=options.tracing,
+                reserved_concurrent_executions=options.reserved_concurrent_executions,
                 # A failed run is not repeated: the next one does its work, with a fresh time budget.
                 retry_attempts=0,
-                on_failure=destinations.SqsDestination(self.dead_letters),
+                # By its ARN: for a queue whose key it knows, CDK would let the role do more with the key than it needs.
+                on_failure=destinations.SqsDestination(
+                    sqs.Queue.from_queue_arn(self, "OnFailure", self.dead_letters.queue_arn)
+                ),
                 **properties,
             )
         except RuntimeError:
@@ -154,24 +200,18 @@ class CollectorFunction(Construct):
                 raise asset.failure from None
             raise
 
-    def _create_role(self, secret_arns: list[str], channel_arn: str) -> iam.Role:
+    def _new_role(self) -> iam.Role:
         role = iam.Role(
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             description="The Kong audit trail's collector",
         )
-
-        def allow(actions: tuple[str, ...], *resources: str) -> None:
-            role.add_to_policy(iam.PolicyStatement(actions=list(actions), resources=list(resources)))
-
-        allow(("logs:CreateLogStream", "logs:PutLogEvents"), self.log_group.log_group_arn)
-        allow(("cloudtrail-data:PutAuditEvents",), channel_arn)
-        allow(("secretsmanager:GetSecretValue",), *secret_arns)
+        allow(role, ("logs:CreateLogStream", "logs:PutLogEvents"), self.log_group.log_group_arn)
         # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html, "Required IAM permissions"
         interfaces = Stack.of(self).format_arn(service="ec2", resource="*", resource_name="*")
-        allow(_ENI_ACTIONS, interfaces)
-        allow(_ENI_LOOKUPS, "*")
+        allow(role, _ENI_ACTIONS, interfaces)
+        allow(role, _ENI_LOOKUPS, "*")
         # Lambda makes those calls itself. Made from inside the function they carry the function's ARN, and are denied.
         role.add_to_policy(
             iam.PolicyStatement(
@@ -193,4 +233,5 @@ class CollectorFunction(Construct):
             "ec2:DescribeNetworkInterfaces and ec2:DescribeSubnets know no resources. A second statement denies these "
             "calls to the function's code.",
         )
+        accept_own_policy(role)
         return role

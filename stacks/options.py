@@ -6,13 +6,15 @@ pasted into the wrong place, a token included.
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from . import checks
 from .checks import Schedule, ServiceUrl
+from .choices import CacheOptions, ServerlessOptions
+from .errors import SettingsError as SettingsError
 
 _T = TypeVar("_T")
 
@@ -68,27 +70,19 @@ _REFUSED: Mapping[str, str] = {
 }
 
 # Variables that follow from the resources of the deployment: a given value is left aside, with a note.
-_BY_DEPLOYMENT = ("REDIS_HOST", "REDIS_TLS", "REDIS_USERNAME", "REDIS_PASSWORD_SECRET", "LEDGER")
+_BY_DEPLOYMENT = (
+    "REDIS_HOST",
+    "REDIS_TLS",
+    "REDIS_USERNAME",
+    "REDIS_PASSWORD_SECRET",
+    "REDIS_IAM_CACHE",
+    "REDIS_SERVERLESS",
+    "LEDGER",
+)
 
 _LEFT_ASIDE = "is set by the deployment to the resources that it creates; the given value is not used."
 
 _KNOWN_VARIABLES = frozenset({*_VARIABLES, *_REFUSED, *_BY_DEPLOYMENT})
-
-
-class SettingsError(ValueError):
-    """Settings that cannot be deployed.
-
-    Attributes
-    ----------
-    problems : tuple of str
-        Every problem found, each beginning with the name of the setting and saying what to write instead.
-        None of them repeats a given value.
-    """
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        count = "One setting needs" if len(self.problems) == 1 else f"{len(self.problems)} settings need"
-        super().__init__("\n".join([f"{count} attention:", *(f"  - {problem}" for problem in self.problems)]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +113,7 @@ class IntegrationOptions:
     kong : KongOptions
         Kong's Admin API.
     channel_arn : str
-        ARN of the CloudTrail Lake channel.
-    cache_engine : str
-        ``valkey`` or ``redis``.
+        ARN of the CloudTrail Lake channel; empty where it is still to be created.
     schedule : Schedule
         When the function runs.
     environment : Mapping of str to str
@@ -136,7 +128,6 @@ class IntegrationOptions:
 
     kong: KongOptions
     channel_arn: str
-    cache_engine: str
     schedule: Schedule
     environment: Mapping[str, str]
     resource_name: str | None
@@ -145,7 +136,14 @@ class IntegrationOptions:
 
     @classmethod
     def from_settings(
-        cls, settings: Mapping[str, object], *, region: str | None = None, subnet_ids: Sequence[str] | None = None
+        cls,
+        settings: Mapping[str, object],
+        *,
+        region: str | None = None,
+        subnet_ids: Sequence[str] | None = None,
+        least_subnets: int = 2,
+        new_channel: bool = False,
+        further: Callable[[Mapping[str, str]], Iterable[str]] = lambda _: (),
     ) -> "IntegrationOptions":
         """Check the properties of the construct.
 
@@ -157,6 +155,12 @@ class IntegrationOptions:
             Region of the stack, where known.
         subnet_ids : sequence of str, optional
             The subnets chosen for the function and the cache.
+        least_subnets : int
+            How many different ones are needed.
+        new_channel : bool
+            Whether a channel is to be created, so that none may be given.
+        further : callable
+            Takes the function's variables and returns problems of what is no plain setting.
 
         Raises
         ------
@@ -165,8 +169,9 @@ class IntegrationOptions:
         """
         reader = _Reader(settings)
         if subnet_ids is not None:
-            reader.check("subnets", lambda: checks.subnet_ids(subnet_ids))
-        options = _read_integration(reader, region)
+            reader.check("subnets", lambda: checks.subnet_ids(subnet_ids, least_subnets))
+        options, environment = _read_integration(reader, region, new_channel=new_channel)
+        reader.problems += further(environment)
         if reader.problems or options is None:
             raise SettingsError(reader.problems)
         return options
@@ -215,7 +220,7 @@ class DeploymentOptions:
         SettingsError
             With every problem of the settings.
         """
-        integration = {name: context[name] for name in _INTEGRATION_SETTINGS if name in context}
+        integration: dict[str, Any] = {name: context[name] for name in _INTEGRATION_SETTINGS if name in context}
         if not _given(integration.get("resource_name")):
             integration["resource_name"] = DEFAULT_RESOURCE_NAME
         reader = _Reader({**context, **integration})  # the whole context: a literal token is looked for as well
@@ -233,7 +238,8 @@ class DeploymentOptions:
         region = reader.optional("aws_region", checks.region)
         if region is None and not _given(context.get("aws_region")):
             region = environment_region
-        options = _read_integration(reader, region)
+        options, _ = _read_integration(reader, region, new_channel=False)
+        cache = _read_cache(reader)
         if reader.problems or options is None or vpc_id is None or subnet_ids is None:
             raise SettingsError(reader.problems)
         return cls(
@@ -242,7 +248,7 @@ class DeploymentOptions:
             # A channel takes events in its own region only, so it is where the stack belongs when nobody says more.
             region=region or checks.channel_arn(options.channel_arn).region,
             tags=DEFAULT_TAGS if tags is None else tags,
-            integration=integration,
+            integration={**integration, "cache": cache} if cache != CacheOptions() else integration,
             notes=tuple(_context_notes(context)),
         )
 
@@ -253,10 +259,24 @@ _INTEGRATION_SETTINGS = (
     "resource_name",
     "security_group",
     "schedule",
+)
+_CACHE_SETTINGS = (
     "cache_engine",
+    "cache_engine_version",
+    "cache_node_type",
+    "cache_authentication",
+    "cache_serverless",
 )
 _SETTINGS = frozenset(
-    {*_INTEGRATION_SETTINGS, "existing_vpc", "existing_subnet_ids", "resource_tags", "aws_region", "image"}
+    {
+        *_INTEGRATION_SETTINGS,
+        *_CACHE_SETTINGS,
+        "existing_vpc",
+        "existing_subnet_ids",
+        "resource_tags",
+        "aws_region",
+        "image",
+    }
 )
 
 
@@ -292,12 +312,13 @@ def _given(value: object) -> bool:
     return value is not None and value != ""
 
 
-def _read_integration(reader: _Reader, region: str | None) -> IntegrationOptions | None:
-    """Check everything the construct takes; None when something was noted that leaves the options incomplete."""
+def _read_integration(
+    reader: _Reader, region: str | None, *, new_channel: bool
+) -> tuple[IntegrationOptions | None, Mapping[str, str]]:
+    """Check all plain settings. No options, but variables, where something was noted that leaves them incomplete."""
     lambda_env = _read_lambda_env(reader)
-    environment = _read_environment(reader, lambda_env)
+    environment = _read_environment(reader, lambda_env, new_channel=new_channel)
     schedule = reader.check("schedule", lambda: checks.schedule(reader.settings.get("schedule") or DEFAULT_SCHEDULE))
-    engine = reader.optional("cache_engine", partial(checks.choice, choices=("valkey", "redis"))) or "valkey"
     resource_name = reader.optional("resource_name", checks.resource_name)
     security_group = reader.optional("security_group", checks.security_group_name)
     channel_arn, admin_api = environment.get("CHANNEL_ARN"), environment.get("KONG_ADMIN_API")
@@ -305,7 +326,7 @@ def _read_integration(reader: _Reader, region: str | None) -> IntegrationOptions
         channel = checks.channel_arn(channel_arn)
         reader.check("channel_arn", lambda: checks.same_region_as_channel(channel, region))
         region = region or channel.region or None
-    elif region is not None:
+    if region is not None and (channel_arn is None or not checks.channel_arn(channel_arn).region):
         named = region
         reader.check("aws_region", lambda: checks.offers_cloudtrail_data(named))
     needs_token, token_secret = _read_token(reader, environment, region)
@@ -314,22 +335,37 @@ def _read_integration(reader: _Reader, region: str | None) -> IntegrationOptions
     environment.setdefault("SOURCE_NAME", DEFAULT_SOURCE_NAME)
     environment.setdefault("LOG_LEVEL", "INFO")
     reader.check("lambda_env", lambda: _check_size(environment))
-    if schedule is None or channel_arn is None or admin_api is None:
-        return None
-    return IntegrationOptions(
+    if schedule is None or admin_api is None or (channel_arn is None and not new_channel):
+        return None, environment
+    options = IntegrationOptions(
         kong=KongOptions(admin_api=checks.service_url(admin_api), needs_token=needs_token, token_secret=token_secret),
-        channel_arn=channel_arn,
-        cache_engine=engine,
+        channel_arn=channel_arn or "",
         schedule=schedule,
         environment=environment,
         resource_name=resource_name,
         security_group=security_group or resource_name,
         notes=tuple(_integration_notes(lambda_env, admin_api, needs_token)),
     )
+    return options, environment
 
 
-def _read_environment(reader: _Reader, given: Mapping[str, str]) -> dict[str, str]:
+def _read_cache(reader: _Reader) -> CacheOptions:
+    """Read the flat settings of a new cache into their group."""
+    serverless = reader.optional("cache_serverless", checks.boolean_text) == "true"
+    options = CacheOptions(
+        engine=reader.optional("cache_engine", checks.engine),
+        engine_version=reader.optional("cache_engine_version", checks.text),
+        node_type=reader.optional("cache_node_type", checks.text),
+        authentication=reader.optional("cache_authentication", checks.authentication),
+        serverless=ServerlessOptions() if serverless else None,
+    )
+    reader.problems += [problem.replace("cache.", "cache_", 1) for problem in options.problems()]
+    return options
+
+
+def _read_environment(reader: _Reader, given: Mapping[str, str], *, new_channel: bool) -> dict[str, str]:
     """Merge `lambda_env` with the settings of the same names, and check every variable."""
+    required = {name: what for name, what in _REQUIRED_VARIABLES.items() if not (new_channel and name == "CHANNEL_ARN")}
     for name, reason in _REFUSED.items():
         if name in given:
             reader.problems.append(f"lambda_env {name}: {reason}")
@@ -344,8 +380,10 @@ def _read_environment(reader: _Reader, given: Mapping[str, str]) -> dict[str, st
         value = nested if own is None else own
         if value:
             environment[name] = value
-        elif name in _REQUIRED_VARIABLES and name not in given and not _given(reader.settings.get(setting)):
-            reader.problems.append(f"{setting}: is missing; give {_REQUIRED_VARIABLES[name]}")
+        elif name in required and name not in given and not _given(reader.settings.get(setting)):
+            reader.problems.append(f"{setting}: is missing; give {required[name]}")
+    if new_channel and "CHANNEL_ARN" in environment:
+        reader.problems.append("channel_arn: is given, and event_store makes another one; leave one of the two out")
     return environment
 
 

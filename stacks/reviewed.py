@@ -4,25 +4,50 @@ They use CDK's own acknowledgements, so the construct needs no rule pack, and an
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from aws_cdk import Acknowledgment, Stack, Validations
 from constructs import IConstruct
 
+NIST = "NIST.800.53.R5"
+"""What the ids of cdk-nag's rules after NIST 800-53, revision 5, begin with."""
 
-def accept(scope: IConstruct, finding: str, reason: str) -> None:
-    """Accept one finding about a resource.
+
+def accept(scope: IConstruct, findings: str | Sequence[str], reason: str) -> None:
+    """Accept findings about a resource that have one reason.
 
     Parameters
     ----------
     scope : IConstruct
         The resource, or the construct that holds it.
-    finding : str
-        Id of the rule, with the finding in brackets where the rule has several.
+    findings : str or sequence of str
+        Ids of rules, each with the finding in brackets where the rule has several.
     reason : str
         Why the rule does not apply, for a reviewer.
     """
-    Validations.of(scope).acknowledge(Acknowledgment(id=finding, reason=reason))
+    for finding in [findings] if isinstance(findings, str) else findings:
+        Validations.of(scope).acknowledge(Acknowledgment(id=finding, reason=reason))
+
+
+def accept_amazons_key(scope: IConstruct, finding: str) -> None:
+    """Accept that a resource is encrypted by a key of AWS, as nobody gave another."""
+    accept(
+        scope,
+        f"{NIST}-{finding}",
+        "Encrypted at rest with a key that AWS manages. The property encryption_key puts a customer's key in its "
+        "place, here and everywhere else in the construct.",
+    )
+
+
+def accept_own_policy(role: IConstruct) -> None:
+    """Accept that a role's permissions are a policy of that role alone."""
+    accept(
+        role,
+        f"{NIST}-IAMNoInlinePolicy",
+        "The permissions fit this one role and no other. As a managed policy they could be attached elsewhere, and "
+        "would outlive the role.",
+    )
 
 
 def accept_wildcard(scope: IConstruct, resource: str, reason: str) -> None:

@@ -1,0 +1,194 @@
+"""Audit entries for a torture: ordinary ones, late ones, odd ones, and such as CloudTrail does not take."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sandbox.kong_entries import make_entries
+
+PAYLOAD_MARK = "m4rk-0f-a-payl0ad"
+"""Is in every ordinary payload, so that a payload in a log shows."""
+
+REFUSED_UID = "^refused-"
+"""Entries with such a `request_id` are to be refused by CloudTrail as bad records."""
+
+_TEN_YEARS_SECONDS = 315_360_000
+
+
+@dataclass(frozen=True)
+class NewEntry:
+    """An entry for Kong to show.
+
+    Parameters
+    ----------
+    timestamp
+        Where Kong files it, Unix seconds.
+    fields
+        As Kong shows it; ``None`` for a `row`.
+    row
+        The very bytes that Kong shows.
+    visible_at
+        Unix seconds from which Kong shows it; ``None``: at once.
+    raw_ttl
+        Whether ``ttl`` is shown as it is, or counts down.
+    """
+
+    timestamp: int
+    fields: dict[str, Any] | None = None
+    row: bytes = b""
+    visible_at: int | None = None
+    raw_ttl: bool = False
+
+
+class EntryMaker:
+    """Makes the entries of one scenario.
+
+    Parameters
+    ----------
+    overlap_seconds
+        How late an entry may become visible, at most.
+    """
+
+    def __init__(self, overlap_seconds: int) -> None:
+        self._overlap_seconds = overlap_seconds
+        self._ids: list[str] = []
+
+    def backlog(self, count: int, *, seed: int, now: int, seconds: int) -> Iterator[NewEntry]:
+        """Yield what Kong holds before the first run: evenly over so many seconds, and some from 1970."""
+        rng = random.Random(seed)
+        for fields in make_entries(count, seed=seed, first_timestamp=now - seconds, last_timestamp=now):
+            yield from self._one(rng, fields, now=fields["request_timestamp"])
+        for fields in make_entries(count // 40, seed=seed + 1, first_timestamp=0, last_timestamp=0):
+            # Filed at the beginning of time, where only a first run looks, or at its end, where every run does.
+            stamp = rng.choice((0, None, "soon", 1e300))
+            yield NewEntry(int(stamp) if isinstance(stamp, float) else 0, fields | {"request_timestamp": stamp})
+
+    def fresh(self, count: int, *, seed: int, now: int) -> Iterator[NewEntry]:
+        """Yield entries that were made since the last round, or before it and became visible late."""
+        rng = random.Random(seed)
+        for fields in make_entries(count, seed=seed, first_timestamp=now - 1, last_timestamp=now):
+            yield from self._one(rng, fields, now=now)
+
+    def _one(self, rng: random.Random, fields: dict[str, Any], *, now: int) -> Iterator[NewEntry]:
+        if fields["payload"] is not None and fields["payload"].startswith("{"):
+            fields["payload"] = json.dumps({"mark": PAYLOAD_MARK} | json.loads(fields["payload"]))
+        stamp = fields["request_timestamp"]
+        choice = rng.random()
+        if choice < 0.85:
+            self._ids.append(fields["request_id"])
+            yield NewEntry(stamp, fields)
+        elif choice < 0.91:
+            yield self._late(rng, fields, now)
+        elif choice < 0.93:
+            yield NewEntry(stamp, fields | {"request_id": "refused-" + fields["request_id"]})
+        elif choice < 0.945:
+            yield NewEntry(stamp, fields | rng.choice(_OVERSIZE)())
+        else:
+            yield from self._odd(rng, fields)
+
+    def _late(self, rng: random.Random, fields: dict[str, Any], now: int) -> NewEntry:
+        """Return an entry that becomes visible as late as the overlap allows, or earlier."""
+        late_seconds = rng.choice((self._overlap_seconds, rng.randint(1, self._overlap_seconds)))
+        age_seconds = rng.randint(0, late_seconds)
+        stamp = now - age_seconds
+        return NewEntry(stamp, fields | {"request_timestamp": stamp}, visible_at=stamp + late_seconds)
+
+    def _odd(self, rng: random.Random, fields: dict[str, Any]) -> Iterator[NewEntry]:
+        stamp = fields["request_timestamp"]
+        match rng.randrange(8):
+            case 0:  # an id that was there before, on another request
+                yield NewEntry(
+                    stamp, fields | {"request_id": rng.choice(self._ids or ["first"]), "path": fields["request_id"]}
+                )
+            case 1:  # twice
+                yield NewEntry(stamp, fields)
+                yield NewEntry(stamp, fields)
+            case 2:  # from a clock that is ahead
+                stamp += rng.choice((1, 30, 3_000, _TEN_YEARS_SECONDS))
+                yield NewEntry(stamp, fields | {"request_timestamp": stamp})
+            case 3:
+                yield NewEntry(stamp, fields | {"ttl": rng.choice((0, None, 0.5, -1, "soon"))}, raw_ttl=True)
+            case 4:
+                yield NewEntry(stamp, row=_odd_row(rng, fields))
+            case 5:
+                stamp_text = json.dumps(rng.choice((None, str(stamp), True, [stamp], stamp + 0.5, -1, 10**15)))
+                row = json.dumps(fields | {"request_timestamp": 0}).replace(
+                    '_timestamp": 0', f'_timestamp": {stamp_text}'
+                )
+                yield NewEntry(stamp, row=row.encode())
+            case _:
+                yield NewEntry(stamp, _with_odd_field(rng, fields))
+
+
+def _with_odd_field(rng: random.Random, fields: dict[str, Any]) -> dict[str, Any]:
+    unique = fields["request_id"]
+    changes: dict[str, Any] = rng.choice(_ODD_FIELDS)(unique)
+    return {name: value for name, value in (fields | changes).items() if value is not _MISSING}
+
+
+_MISSING = object()
+
+_ODD_FIELDS: tuple[Callable[[str], dict[str, Any]], ...] = (
+    lambda unique: {"request_id": _MISSING, "path": f"/{unique}"},
+    lambda unique: {"request_id": "", "path": f"/{unique}"},
+    lambda unique: {"request_id": "  ", "path": f"/{unique}"},
+    lambda unique: {"request_id": None, "path": f"/{unique}"},
+    lambda unique: {"request_id": int(unique, 16), "path": f"/{unique}"},
+    lambda unique: {"request_id": f"größe / {unique}"},
+    lambda unique: {"request_id": unique * 40},
+    lambda unique: {"request_id": f"\ud800{unique}"},
+    lambda _: {"method": None},
+    lambda _: {"path": None},
+    lambda _: {"path": _MISSING, "method": _MISSING},
+    lambda _: {"path": ["/a"], "method": 7},
+    lambda _: {"path": ""},
+    lambda _: {"path": "///?a=b?c=d"},
+    lambda _: {"payload": "null"},
+    lambda _: {"payload": '{"name":"a\ud800b"}'},
+    lambda _: {"payload": '{"a":1,"a":2}'},
+    lambda _: {"payload": '{"a":9007199254740993,"b":0.1,"c":1e400}'},
+    lambda _: {"payload": {"a": [1, 2.5, None]}},
+    lambda _: {"payload": "[" * 300 + "]" * 300},
+    lambda _: {"client_ip": "unix:"},
+    lambda _: {"client_ip": 5},
+    lambda _: {"rbac_user_id": {"id": 1}, "rbac_user_name": ["a"]},
+    lambda _: {"rbac_user_id": "", "workspace": 2**70},
+    lambda _: {"status": "200", "signature": "a" * 300},
+    lambda _: {"status": 2**63, "hostname": "of the entry itself"},
+    lambda _: {"": {"": []}, "UID": "x", "shortened": True, "__proto__": {"a": 1}},
+    lambda _: {"nested": json.loads('{"a":' * 150 + "1" + "}" * 150)},
+)
+
+
+def _odd_row(rng: random.Random, fields: dict[str, Any]) -> bytes:
+    unique = fields["request_id"]
+    fields = fields | {"path": "/odd"}
+    whole = json.dumps(fields).encode()
+    return rng.choice(
+        (
+            json.dumps(unique).encode(),
+            str(int(unique, 16)).encode(),
+            f'["{unique}"]'.encode(),
+            f'{{"{unique}":null}}'.encode(),
+            whole.replace(b'"/odd"', b'"/odd\xff\xfe"'),
+            whole.replace(b'"/odd"', b'"/odd","number":1e400,"other":0.12345678901234567890'),
+            whole.replace(b'"/odd"', b'"/odd","digits":' + b"9" * 5000),
+        )
+    )
+
+
+_OVERSIZE: tuple[Callable[[], dict[str, Any]], ...] = (
+    lambda: {"payload": json.dumps({"mark": PAYLOAD_MARK, "key": "k" * 120_000})},
+    lambda: {"payload": '"\\' * 60_000},
+    lambda: {"payload": json.dumps({"ü": "ü" * 600_000}, ensure_ascii=False)},
+    lambda: {"payload": "p" * 4_000_000},
+    lambda: {"path": "/big?" + "q" * 150_000},
+    lambda: {"path": "/" + "p" * 5_000},
+    lambda: {"rbac_user_id": "u" * 3_000, "rbac_user_name": "n" * 40_000},
+    lambda: {"signature": "s" * 30_000},
+    lambda: {f"field-{index}": "f" * 90 for index in range(400)},
+)

@@ -1,0 +1,88 @@
+"""Seeing that the trail is complete, and being told when it is not."""
+
+from collections.abc import Mapping
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from .alarms import AlarmOptions, create_alarms
+from .dashboard import create_dashboard
+from .trail_metrics import CacheNodes, ServerlessCache, TrailMetrics
+
+__all__ = ["AlarmOptions", "CacheNodes", "Observability", "ServerlessCache", "TrailMetrics"]
+
+
+class Observability(Construct):
+    """Metrics, alarms and dashboard of one trail. Everything watched may be imported.
+
+    Parameters
+    ----------
+    scope, construct_id
+        As for every construct.
+    source : str
+        ``SOURCE_NAME`` of the function.
+    function : lambda_.IFunction
+        The collector.
+    log_group : logs.ILogGroup, optional
+        Its logs, of which the dashboard lists the last runs. Default: no such list.
+    dead_letters : sqs.IQueue, optional
+        Where failed invocations end. Default: nothing about them.
+    cache : CacheNodes or ServerlessCache, optional
+        The cache. Default: nothing about it.
+    schedule_period : Duration, optional
+        Time between two runs. Default: not known, as of a cron expression; a day is assumed.
+    alarms : AlarmOptions, optional
+        Switches, thresholds and the topic. Default: all alarms, and nobody is told.
+    dashboard : bool
+        Whether there is a dashboard. Default: yes.
+
+    Attributes
+    ----------
+    metrics : TrailMetrics
+        Every metric, to draw and to alarm on.
+    alarms : Mapping of str to cloudwatch.Alarm
+        The alarms by the names of their options; those that are switched off are absent.
+    dashboard : cloudwatch.Dashboard or None
+        The dashboard.
+
+    Raises
+    ------
+    SettingsError
+        If an option is not possible.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        source: str,
+        function: lambda_.IFunction,
+        log_group: logs.ILogGroup | None = None,
+        dead_letters: sqs.IQueue | None = None,
+        cache: CacheNodes | ServerlessCache | None = None,
+        schedule_period: Duration | None = None,
+        alarms: AlarmOptions | None = None,
+        dashboard: bool = True,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        options = alarms or AlarmOptions()
+        self.metrics = TrailMetrics(source=source, function=function, dead_letters=dead_letters, cache=cache)
+        self.alarms: Mapping[str, cloudwatch.Alarm] = create_alarms(
+            Construct(self, "Alarms"), self.metrics, options, schedule_period=schedule_period
+        )
+        self.dashboard: cloudwatch.Dashboard | None = None
+        if dashboard:
+            self.dashboard = create_dashboard(
+                self,
+                self.metrics,
+                self.alarms,
+                options,
+                source=source,
+                log_group=log_group,
+                schedule_period=schedule_period,
+            )

@@ -187,7 +187,7 @@ def _deploy(sandbox: Sandbox) -> Deployment:
         _cdk(sandbox, "deploy", STACK, "--require-approval", "never", "--outputs-file", str(outputs), *arguments)
     values = json.loads(outputs.read_text())[STACK]
     schedule_name = _schedule_of(sandbox, values["FunctionName"])
-    _give_cache_its_password(sandbox, values["FunctionName"])
+    _let_function_into_cache(sandbox, values["FunctionName"])
     return Deployment(values["FunctionName"], values["CacheEndpoint"], values["LogGroupName"], schedule_name)
 
 
@@ -223,12 +223,18 @@ def _schedule_of(sandbox: Sandbox, function_name: str) -> str:
     raise DemoError(f"No schedule has {function_name} as its target.")
 
 
-def _give_cache_its_password(sandbox: Sandbox, function_name: str) -> None:
-    """Let the local Valkey have the password that the stack generated: ElastiCache would have taken it by itself."""
-    variables = sandbox.client("lambda").get_function_configuration(FunctionName=function_name)["Environment"]
-    secret = sandbox.client("secretsmanager").get_secret_value(SecretId=variables["Variables"]["REDIS_PASSWORD_SECRET"])
+def _let_function_into_cache(sandbox: Sandbox, function_name: str) -> None:
+    """Let the local Valkey admit whom the stack lets in: ElastiCache would have done so by itself."""
+    function = sandbox.client("lambda").get_function_configuration(FunctionName=function_name)
+    variables = function["Environment"]["Variables"]
     with sandbox.valkey.client() as client:
-        client.acl_setuser("default", enabled=True, reset_passwords=True, passwords=[f"+{secret['SecretString']}"])
+        if "REDIS_IAM_CACHE" in variables:
+            (user,) = sandbox.client("elasticache").describe_users(UserId=variables["REDIS_USERNAME"])["Users"]
+            # With just the rights that the stack gives it. The token that the function signs only AWS could check.
+            client.execute_command("ACL", "SETUSER", user["UserName"], "nopass", *user["AccessString"].split())
+        else:
+            secret = sandbox.client("secretsmanager").get_secret_value(SecretId=variables["REDIS_PASSWORD_SECRET"])
+            client.acl_setuser("default", enabled=True, reset_passwords=True, passwords=[f"+{secret['SecretString']}"])
 
 
 # -- the proof

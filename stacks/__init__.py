@@ -1,5 +1,6 @@
 """Kong Gateway's audit trail, kept in AWS CloudTrail Lake: the CDK construct and this repository's stack."""
 
+from .alarms import AlarmOptions
 from .choices import (
     CacheOptions,
     EventStoreOptions,
@@ -17,9 +18,12 @@ from .integration import KongCloudTrailIntegration
 from .integration_stack import IntegrationStack
 from .lambda_asset import BundlingError
 from .ledger import Ledger
+from .observability import Observability
 from .options import DeploymentOptions, IntegrationOptions
+from .trail_metrics import TrailMetrics
 
 __all__ = [
+    "AlarmOptions",
     "BundlingError",
     "CacheOptions",
     "DedupeCache",
@@ -35,9 +39,11 @@ __all__ = [
     "Ledger",
     "LedgerOptions",
     "NetworkOptions",
+    "Observability",
     "ReplicationGroupCache",
     "ScheduleOptions",
     "ServerlessDedupeCache",
     "ServerlessOptions",
     "SettingsError",
+    "TrailMetrics",
 ]

@@ -117,7 +117,7 @@ def create_alarms(
     Returns
     -------
     Mapping
-        The alarms by the names of their options.
+        The alarms by the names of their options; those of the cache with the number of the node behind it.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def create_alarms(
         alarm = cloudwatch.Alarm(
             scope,
             "".join(part.capitalize() for part in rule.name.split("_")),
-            metric=rule.metric,
+            metric=_plain(rule.metric),
             threshold=rule.threshold,
             comparison_operator=rule.comparison,
             evaluation_periods=rule.periods,
@@ -155,73 +155,95 @@ def create_alarms(
     return alarms
 
 
+def _plain(metric: cloudwatch.IMetric) -> cloudwatch.IMetric:
+    """Leave a metric's label away, for which CDK would write a list of metrics instead of the metric's name."""
+    if not isinstance(metric, cloudwatch.Metric):
+        return metric
+    return cloudwatch.Metric(
+        namespace=metric.namespace,
+        metric_name=metric.metric_name,
+        dimensions_map=metric.dimensions,
+        statistic=metric.statistic,
+        period=metric.period,
+    )
+
+
 def _rules(metrics: TrailMetrics, options: AlarmOptions, schedule_period: Duration | None) -> list[_Rule]:
     """Return the rules in the order of their weight."""
     # A run tells its numbers once, at its end. Until the next one there is no news, and the state stays.
     until_next_run = cloudwatch.TreatMissingData.IGNORE
     # These are told by the minute, and cease only where there is nothing to tell: SQS is silent about an idle queue.
     idle_is_well = cloudwatch.TreatMissingData.NOT_BREACHING
-    return [
-        _missed_runs(metrics, options.missed_runs, schedule_period),
-        _Rule(
-            name="lag",
-            heading="The trail lags behind",
-            sentence="Runs take place, but the checkpoint stays too far behind Kong's clock.",
-            metric=metrics.checkpoint_lag,
-            threshold=None if options.lag is None else options.lag.to_seconds(),
-            comparison=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-            missing=until_next_run,
-        ),
-        _Rule(
-            name="quarantined_entries",
-            heading="Entries in quarantine",
-            sentence="Entries that CloudTrail does not take were put aside, whole, in the ledger.",
-            metric=metrics.entries_quarantined,
-            threshold=options.quarantined_entries,
-            missing=until_next_run,
-        ),
-        _Rule(
-            name="misconfigurations",
-            heading="Misconfiguration",
-            sentence="A setting, a secret or a permission is wrong; no run will succeed until somebody changes it.",
-            metric=metrics.misconfigurations,
-            threshold=options.misconfigurations,
-            missing=until_next_run,
-        ),
-        _Rule(
-            name="failed_runs",
-            heading="A run failed",
-            sentence="A run of the collector ended as a failure. The next run catches up if the cause has passed.",
-            metric=metrics.errors,
-            threshold=options.failed_runs,
-            missing=until_next_run,
-        ),
-        _Rule(
-            name="dead_letters",
-            heading="Dead letters",
-            sentence="Invocations that failed, or never took place, lie in the dead-letter queue.",
-            metric=metrics.dead_letters,
-            threshold=options.dead_letters,
-            missing=idle_is_well,
-        ),
-        _Rule(
-            name="cache_memory_percent",
-            heading="The cache fills up",
-            sentence="A full cache takes no marks, and without marks nothing is delivered.",
-            metric=metrics.cache_memory_percent,
-            threshold=options.cache_memory_percent,
-            periods=3,  # while a replica synchronises, memory rises and falls again
-            missing=idle_is_well,
-        ),
-        _Rule(
-            name="evictions",
-            heading="The cache evicts marks",
-            sentence="The cache forgets which entries were delivered; they may be delivered a second time.",
-            metric=metrics.evictions,
-            threshold=options.evictions,
-            missing=idle_is_well,
-        ),
-    ]
+    return (
+        [
+            _missed_runs(metrics, options.missed_runs, schedule_period),
+            _Rule(
+                name="lag",
+                heading="The trail lags behind",
+                sentence="Runs take place, but the checkpoint stays too far behind Kong's clock.",
+                metric=metrics.checkpoint_lag,
+                threshold=None if options.lag is None else options.lag.to_seconds(),
+                comparison=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="quarantined_entries",
+                heading="Entries in quarantine",
+                sentence="Entries that CloudTrail does not take were put aside, whole, in the ledger.",
+                metric=metrics.entries_quarantined,
+                threshold=options.quarantined_entries,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="misconfigurations",
+                heading="Misconfiguration",
+                sentence="A setting, a secret or a permission is wrong; no run will succeed until somebody changes it.",
+                metric=metrics.misconfigurations,
+                threshold=options.misconfigurations,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="failed_runs",
+                heading="A run failed",
+                sentence="A run of the collector ended as a failure. The next run catches up if the cause has passed.",
+                metric=metrics.errors,
+                threshold=options.failed_runs,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="dead_letters",
+                heading="Dead letters",
+                sentence="Invocations that failed, or never took place, lie in the dead-letter queue.",
+                metric=metrics.dead_letters,
+                threshold=options.dead_letters,
+                missing=idle_is_well,
+            ),
+        ]
+        + [
+            # Of each node by itself: an alarm on an expression over nodes cannot say which one it is.
+            _Rule(
+                name=f"cache_memory_percent_{number}",
+                heading="The cache fills up",
+                sentence="A full cache takes no marks, and without marks nothing is delivered.",
+                metric=metric,
+                threshold=options.cache_memory_percent,
+                periods=3,  # while a replica synchronises, memory rises and falls again
+                missing=idle_is_well,
+            )
+            for number, metric in enumerate(metrics.cache_memory_percent_by_node, 1)
+        ]
+        + [
+            _Rule(
+                name=f"evictions_{number}",
+                heading="The cache evicts marks",
+                sentence="The cache forgets which entries were delivered; they may be delivered a second time.",
+                metric=metric,
+                threshold=options.evictions,
+                missing=idle_is_well,
+            )
+            for number, metric in enumerate(metrics.evictions_by_node, 1)
+        ]
+    )
 
 
 def _missed_runs(metrics: TrailMetrics, runs: int | None, schedule_period: Duration | None) -> _Rule:

@@ -174,6 +174,15 @@ def external_id(value: object) -> str:
     return _matching(value, r"[\w+=,.@:/-]{2,1224}", "must be 2 to 1224 letters, digits or any of +=,.@:/-_")
 
 
+def topic_arn(value: object) -> str:
+    """Return the ARN of an SNS topic."""
+    return _matching(
+        value,
+        r"arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,256}",
+        "is no ARN of an SNS topic; it looks like arn:aws:sns:REGION:ACCOUNT:NAME",
+    )
+
+
 def source_name(value: object) -> str:
     """Return a name that can stand in Redis keys, S3 keys and metric dimensions."""
     return _matching(

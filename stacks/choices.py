@@ -22,7 +22,7 @@ from aws_cdk import aws_sqs as sqs
 Authentication = Literal["iam", "password"]
 Engine = Literal["valkey", "redis"]
 
-DEFAULT_AUTHENTICATION: Authentication = "password"
+DEFAULT_AUTHENTICATION: Authentication = "iam"
 DEFAULT_ENGINE: Engine = "valkey"
 
 # Versions that a replication group can have. Redis OSS 6 and older are in, or near, paid extended support.
@@ -135,7 +135,7 @@ class CacheOptions:
         Port of the two nodes. Default: 6380.
     authentication : str or None
         ``iam``: the function signs in with its role, as a user that may use this project's keys and commands only; no
-        secret is stored. ``password``: a generated one, in Secrets Manager. Default: ``password``.
+        secret is stored. ``password``: a generated one, in Secrets Manager. Default: ``iam``.
     """
 
     existing: ExistingCache | None = None

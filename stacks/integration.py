@@ -14,17 +14,20 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from .alarms import AlarmOptions
 from .choices import CacheOptions, EventStoreOptions, FunctionOptions, LedgerOptions, NetworkOptions, ScheduleOptions
 from .collector_function import CollectorFunction
-from .dedupe_cache import DedupeCache, create_cache
+from .dedupe_cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
 from .event_store import EventStore
 from .grants import allow, allow_reading
 from .ledger import Ledger
 from .network import CollectorNetwork
+from .observability import Observability
 from .options import IntegrationOptions, KongOptions
 from .reviewed import NIST, accept, accept_amazons_key
 from .schedule import CollectorSchedule
 from .sources import Sources
+from .trail_metrics import CacheNodes, ServerlessCache
 
 METRIC_NAMESPACE = "KongCloudTrail"
 """Where the function writes its metrics."""
@@ -95,6 +98,10 @@ class KongCloudTrailIntegration(Construct):
         Where Kong is, and endpoints to create. Default: those of `NetworkOptions`.
     event_store : EventStoreOptions, optional
         Create an event data store and a channel instead of using `channel_arn`. Default: neither is created.
+    alarms : AlarmOptions, optional
+        Which alarms there are, from which value on, and whom they tell. Default: those of `AlarmOptions`.
+    dashboard : bool, optional
+        Whether there is a CloudWatch dashboard. Default: yes.
     encryption_key : kms.IKey, optional
         Key of everything new that holds data: bucket, cache, secrets, logs, queue, the function's environment. The
         policy of an imported one has to let ``logs.amazonaws.com`` use it. Default: AWS's own keys.
@@ -115,6 +122,8 @@ class KongCloudTrailIntegration(Construct):
         The schedule and its role.
     schedule_period : Duration or None
         Time between two ticks; None for a cron schedule.
+    observability : Observability
+        Metrics, alarms and dashboard.
     event_store : EventStore or None
         Event data store and channel; None where they are not created.
     channel_arn : str
@@ -183,6 +192,8 @@ class KongCloudTrailIntegration(Construct):
         ledger: LedgerOptions | Ledger | None = None,
         network: NetworkOptions | None = None,
         event_store: EventStoreOptions | None = None,
+        alarms: AlarmOptions | None = None,
+        dashboard: bool = True,
         encryption_key: kms.IKey | None = None,
         permissions_boundary: iam.IManagedPolicy | None = None,
     ) -> None:
@@ -295,6 +306,18 @@ class KongCloudTrailIntegration(Construct):
         )
         self.schedule_period = (
             None if options.schedule.period_seconds is None else Duration.seconds(options.schedule.period_seconds)
+        )
+        self.observability = Observability(
+            self,
+            "Observability",
+            source=self.source_name,
+            function=self.collector.function,
+            log_group=self.collector.log_group,
+            dead_letters=self.collector.dead_letters,
+            cache=_watched(self.cache),
+            schedule_period=self.schedule_period,
+            alarms=alarms,
+            dashboard=dashboard,
         )
         sources.take(self.cache, self.ledger, options.environment)
 
@@ -418,6 +441,15 @@ class KongCloudTrailIntegration(Construct):
         if kong.token_secret[-7] == "-":
             return secretsmanager.Secret.from_secret_complete_arn(self, "KongAdminToken", kong.token_secret), False
         return secretsmanager.Secret.from_secret_partial_arn(self, "KongAdminToken", kong.token_secret), False
+
+
+def _watched(cache: DedupeCache) -> CacheNodes | ServerlessCache | None:
+    """Return what CloudWatch calls the cache; None for one that is not ours to watch."""
+    if isinstance(cache, ReplicationGroupCache):
+        return CacheNodes.of_replication_group(cache.replication_group.ref, nodes=NODES)
+    if isinstance(cache, ServerlessDedupeCache):
+        return ServerlessCache(name=cache.name, limit_bytes=cache.limit_bytes)
+    return None
 
 
 def _arn_of(secret: secretsmanager.ISecret | str | None) -> str | None:

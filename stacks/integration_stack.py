@@ -2,8 +2,10 @@
 
 from aws_cdk import Annotations, CfnOutput, Environment, Fn, Stack, Tags
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from .alarms import AlarmOptions
 from .integration import KongCloudTrailIntegration
 from .options import DeploymentOptions
 
@@ -50,7 +52,10 @@ class IntegrationStack(Stack):
         )
         # Routes are not read here either.
         Annotations.of(vpc).acknowledge_warning("@aws-cdk/aws-ec2:noSubnetRouteTableId")
-        self.integration = KongCloudTrailIntegration(self, "Integration", vpc=vpc, **options.integration)
+        alarms = None
+        if options.alarm_topic is not None:
+            alarms = AlarmOptions(topic=sns.Topic.from_topic_arn(self, "AlarmTopic", options.alarm_topic))
+        self.integration = KongCloudTrailIntegration(self, "Integration", vpc=vpc, alarms=alarms, **options.integration)
         self._add_outputs()
 
     def _add_outputs(self) -> None:

@@ -189,6 +189,8 @@ class DeploymentOptions:
         Region of the deployment: ``aws_region``, else the environment's, else the channel's.
     tags : Mapping of str to str
         Tags of every resource.
+    alarm_topic : str or None
+        ARN of the SNS topic that alarms tell. None: they tell nobody.
     integration : Mapping of str to object
         The properties of `KongCloudTrailIntegration`, as given.
     notes : tuple of str
@@ -199,6 +201,7 @@ class DeploymentOptions:
     subnet_ids: tuple[str, ...]
     region: str
     tags: Mapping[str, str]
+    alarm_topic: str | None
     integration: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -235,6 +238,7 @@ class DeploymentOptions:
             "the ids of at least two subnets of that VPC, e.g. subnet-0123456789abcdef0,subnet-0fedcba9876543210",
         )
         tags = reader.optional("resource_tags", checks.tags)
+        alarm_topic = reader.optional("alarm_topic", checks.topic_arn)
         region = reader.optional("aws_region", checks.region)
         if region is None and not _given(context.get("aws_region")):
             region = environment_region
@@ -248,6 +252,7 @@ class DeploymentOptions:
             # A channel takes events in its own region only, so it is where the stack belongs when nobody says more.
             region=region or checks.channel_arn(options.channel_arn).region,
             tags=DEFAULT_TAGS if tags is None else tags,
+            alarm_topic=alarm_topic,
             integration={**integration, "cache": cache} if cache != CacheOptions() else integration,
             notes=tuple(_context_notes(context)),
         )

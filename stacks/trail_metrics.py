@@ -85,6 +85,8 @@ class TrailMetrics:
         Messages in the queue.
     cache_memory_percent, evictions : cloudwatch.IMetric or None
         Of the fullest node, and of all nodes together.
+    cache_memory_percent_by_node, evictions_by_node : list of cloudwatch.IMetric
+        The same of each node; of a serverless cache, of the whole.
     """
 
     def __init__(
@@ -132,12 +134,18 @@ class TrailMetrics:
         )
         self.cache_memory_percent: cloudwatch.IMetric | None = None
         self.evictions: cloudwatch.IMetric | None = None
+        self.cache_memory_percent_by_node: list[cloudwatch.IMetric] = []
+        self.evictions_by_node: list[cloudwatch.IMetric] = []
         if isinstance(cache, CacheNodes):
-            self.cache_memory_percent = _over_nodes(cache, "DatabaseMemoryUsagePercentage", "MAX", "fullest node")
-            self.evictions = _over_nodes(cache, "Evictions", "SUM", "marks evicted")
+            self.cache_memory_percent_by_node = _by_node(cache, "DatabaseMemoryUsagePercentage", "Maximum")
+            self.evictions_by_node = _by_node(cache, "Evictions", "Sum")
+            self.cache_memory_percent = _joined(self.cache_memory_percent_by_node, "MAX", "fullest node")
+            self.evictions = _joined(self.evictions_by_node, "SUM", "marks evicted")
         elif cache is not None:
             self.cache_memory_percent = _serverless_memory(cache)
             self.evictions = _of_serverless(cache, "Evictions", "Sum", "marks evicted")
+            self.cache_memory_percent_by_node = [self.cache_memory_percent] if self.cache_memory_percent else []
+            self.evictions_by_node = [self.evictions]
 
     def by_source(self, metric: cloudwatch.Metric, period: Duration) -> cloudwatch.MathExpression:
         """Return one of the function's metrics for every source in the account and region, for a graph."""
@@ -157,17 +165,21 @@ class TrailMetrics:
         )
 
 
-def _over_nodes(cache: CacheNodes, name: str, function: str, label: str) -> cloudwatch.MathExpression:
-    """Join a metric of all nodes: after a failover another one is the primary."""
-    nodes: dict[str, cloudwatch.IMetric] = {
-        f"node{number}": cloudwatch.Metric(
+def _by_node(cache: CacheNodes, name: str, statistic: str) -> list[cloudwatch.IMetric]:
+    return [
+        cloudwatch.Metric(
             namespace=_CACHE_NAMESPACE,
             metric_name=name,
             dimensions_map={"CacheClusterId": cluster_id},
-            statistic="Maximum" if function == "MAX" else "Sum",
+            statistic=statistic,
         )
-        for number, cluster_id in enumerate(cache.cluster_ids, 1)
-    }
+        for cluster_id in cache.cluster_ids
+    ]
+
+
+def _joined(metrics: Sequence[cloudwatch.IMetric], function: str, label: str) -> cloudwatch.MathExpression:
+    """Join a metric of all nodes: after a failover another one is the primary."""
+    nodes = {f"node{number}": metric for number, metric in enumerate(metrics, 1)}
     expression = f"{function}([{', '.join(nodes)}])"
     return cloudwatch.MathExpression(expression=expression, using_metrics=nodes, label=label)
 

@@ -175,7 +175,7 @@ def test_the_function_understands_the_environment_of_every_shape(shape: str, tmp
     settings = Settings.from_mapping(function_environment(synthesise_shape(tmp_path, shape)))
 
     assert settings.redis_tls
-    assert settings.redis_serverless == (shape == "serverless, IAM")
-    assert (settings.redis_iam_cache is not None) == ("IAM" in shape)
-    assert (settings.redis_password_secret is None) == ("IAM" in shape)
-    assert (settings.redis_username is None) == ("IAM" not in shape and "serverless" not in shape)
+    assert settings.redis_serverless == (shape == "serverless")
+    assert (settings.redis_iam_cache is None) == ("password" in shape)
+    assert (settings.redis_password_secret is not None) == ("password" in shape)
+    assert (settings.redis_username is None) == (shape == "password")

@@ -16,8 +16,10 @@ def test_the_function_understands_the_environment_of_a_plain_deployment(tmp_path
     settings = Settings.from_mapping(environment)
 
     assert settings.redis_tls
-    assert settings.redis_password_secret
+    assert settings.redis_iam_cache
+    assert settings.redis_username
     assert settings.redis_password is None
+    assert settings.redis_password_secret is None
     assert settings.kong_admin_token is None
     assert settings.ledger is not None
     assert settings.ledger.startswith("s3://")

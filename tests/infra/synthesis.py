@@ -85,9 +85,9 @@ def _imported(stack: Stack) -> dict[str, Any]:
 SHAPES: Mapping[str, Callable[[Stack], dict[str, Any]]] = {
     "default": lambda _: {},
     "new token": lambda _: {"kong_superadmin": True},
-    "IAM": lambda _: {"cache": CacheOptions(authentication="iam")},
-    "IAM, Redis OSS": lambda _: {"cache": CacheOptions(authentication="iam", engine="redis")},
-    "serverless, IAM": lambda _: {"cache": CacheOptions(authentication="iam", serverless=ServerlessOptions())},
+    "password": lambda _: {"cache": CacheOptions(authentication="password")},
+    "Redis OSS": lambda _: {"cache": CacheOptions(engine="redis")},
+    "serverless": lambda _: {"cache": CacheOptions(serverless=ServerlessOptions())},
     "serverless, password": lambda _: {
         "cache": CacheOptions(authentication="password", serverless=ServerlessOptions(max_storage_gib=5))
     },

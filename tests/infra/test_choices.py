@@ -175,7 +175,7 @@ def test_version_and_parameter_family_go_together(
 
 
 def test_signing_in_by_iam_stores_no_secret(shaped: Shaped) -> None:
-    synthesis = shaped("IAM")
+    synthesis = shaped("default")
     assert synthesis.of_type("AWS::SecretsManager::Secret") == []
     group = synthesis.only(GROUP)["Properties"]
     assert "AuthToken" not in group
@@ -187,18 +187,29 @@ def test_signing_in_by_iam_stores_no_secret(shaped: Shaped) -> None:
     assert "~kong-cloudtrail:*" in user["AccessString"]
 
 
+def test_a_password_is_generated_and_never_in_the_template(shaped: Shaped) -> None:
+    synthesis = shaped("password")
+    secret = synthesis.only("AWS::SecretsManager::Secret")["Properties"]["GenerateSecretString"]
+    assert (secret["PasswordLength"], secret["ExcludePunctuation"]) == (64, True)
+    group = synthesis.only(GROUP)["Properties"]
+    token = synthesis.flat(group["AuthToken"])
+    assert token == "{{resolve:secretsmanager:<AWS::SecretsManager::Secret.Ref>:SecretString:::}}"
+    assert "UserGroupIds" not in group
+    assert synthesis.of_type("AWS::ElastiCache::User") == []
+
+
 def test_redis_oss_switches_the_default_user_off(shaped: Shaped) -> None:
-    users = [user["Properties"] for user in shaped("IAM, Redis OSS").of_type("AWS::ElastiCache::User")]
+    users = [user["Properties"] for user in shaped("Redis OSS").of_type("AWS::ElastiCache::User")]
     (default,) = (user for user in users if user["UserName"] == "default")
     assert default["AccessString"] == "off -@all"
-    assert len(shaped("IAM, Redis OSS").only("AWS::ElastiCache::UserGroup")["Properties"]["UserIds"]) == 2
+    assert len(shaped("Redis OSS").only("AWS::ElastiCache::UserGroup")["Properties"]["UserIds"]) == 2
 
 
-@pytest.mark.parametrize("shape", ["serverless, IAM", "serverless, password"])
+@pytest.mark.parametrize("shape", ["serverless", "serverless, password"])
 def test_a_serverless_cache_has_limits_and_users(shaped: Shaped, shape: str) -> None:
     synthesis = shaped(shape)
     cache = synthesis.only(SERVERLESS)["Properties"]
-    storage = 1 if shape == "serverless, IAM" else 5
+    storage = 1 if shape == "serverless" else 5
     assert cache["CacheUsageLimits"] == {
         "DataStorage": {"Maximum": storage, "Unit": "GB"},
         "ECPUPerSecond": {"Maximum": 5000},
@@ -448,10 +459,10 @@ def test_a_chart_shows_columns_that_its_query_has(query: Any) -> None:
 
 def test_the_cache_by_context(tmp_path: Path) -> None:
     context = {"cache_engine": "Redis", "cache_engine_version": "7.0", "cache_node_type": "cache.r7g.large"}
-    synthesis = synthesise(tmp_path / "a", **context, cache_authentication="IAM")
+    synthesis = synthesise(tmp_path / "a", **context, cache_authentication="Password")
     group = synthesis.only(GROUP)["Properties"]
     assert (group["Engine"], group["EngineVersion"], group["CacheNodeType"]) == ("redis", "7.0", "cache.r7g.large")
-    assert "UserGroupIds" in group
+    assert "AuthToken" in group
     assert synthesise(tmp_path / "b", cache_serverless="true").of_type(SERVERLESS)
     with pytest.raises(SettingsError, match="cache_node_type: is no type of node"):
         synthesise(tmp_path / "c", cache_node_type="large")

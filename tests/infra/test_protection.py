@@ -87,7 +87,13 @@ MUTATIONS: dict[str, Callable[[Synthesis], Any]] = {
     "cache not encrypted at rest": lambda s: properties(s, CACHE).update(AtRestEncryptionEnabled=False),
     "cache not encrypted in transit": lambda s: properties(s, CACHE).update(TransitEncryptionEnabled=False),
     "cache lets plaintext in as well": lambda s: properties(s, CACHE).update(TransitEncryptionMode="preferred"),
-    "cache without password": lambda s: properties(s, CACHE).pop("AuthToken"),
+    "cache lets anybody in": lambda s: properties(s, CACHE).pop("UserGroupIds"),
+    "user of the cache needs no proof": lambda s: properties(s, "AWS::ElastiCache::User").update(
+        AuthenticationMode={"Type": "no-password-required"}
+    ),
+    "user of the cache may do anything": lambda s: properties(s, "AWS::ElastiCache::User").update(
+        AccessString="on ~* +@all"
+    ),
     "cache evicts": lambda s: properties(s, "AWS::ElastiCache::ParameterGroup").update(
         Properties={"maxmemory-policy": "allkeys-lru"}
     ),
@@ -109,7 +115,7 @@ MUTATIONS: dict[str, Callable[[Synthesis], Any]] = {
     "missed ticks are not kept": lambda s: properties(s, SCHEDULE)["Target"].update(DeadLetterConfig={}),
     "failed runs pile up": lambda s: properties(s, INVOKE).update(MaximumRetryAttempts=2),
     "any channel": lambda s: statement_of(s, "cloudtrail-data:PutAuditEvents").update(Resource="*"),
-    "any secret": lambda s: statement_of(s, "secretsmanager:GetSecretValue").update(Resource="*"),
+    "any cache": lambda s: statement_of(s, "elasticache:Connect").update(Resource="*"),
     "any object": lambda s: statement_of(s, "s3:PutObject").update(Resource="*"),
     "objects can be deleted": lambda s: statement_of(s, "s3:PutObject")["Action"].append("s3:DeleteObject"),
     "any log": lambda s: statement_of(s, "logs:PutLogEvents").update(Resource="*"),
@@ -131,7 +137,7 @@ def complaints(synthesis: Synthesis) -> list[str]:
         try:
             if value_at(synthesis, kind, path) != expected:
                 found.append(f"{kind} {path}")
-        except (AttributeError, KeyError, TypeError):
+        except (AttributeError, IndexError, KeyError, TypeError):
             found.append(f"{kind} {path}")
     found += [name for name, (holds, _) in CHECKS.items() if not holds(synthesis)]
     own = {("lambda.amazonaws.com", "Allow", "s3:GetObject s3:PutObject", f"{USE_LEDGER[3][:-1]}{NAME}/*", "")}

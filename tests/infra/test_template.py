@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stacks.cache_access import ACCESS_STRING
 from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, Synthesis
 
 CACHE = "AWS::ElastiCache::ReplicationGroup"
@@ -25,14 +26,15 @@ REQUIRED: list[tuple[str, str, Any]] = [
     (CACHE, "AtRestEncryptionEnabled", True),
     (CACHE, "TransitEncryptionEnabled", True),
     (CACHE, "TransitEncryptionMode", "required"),
-    (CACHE, "AuthToken", "{{resolve:secretsmanager:<AWS::SecretsManager::Secret.Ref>:SecretString:::}}"),
+    (CACHE, "UserGroupIds.0", "<AWS::ElastiCache::UserGroup.Ref>"),
+    ("AWS::ElastiCache::UserGroup", "UserIds.0", "<AWS::ElastiCache::User.Ref>"),
     (CACHE, "AutoMinorVersionUpgrade", True),
     (CACHE, "CacheParameterGroupName", "<AWS::ElastiCache::ParameterGroup.Ref>"),
     (CACHE, "CacheSubnetGroupName", "<AWS::ElastiCache::SubnetGroup.Ref>"),
     ("AWS::ElastiCache::ParameterGroup", "Properties.maxmemory-policy", "noeviction"),
     ("AWS::ElastiCache::SubnetGroup", "SubnetIds", list(SUBNET_IDS)),
-    ("AWS::SecretsManager::Secret", "GenerateSecretString.PasswordLength", 64),
-    ("AWS::SecretsManager::Secret", "GenerateSecretString.ExcludePunctuation", True),
+    ("AWS::ElastiCache::User", "AuthenticationMode.Type", "iam"),
+    ("AWS::ElastiCache::User", "AccessString", ACCESS_STRING),
     (FUNCTION, "FunctionName", "kong-cloudtrails-integration"),
     (FUNCTION, "Runtime", "python3.14"),
     (FUNCTION, "Architectures", ["arm64"]),
@@ -205,7 +207,8 @@ def test_resources_are_these_and_no_others(synthesis: Synthesis) -> None:
             CACHE,
             "AWS::ElastiCache::ParameterGroup",
             "AWS::ElastiCache::SubnetGroup",
-            "AWS::SecretsManager::Secret",
+            "AWS::ElastiCache::User",
+            "AWS::ElastiCache::UserGroup",
             BUCKET,
             "AWS::S3::BucketPolicy",
             QUEUE,

@@ -97,7 +97,7 @@ class Evaluator:
 
     def alarm_state(self, properties: Mapping[str, Any]) -> str:
         """Return the state of an alarm at the end of the time measured."""
-        series = self._watched(properties["Metrics"])
+        series = self._watched(properties)
         compare = {
             "LessThanThreshold": lambda value: value < properties["Threshold"],
             "GreaterThanThreshold": lambda value: value > properties["Threshold"],
@@ -108,18 +108,11 @@ class Evaluator:
             return {"breaching": "ALARM", "notBreaching": "OK"}.get(properties["TreatMissingData"], "INSUFFICIENT_DATA")
         return "ALARM" if all(map(compare, last)) else "OK"
 
-    def _watched(self, queries: Sequence[Mapping[str, Any]]) -> Series:
-        named: dict[str, Series] = {}
-        for query in queries:
-            if stat := query.get("MetricStat"):
-                metric = stat["Metric"]
-                dimensions = [part for item in metric["Dimensions"] for part in (item["Name"], item["Value"])]
-                key = [metric["Namespace"], metric["MetricName"], *dimensions]
-                named[query["Id"]] = self.statistic(key, stat["Stat"], stat["Period"])
-        (returned,) = (query for query in queries if query.get("ReturnData", True))
-        if "Expression" in returned:
-            return self.expression(returned["Expression"], named)
-        return named[returned["Id"]]
+    def _watched(self, alarm: Mapping[str, Any]) -> Series:
+        dimensions = [part for item in alarm["Dimensions"] for part in (item["Name"], item["Value"])]
+        return self.statistic(
+            [alarm["Namespace"], alarm["MetricName"], *dimensions], alarm["Statistic"], alarm["Period"]
+        )
 
 
 def _value(node: ast.expr, named: Mapping[str, Series], moment: int) -> float | None:

@@ -347,7 +347,7 @@ class Auditor:
         for entry in self._undelivered():
             was_visible = entry.first_run is not None and entry.first_run <= self._checkpoint_run
             if was_visible and entry.timestamp < self._checkpoint:
-                yield f"the checkpoint {self._checkpoint} has passed {entry}, which is not delivered"
+                yield f"the checkpoint has passed {entry}, which is not delivered"
 
     def _check_promise(self, run: Run) -> Iterator[str]:
         """Check that a run that ends as a success did all of its work."""

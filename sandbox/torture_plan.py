@@ -228,7 +228,7 @@ def make_plan(rounds: int, seed: int) -> list[Scenario]:
     number = 1
     while number <= rounds:
         # A small torture sees more than one scenario too.
-        most = max(1, min(_MAX_SCENARIO_ROUNDS, rounds // 3))
+        most = max(1, min(_MAX_SCENARIO_ROUNDS, rounds // 2))
         last = min(rounds, number + rng.randint((most + 1) // 2, most) - 1)
         scenarios.append(_scenario(rng, len(scenarios) + 1, range(number, last + 1)))
         number = last + 1

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from . import tfvars
 from .adapters import processes
 from .adapters.redaction import Redactor
 from .adapters.telemetry import TerminalTelemetry
-from .assembly import Assembly, UnlimitedTime
-from .errors import KongCloudTrailError, RunFailed
+from .assembly import Assembly
+from .errors import KongCloudTrailError, RunFailed, describe_fault
 from .settings import Settings
 
 
@@ -28,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KongCloudTrailError as error:
         print(redactor.clean(f"kong_cloudtrail: {error}"), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("kong_cloudtrail: interrupted; what was delivered is marked, the next run goes on.", file=sys.stderr)
-        return 130
+    except Exception as error:
+        print(f"kong_cloudtrail: {describe_fault(error)}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,6 +55,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+class _UntilInterrupted:
+    """The time budget of a laptop: endless, until somebody presses Ctrl-C; then the run ends as if its time were up."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+
+    def remaining_seconds(self) -> float:
+        return -math.inf if self.interrupted else math.inf
+
+    def __enter__(self) -> Self:
+        self._before = signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def _interrupt(self, *_: object) -> None:
+        self.interrupted = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever presses it again means it
+
+
 def _assembly(redactor: Redactor) -> Assembly:
     # Somebody at a terminal who killed a run need not wait until its lock expires.
     return Assembly(Settings.from_mapping(os.environ), redactor, owner=processes.own_name(), is_gone=processes.is_gone)
@@ -62,7 +85,8 @@ def _sync(options: argparse.Namespace, redactor: Redactor) -> int:
     assembly = _assembly(redactor)
     summary: Mapping[str, Any] = {}
     try:
-        report = assembly.collector(TerminalTelemetry(redactor.clean), UnlimitedTime()).run()
+        with _UntilInterrupted() as budget:
+            report = assembly.collector(TerminalTelemetry(redactor.clean), budget).run()
         summary = report.summary()
     except RunFailed as error:
         summary = error.summary
@@ -70,6 +94,9 @@ def _sync(options: argparse.Namespace, redactor: Redactor) -> int:
     finally:
         if summary:
             _tell(summary, as_json=options.json)
+    if budget.interrupted:
+        print("kong_cloudtrail: interrupted; what was delivered is marked, the next run goes on.", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -28,7 +28,9 @@ next, in words that may be logged: never a token, a payload or a response body.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -157,3 +159,13 @@ class RunFailed(KongCloudTrailError):
         self.problems = tuple(problems)
         self.summary = summary
         super().__init__(" ".join(self.problems))
+
+
+def describe_fault(error: BaseException) -> str:
+    """Tell of a fault of this program by its kind and place; its own message may hold anything, a payload included."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-6:]))
+    return (
+        f"The program failed at a fault of its own ({type(error).__name__} at {places}). Nothing was marked that "
+        "was not delivered. Please report it."
+    )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import traceback
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger
@@ -27,7 +25,7 @@ from .adapters.telemetry import (
 )
 from .adapters.valkey import key_prefix
 from .assembly import Assembly
-from .errors import KongCloudTrailError, RunFailed, SecretUnavailable, SettingsError
+from .errors import KongCloudTrailError, RunFailed, SecretUnavailable, SettingsError, describe_fault
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -102,10 +100,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             publish_misconfiguration(metrics, os.environ.get("SOURCE_NAME") or "kong")
         raise error.with_traceback(None) from None
     except Exception as error:
-        # A fault of this program. Its message may hold anything, so only its kind and place are told.
-        places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
-        logger.error("The run ended by a fault.", code="FAULT", kind=type(error).__name__, places=places)
-        raise RunFailed([f"The run ended by a fault of the program ({type(error).__name__})."], {}) from None
+        logger.error(describe_fault(error), code="FAULT")
+        raise RunFailed([describe_fault(error)], {}) from None
 
 
 def _note_repetition(response: Any, idempotent_data: object) -> Any:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 from .delivery import Delivery
 from .domain.batching import Batch, Batcher
-from .domain.entry import Entry
+from .domain.entry import MAX_RETENTION_SECONDS, Entry
 from .domain.event import EventMapper
 from .domain.report import RunReport
 from .errors import EntryNotMappable
@@ -76,10 +76,11 @@ class Intake:
         return outcomes
 
     def _is_known_to_be_delivered(self, entry: Entry) -> bool:
+        # A date from before Kong could have kept anything is no date: such an entry may be new.
         return (
             self.delivered_before is not None
             and entry.timestamp is not None
-            and entry.timestamp < self.delivered_before
+            and self.delivered_before - MAX_RETENTION_SECONDS <= entry.timestamp < self.delivered_before
         )
 
     def _send(self, entry: Entry) -> None:

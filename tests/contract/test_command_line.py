@@ -294,3 +294,20 @@ class TestSurroundings:
         terminal.environment["KONG_ROOT_CA"] = "-----BEGIN CERTIFICATE-----\nMIIBdamaged\n-----END CERTIFICATE-----"
 
         terminal.run("sync").assert_failed("KONG_ROOT_CA")
+
+
+def test_interrupted_run_leaves_nothing_unmarked(terminal: Terminal, site: Site) -> None:
+    site.kong.add_entries(recent(site, 3000))
+    site.cloudtrail.configure(latency_seconds=0.2)
+    process = terminal.start("sync")
+    wait_until(lambda: site.cloudtrail.accepted_count() > 0)
+
+    process.send_signal(signal.SIGINT)
+
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
+    with site.valkey.client() as observer:
+        marked = len(observer.keys("*:seen:*"))
+    assert marked == site.cloudtrail.accepted_count() < 3000

@@ -257,9 +257,11 @@ def test_a_bare_existing_cache(tmp_path: Path) -> None:
     }
 
 
-def test_everything_imported_creates_the_function_and_its_clock_only(shaped: Shaped) -> None:
+def test_everything_imported_creates_the_function_its_clock_and_what_watches_it(shaped: Shaped) -> None:
     kinds = sorted({resource["Type"] for resource in shaped("imported").template["Resources"].values()})
     assert kinds == [
+        "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::Dashboard",
         "AWS::EC2::SecurityGroupEgress",
         "AWS::EC2::SecurityGroupIngress",
         "AWS::IAM::Policy",

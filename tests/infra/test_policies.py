@@ -324,6 +324,7 @@ def test_every_accepted_finding_has_a_reason(with_new_token: Synthesis) -> None:
         *(
             f"NIST.800.53.R5-{rule}"
             for rule in (
+                "CloudWatchAlarmAction",
                 "CloudWatchLogGroupEncrypted",
                 "ElastiCacheRedisClusterAutomaticBackup",
                 "IAMNoInlinePolicy",

@@ -218,6 +218,8 @@ def test_resources_are_these_and_no_others(synthesis: Synthesis) -> None:
             INVOKE,
             *["AWS::IAM::Role", "AWS::IAM::Policy"] * 2,
             SCHEDULE,
+            *["AWS::CloudWatch::Alarm"] * 10,
+            "AWS::CloudWatch::Dashboard",
         ]
     )
 

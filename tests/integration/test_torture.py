@@ -19,7 +19,7 @@ from sandbox.torture_audit import Auditor, Run
 from sandbox.torture_entries import EntryMaker, NewEntry
 from sandbox.torture_plan import make_plan
 
-SEED = 2069
+SEED = 2617
 ROUNDS = 12
 NOW = 1_750_000_000
 OVERLAP_SECONDS = 60

@@ -61,3 +61,14 @@ def test_a_run_that_does_not_finish_leaves_the_cache_incomplete() -> None:
     except Exception as error:
         assert "Kong is down" in str(error)
     assert not world.seen.is_complete()
+
+
+def test_a_date_that_is_none_does_not_make_an_entry_known() -> None:
+    world = world_after_a_run()
+    world.seen.lose_everything()
+    odd = [entry(90 + number, request_timestamp=stamp) for number, stamp in enumerate((0, -1, 12))]
+    world.kong.entries.extend(odd)
+
+    world.run()
+
+    assert all(world.is_settled(one) for one in odd)

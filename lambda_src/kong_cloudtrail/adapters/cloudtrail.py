@@ -120,18 +120,23 @@ class CloudTrailDestination:
                 code,
                 f"CloudTrail could not be reached ({code}). Check the function's way to the internet: NAT, routes.",
             ) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _broken_answer() from error  # botocore stumbles over JSON that is not an object
         return _answer(dict(response))
+
+
+def _broken_answer() -> DestinationUnavailable:
+    return DestinationUnavailable(
+        "BrokenAnswer",
+        "CloudTrail's answer could not be read, so what it accepted is not known; it is sent again, with the same UID. "
+        "Look for a proxy in between.",
+    )
 
 
 def _answer(response: dict[str, Any]) -> Answer:
     """Read an answer; what it does not name was not confirmed, whatever else is wrong with it."""
     if "successful" not in response and "failed" not in response:
-        # What botocore makes of a body that is cut off or not JSON.
-        raise DestinationUnavailable(
-            "BrokenAnswer",
-            "CloudTrail's answer could not be read, so what it accepted is not known; it is sent again, with the same "
-            "UID. Look for a proxy in between.",
-        )
+        raise _broken_answer()  # what botocore makes of a body that is cut off or not JSON
     return Answer(
         frozenset(entry["id"] for entry in response.get("successful", []) if "id" in entry),
         {

@@ -13,7 +13,8 @@ from .jsontext import encode
 DEFAULT_RETENTION_SECONDS = 2_592_000
 """Kong's default for ``audit_log_record_ttl``, taken for entries that do not say when they expire."""
 
-_MAX_RETENTION_SECONDS = 10 * 365 * 86_400
+MAX_RETENTION_SECONDS = 10 * 365 * 86_400
+"""Longer than anybody lets Kong keep entries: what says more is not believed."""
 
 _legal_call_id = re.compile(r"[-_A-Za-z0-9]{1,128}").fullmatch  # pattern of auditEvents[].id in the service model
 
@@ -78,7 +79,7 @@ class Entry:
             ttl = math.ceil(ttl)
         if isinstance(ttl, bool) or not isinstance(ttl, int):
             return DEFAULT_RETENTION_SECONDS
-        return min(max(ttl, 0), _MAX_RETENTION_SECONDS)
+        return min(max(ttl, 0), MAX_RETENTION_SECONDS)
 
     def original(self) -> bytes:
         """Return the whole entry as JSON: what the ledger keeps when the event could not hold everything."""

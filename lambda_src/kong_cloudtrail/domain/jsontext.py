@@ -72,10 +72,11 @@ _strict_decoder = json.JSONDecoder(
     object_pairs_hook=_unique_keys, parse_int=_safe_integer, parse_float=_safe_float, parse_constant=_refuse_constant
 )
 _page_decoder = json.JSONDecoder(
+    strict=False,  # control characters in strings are no JSON, but they are what was sent
     object_pairs_hook=_pairs_if_repeated,
     parse_int=_integer_or_text,
     parse_float=_float_or_text,
-    parse_constant=_refuse_constant,
+    parse_constant=str,  # NaN and the infinities: no JSON either, kept as text
 )
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False)
 

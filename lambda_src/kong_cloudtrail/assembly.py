@@ -115,7 +115,7 @@ class Assembly:
         return Collector(
             plan,
             source=source,
-            seen=ValkeySeenSet(self.cache, settings.source_name),
+            seen=ValkeySeenSet(self.cache, settings.source_name, lock),
             destination=self._destination,
             ledger=self.ledger,
             lock=lock,

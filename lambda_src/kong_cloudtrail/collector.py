@@ -27,8 +27,8 @@ from .errors import (
     LedgerError,
     RunFailed,
     SecretUnavailable,
-    SeenSetUnavailable,
     SourceRefused,
+    StateError,
     TimeBudgetReached,
 )
 from .guard import RunGuard
@@ -274,7 +274,7 @@ class Collector:
             if report.finished and self._reads_everything:
                 self._seen.set_complete()  # before the checkpoint, which is believed where the cache is not complete
             progress.save(report)
-        except (LedgerError, SeenSetUnavailable) as error:
+        except (LedgerError, StateError) as error:
             problems.append(error)
         if report.failed:
             problems.insert(0, _undelivered(report))

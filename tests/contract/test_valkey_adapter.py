@@ -258,6 +258,7 @@ class TestLock:
         with pytest.raises(LockLost, match="nothing more"):
             lock.check()
         lock.release()
+        client.close()
 
     def test_is_given_back_even_if_redis_is_away(self, client: redis.Redis, valkey: Valkey) -> None:
         lock = self.lock(client)
@@ -291,3 +292,40 @@ def _is_lost(lock: ValkeyLock) -> bool:
     except LockLost:
         return True
     return False
+
+
+class TestCacheThatIsEmptiedDuringARun:
+    """The marks are gone with the lock: nothing that is read from then on may pass as new."""
+
+    def test_look_up_finds_the_lock_gone(self, valkey: Valkey) -> None:
+        client = connect(valkey.port)
+        lock = ValkeyLock(client, "kong", FakeClock())
+        seen = ValkeySeenSet(client, "kong", lock)
+        assert lock.acquire()
+        seen.mark([("a", 60)])
+        assert seen.seen(["a", "b"]) == {"a"}
+
+        valkey.flush()
+
+        with pytest.raises(LockLost):
+            seen.seen(["a", "b"])
+        with pytest.raises(LockLost):
+            lock.check()
+        lock.release()
+        client.close()
+
+    def test_marks_are_not_called_complete(self, valkey: Valkey) -> None:
+        client = connect(valkey.port)
+        lock = ValkeyLock(client, "kong", FakeClock())
+        seen = ValkeySeenSet(client, "kong", lock)
+        assert lock.acquire()
+        seen.set_complete()
+        assert seen.is_complete()
+
+        valkey.flush()
+
+        with pytest.raises(LockLost):
+            seen.set_complete()
+        assert not seen.is_complete()
+        lock.release()
+        client.close()

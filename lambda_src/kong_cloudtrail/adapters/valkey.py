@@ -31,6 +31,9 @@ LOCK_SECONDS = 15.0
 # costs more than all the rest of marking. Every key is in the script's KEYS and in one slot, as cluster mode asks.
 _MARK_SCRIPT = "for i, key in ipairs(KEYS) do redis.call('SET', key, '1', 'EX', ARGV[i]) end"
 
+_SET_IF_OWNER_SCRIPT = (
+    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end redis.call('SET', KEYS[2], '1') return 1"
+)
 _CLEAR_SCRIPT = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
@@ -96,20 +99,38 @@ class ValkeySeenSet:
         From `connect`.
     source
         Name of the source.
+    lock
+        The run's lock, looked at with every look-up: where it is gone, the marks may be gone with it.
     """
 
-    def __init__(self, client: redis.Redis, source: str) -> None:
+    def __init__(self, client: redis.Redis, source: str, lock: ValkeyLock | None = None) -> None:
         self._client = client
+        self._lock = lock
         self._mark = client.register_script(_MARK_SCRIPT)
+        self._set_if_owner = client.register_script(_SET_IF_OWNER_SCRIPT)
         self._prefix = f"{key_prefix(source)}:seen:"
         self._complete = f"{key_prefix(source)}:complete"
 
     def seen(self, keys: Sequence[str]) -> set[str]:
-        """Return those of the keys that are marked, with one command."""
+        """Return those of the keys that are marked, with one command.
+
+        Raises
+        ------
+        LockLost
+            If the lock is not there, or not ours, any more. A cache that was emptied during the run would else have
+            all that it reads from then on delivered again.
+        SeenSetUnavailable
+            If the cache does not answer.
+        """
         if not keys:
             return set()
+        names = [self._prefix + key for key in keys]
         try:
-            values = self._client.mget([self._prefix + key for key in keys])
+            if self._lock is None:
+                values = self._client.mget(names)
+            else:
+                token, *values = self._client.mget([self._lock.name, *names])
+                self._lock.compare(token)
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
         return {key for key, value in zip(keys, values, strict=True) if value is not None}
@@ -133,9 +154,20 @@ class ValkeySeenSet:
             raise SeenSetUnavailable(_advice(error)) from error
 
     def set_complete(self) -> None:
-        """Leave a key that goes only when all keys go."""
+        """Leave a key that goes only when all keys go.
+
+        Raises
+        ------
+        LockLost
+            If the lock went meanwhile, as it does when the cache is emptied: then the marks are not complete.
+        SeenSetUnavailable
+            If the cache does not answer.
+        """
         try:
-            self._client.set(self._complete, "1")
+            if self._lock is None:
+                self._client.set(self._complete, "1")
+            elif not self._set_if_owner(keys=[self._lock.name, self._complete], args=[self._lock.token]):
+                self._lock.compare(None)
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
 
@@ -166,10 +198,10 @@ class ValkeyLock:
         owner: str = "",
         is_gone: Callable[[str], bool] = lambda _owner: False,
     ) -> None:
-        self._name = f"{key_prefix(source)}:lock"
+        self.name = f"{key_prefix(source)}:lock"
         self._client = client
-        self._lock: Lock = client.lock(self._name, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
-        self._token = f"{owner}/{uuid.uuid4()}"
+        self._lock: Lock = client.lock(self.name, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
+        self.token = f"{owner}/{uuid.uuid4()}"
         self._is_gone = is_gone
         self._clock = clock
         self._valid_until = 0.0
@@ -180,7 +212,7 @@ class ValkeyLock:
         """Take the lock, once in the life of this object."""
         asked = self._clock.monotonic()
         try:
-            if not self._lock.acquire(token=self._token) and not self._take_over():
+            if not self._lock.acquire(token=self.token) and not self._take_over():
                 return False
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
@@ -196,6 +228,12 @@ class ValkeyLock:
                 "as another run may have begun. Nothing is lost; the next run goes on."
             )
 
+    def compare(self, token: object) -> None:
+        """Raise `LockLost` unless `token`, just read from the lock's key, is ours."""
+        if token != self.token:
+            self._valid_until = 0.0
+            self.check()
+
     def release(self) -> None:
         """Give the lock back."""
         self._released.set()
@@ -205,14 +243,14 @@ class ValkeyLock:
 
     def _take_over(self) -> bool:
         """Look whose the lock is: it may be ours, or of a process that has ended."""
-        token = self._client.get(self._name)
-        if token == self._token:  # the client repeated a command whose answer got lost, and met its own success
-            self._lock.local.token = self._token.encode()
+        token = self._client.get(self.name)
+        if token == self.token:  # the client repeated a command whose answer got lost, and met its own success
+            self._lock.local.token = self.token.encode()
             return True
         if not isinstance(token, str) or not self._is_gone(token.rpartition("/")[0]):
             return False
-        self._client.eval(_CLEAR_SCRIPT, 1, self._name, token)
-        return bool(self._lock.acquire(token=self._token))
+        self._client.eval(_CLEAR_SCRIPT, 1, self.name, token)
+        return bool(self._lock.acquire(token=self.token))
 
     def _keep(self) -> None:
         while not self._released.wait(LOCK_SECONDS / 5):

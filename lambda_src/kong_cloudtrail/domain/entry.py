@@ -16,6 +16,8 @@ DEFAULT_RETENTION_SECONDS = 2_592_000
 MAX_RETENTION_SECONDS = 10 * 365 * 86_400
 """Longer than anybody lets Kong keep entries: what says more is not believed."""
 
+_MAX_TIMESTAMP_DIGITS = 12  # the year 9999 has 12
+
 _legal_call_id = re.compile(r"[-_A-Za-z0-9]{1,128}").fullmatch  # pattern of auditEvents[].id in the service model
 
 # What Kong writes once and never changes. `ttl` falls with every second, and unknown fields may do likewise.
@@ -87,7 +89,9 @@ class Entry:
 
 
 def whole_seconds(value: object) -> int | None:
-    """Return Unix seconds without their fraction, or ``None`` for anything that is not a finite number."""
+    """Return Unix seconds without their fraction; ``None`` for anything but a finite number, or a text of one."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_TIMESTAMP_DIGITS:
+        return int(value)
     if isinstance(value, float) and math.isfinite(value):
         return math.floor(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

@@ -200,10 +200,7 @@ def _event_name(fields: dict[str, Any]) -> str:
 
 def _event_time(fields: dict[str, Any], additional: dict[str, Any]) -> str:
     stamp = fields.get("request_timestamp")
-    if isinstance(stamp, str) and stamp.isascii() and stamp.isdigit() and len(stamp) <= 12:
-        seconds: int | None = int(stamp)
-    else:
-        seconds = whole_seconds(stamp)
+    seconds = whole_seconds(stamp)
     if seconds is None or not 0 <= seconds <= _LATEST_SECOND:
         raise EntryNotMappable("request_timestamp is not a point in time between 1970 and 9999 in Unix seconds")
     if type(stamp) is not int:

@@ -53,10 +53,9 @@ class Intake:
         under_way = self._delivery.under_way
         candidates = [key for key in entries if key not in under_way]
         seen = self._seen.seen(candidates)
-        unmarked = [entries[key] for key in candidates if key not in seen]
-        fresh = [entry for entry in unmarked if not self._is_known_to_be_delivered(entry)]
-        if len(fresh) < len(unmarked):
-            self._delivery.mark([entry for entry in unmarked if self._is_known_to_be_delivered(entry)])
+        fresh = [entries[key] for key in candidates if key not in seen]
+        if self.delivered_before is not None:
+            fresh = self._mark_what_was_delivered(fresh, self.delivered_before)
         self._report.pages += 1
         self._report.fetched += len(page)
         self._report.duplicates += len(page) - len(fresh)
@@ -75,13 +74,17 @@ class Intake:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
-    def _is_known_to_be_delivered(self, entry: Entry) -> bool:
+    def _mark_what_was_delivered(self, unmarked: Sequence[Entry], delivered_before: int) -> list[Entry]:
+        """Mark the entries that are known to be delivered; return the others."""
         # A date from before Kong could have kept anything is no date: such an entry may be new.
-        return (
-            self.delivered_before is not None
-            and entry.timestamp is not None
-            and self.delivered_before - MAX_RETENTION_SECONDS <= entry.timestamp < self.delivered_before
-        )
+        known_dates = range(delivered_before - MAX_RETENTION_SECONDS, delivered_before)
+        known: list[Entry] = []
+        fresh: list[Entry] = []
+        for entry in unmarked:
+            (known if entry.timestamp in known_dates else fresh).append(entry)
+        if known:
+            self._delivery.mark(known)
+        return fresh
 
     def _send(self, entry: Entry) -> None:
         self._delivery.under_way.add(entry.key)

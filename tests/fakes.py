@@ -165,11 +165,11 @@ class Seen:
             raise SeenSetUnavailable("Redis is down.")
         return self.marks.keys() & set(keys)
 
-    def mark(self, keys: Iterable[tuple[str, int]]) -> None:
+    def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
         self.life.step()
         if self.fails_to_mark:
             raise SeenSetUnavailable("Redis is down.")
-        self.marks |= dict(keys)
+        self.marks |= dict.fromkeys(keys, lifetime_seconds)
         self.life.step()
 
     def is_complete(self) -> bool:

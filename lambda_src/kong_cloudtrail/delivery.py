@@ -272,8 +272,16 @@ class Delivery:
             self._report.delivered_bytes += sum(len(event.data) for event in events)
 
     def mark(self, entries: Sequence[Entry]) -> None:
-        """Mark entries that are delivered or in quarantine. Raises `SeenSetUnavailable`."""
-        self._seen.mark([(entry.key, entry.remaining_seconds + self._mark_margin_seconds) for entry in entries])
+        """Mark entries that are delivered or in quarantine, each for at least as long as Kong shows it.
+
+        Raises
+        ------
+        SeenSetUnavailable
+            If the cache does not answer.
+        """
+        # One lifetime for all halves what has to be packed; entries of one batch expire at about the same time anyway.
+        longest_seconds = max(entry.remaining_seconds for entry in entries)
+        self._seen.mark([entry.key for entry in entries], longest_seconds + self._mark_margin_seconds)
 
     def _halve(self, events: Sequence[Event], refusal: BatchRefused, attempt: int) -> bool:
         """Find the event for which a whole call was refused, by sending ever smaller parts."""

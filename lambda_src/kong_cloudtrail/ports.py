@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -94,8 +94,8 @@ class SeenSet(Protocol):
     def seen(self, keys: Sequence[str]) -> set[str]:
         """Return those of the keys that are marked, with one round trip."""
 
-    def mark(self, keys: Iterable[tuple[str, int]]) -> None:
-        """Mark keys, each for a number of seconds, with one round trip."""
+    def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
+        """Mark keys for so long, with one round trip."""
 
     def is_complete(self) -> bool:
         """Tell whether `set_complete` was called, and nothing was lost since."""

@@ -42,7 +42,7 @@ class TestSeenSet:
     def test_knows_what_was_marked_and_nothing_else(self, client: redis.Redis) -> None:
         seen = ValkeySeenSet(client, "kong")
 
-        seen.mark([("a:1", 60), ("b", 60)])
+        seen.mark(["a:1", "b"], 60)
 
         assert seen.seen(["a:1", "b", "a", "c"]) == {"a:1", "b"}
 
@@ -50,27 +50,29 @@ class TestSeenSet:
         seen = ValkeySeenSet(client, "kong")
         keys = [f"{number:032d}:0123456789abcdef" for number in range(1000)]
 
-        seen.mark((key, 60) for key in keys)
+        seen.mark(keys, 60)
 
         assert seen.seen(keys) == set(keys)
 
     def test_nothing_to_do_is_no_error(self, client: redis.Redis) -> None:
         seen = ValkeySeenSet(client, "kong")
 
-        seen.mark([])
+        seen.mark([], 60)
 
         assert seen.seen([]) == set()
 
     def test_each_mark_lives_as_long_as_it_should(self, client: redis.Redis, valkey: Valkey) -> None:
-        ValkeySeenSet(client, "kong").mark([("short", 100), ("long", 2_592_000)])
+        ValkeySeenSet(client, "kong").mark(["short", "too"], 100)
+        ValkeySeenSet(client, "kong").mark(["long"], 2_592_000)
 
         with valkey.client() as observer:
             assert 90 < observer.ttl("kong-cloudtrail:{kong}:seen:short") <= 100
+            assert 90 < observer.ttl("kong-cloudtrail:{kong}:seen:too") <= 100
             assert 2_591_990 < observer.ttl("kong-cloudtrail:{kong}:seen:long") <= 2_592_000
 
     def test_expired_mark_is_forgotten(self, client: redis.Redis, valkey: Valkey) -> None:
         seen = ValkeySeenSet(client, "kong")
-        seen.mark([("a", 60)])
+        seen.mark(["a"], 60)
 
         with valkey.client() as observer:
             observer.expire("kong-cloudtrail:{kong}:seen:a", 0)
@@ -78,12 +80,12 @@ class TestSeenSet:
         assert seen.seen(["a"]) == set()
 
     def test_sources_are_apart(self, client: redis.Redis) -> None:
-        ValkeySeenSet(client, "one").mark([("a", 60)])
+        ValkeySeenSet(client, "one").mark(["a"], 60)
 
         assert ValkeySeenSet(client, "other").seen(["a"]) == set()
 
     def test_databases_are_apart(self, client: redis.Redis, valkey: Valkey) -> None:
-        ValkeySeenSet(client, "kong").mark([("a", 60)])
+        ValkeySeenSet(client, "kong").mark(["a"], 60)
 
         with connect(valkey.port, db=3) as other:
             assert ValkeySeenSet(other, "kong").seen(["a"]) == set()
@@ -91,10 +93,10 @@ class TestSeenSet:
     def test_works_again_after_the_server_was_replaced(self, client: redis.Redis, valkey: Valkey) -> None:
         # Given a server that comes back empty, also of what it knew of our script
         seen = ValkeySeenSet(client, "kong")
-        seen.mark([("a", 60)])
+        seen.mark(["a"], 60)
         valkey.restart_empty()
 
-        seen.mark([("b", 60)])
+        seen.mark(["b"], 60)
 
         assert seen.seen(["a", "b"]) == {"b"}
 
@@ -104,7 +106,7 @@ class TestSeenSet:
         monkeypatch.setenv("SSL_CERT_FILE", str(valkey_tls.ca_pem_path))
         with connect(valkey_tls.port, tls=True) as client:
             seen = ValkeySeenSet(client, "kong")
-            seen.mark([("a", 60)])
+            seen.mark(["a"], 60)
             valkey_tls.break_connections()
 
             assert seen.seen(["a"]) == {"a"}
@@ -161,7 +163,7 @@ class TestServerAway:
 
     def test_cannot_be_told(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
-            ValkeySeenSet(orphan, "kong").mark([("a", 60)])
+            ValkeySeenSet(orphan, "kong").mark(["a"], 60)
 
     def test_lock_cannot_be_taken(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable):
@@ -173,7 +175,7 @@ class TestServerAway:
             connect(full.port, username=None, password=None) as client,
             pytest.raises(SeenSetUnavailable),
         ):
-            ValkeySeenSet(client, "kong").mark([("a", 60)])
+            ValkeySeenSet(client, "kong").mark(["a"], 60)
 
 
 class TestLock:
@@ -302,7 +304,7 @@ class TestCacheThatIsEmptiedDuringARun:
         lock = ValkeyLock(client, "kong", FakeClock())
         seen = ValkeySeenSet(client, "kong", lock)
         assert lock.acquire()
-        seen.mark([("a", 60)])
+        seen.mark(["a"], 60)
         assert seen.seen(["a", "b"]) == {"a"}
 
         valkey.flush()

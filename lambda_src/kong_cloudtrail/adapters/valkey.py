@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -29,7 +29,7 @@ LOCK_SECONDS = 15.0
 
 # A pipeline of a hundred SET … EX takes one round trip too, but packing and unpacking a hundred commands in the client
 # costs more than all the rest of marking. Every key is in the script's KEYS and in one slot, as cluster mode asks.
-_MARK_SCRIPT = "for i, key in ipairs(KEYS) do redis.call('SET', key, '1', 'EX', ARGV[i]) end"
+_MARK_SCRIPT = "for _, key in ipairs(KEYS) do redis.call('SET', key, '1', 'EX', ARGV[1]) end"
 
 _SET_IF_OWNER_SCRIPT = (
     "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end redis.call('SET', KEYS[2], '1') return 1"
@@ -135,14 +135,10 @@ class ValkeySeenSet:
             raise SeenSetUnavailable(_advice(error)) from error
         return {key for key, value in zip(keys, values, strict=True) if value is not None}
 
-    def mark(self, keys: Iterable[tuple[str, int]]) -> None:
-        """Mark keys, each for a number of seconds, with one command."""
-        names, seconds = [], []
-        for key, lifetime_seconds in keys:
-            names.append(self._prefix + key)
-            seconds.append(lifetime_seconds)
+    def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
+        """Mark keys for so long, with one command."""
         try:
-            self._mark(keys=names, args=seconds)
+            self._mark(keys=[self._prefix + key for key in keys], args=[lifetime_seconds])
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
 

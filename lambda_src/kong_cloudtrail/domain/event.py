@@ -126,7 +126,7 @@ class EventMapper:
         event = self._compose(entry)
         data = encode(event)
         # Below the smallest limit of any part there is nothing to measure: true for nearly every entry.
-        if len(data) <= MAX_ADDITIONAL_EVENT_DATA_BYTES and _texts_fit(event):
+        if len(data) <= MAX_TEXT_CHARACTERS or (len(data) <= MAX_ADDITIONAL_EVENT_DATA_BYTES and _texts_fit(event)):
             return Event(entry, data)
         shortened, original = shorten(event, entry, self._locate_original)
         return Event(entry, encode(shortened), original)
@@ -136,10 +136,11 @@ class EventMapper:
             raise EntryNotMappable("the entry is not a JSON object")
         fields = entry.value
         # Starts with what is known only of the gateway; an entry's own field of that name would win.
-        additional: dict[str, Any] = {"hostname": self._gateway.hostname}
-        for name, value in fields.items():
-            if name not in _PLACED_ELSEWHERE and (value is not None or name == "signature"):
-                additional[name] = value
+        additional: dict[str, Any] = {"hostname": self._gateway.hostname} | {
+            name: value
+            for name, value in fields.items()
+            if name not in _PLACED_ELSEWHERE and (value is not None or name == "signature")
+        }
 
         event: dict[str, Any] = {
             "version": self._gateway.version[:MAX_CODE_CHARACTERS],

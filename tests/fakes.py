@@ -21,7 +21,7 @@ from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import LedgerError, LockLost, SeenSetUnavailable, SourceUnavailable
 from kong_cloudtrail.guard import RunGuard
 from kong_cloudtrail.ledger import Ledger
-from kong_cloudtrail.ports import Answer, Failure, Probe, Stored, TimeBudget
+from kong_cloudtrail.ports import Answer, Failure, Page, Probe, Stored, TimeBudget
 
 from tests.helpers import ACCOUNT_ID, GATEWAY, NOW, Budget, FakeClock
 
@@ -74,7 +74,7 @@ class Kong:
         self.life.step()
         return bool(self._within(Window(-(10**12), timestamp)))
 
-    def pages(self, window: Window | None) -> Iterator[Sequence[object]]:
+    def pages(self, window: Window | None) -> Iterator[Page]:
         self.windows.append(window)
         rows = self._within(window if self.filters else None)
         for start in range(0, max(len(rows), 1), self.page_size):
@@ -82,7 +82,7 @@ class Kong:
             self.pages_read += 1
             if self.pages_read == self.fails_at_page:
                 raise SourceUnavailable("Kong is down.")
-            yield rows[start : start + self.page_size]
+            yield Page(rows[start : start + self.page_size], is_last=start + self.page_size >= len(rows))
 
     def _within(self, window: Window | None) -> list[object]:
         if window is None:

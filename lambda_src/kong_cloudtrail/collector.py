@@ -12,9 +12,10 @@ docs/delivery-guarantees.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from .delivery import Delivery
 from .domain.event import EventMapper, Gateway
@@ -34,7 +35,7 @@ from .errors import (
 from .guard import RunGuard
 from .intake import Intake
 from .ledger import Ledger
-from .ports import AuditSource, Clock, Destination, RunLock, SeenSet, Telemetry
+from .ports import AuditSource, Clock, Destination, Page, RunLock, SeenSet, Telemetry
 from .progress import Progress
 
 FUTURE_SECONDS = 3600
@@ -47,6 +48,10 @@ _FIRST_LOOK_BACK_SECONDS = 86_400
 
 _MISCONFIGURATIONS = (DestinationMisconfigured, SecretUnavailable, SourceRefused)
 """What no later run will overcome unless somebody changes something."""
+
+
+Reading: TypeAlias = tuple[Slice, Page]
+"""A page, and the slice that it is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +176,13 @@ class Collector:
         intake = Intake(self._mapper(gateway), self._seen, delivery, report)
         stopped_by: KongCloudTrailError | None = None
         try:
-            for slice_ in self._slices(gateway, progress, intake, report):
-                for page in self._pages(slice_.window, report):
-                    intake.take(page)
-                    delivery.check()
-                    progress.move()
-                    self._telemetry.progress(report)
-                progress.slice_read(slice_, intake.end_slice())
+            for slice_, page in self._read_ahead(self._read(gateway, progress, intake, report)):
+                intake.take(page.entries)
+                if page.is_last:
+                    progress.slice_read(slice_, intake.end_slice())
+                delivery.check()
+                progress.move()
+                self._telemetry.progress(report)
         except KongCloudTrailError as error:
             stopped_by = error
         finally:
@@ -187,8 +192,8 @@ class Collector:
 
     # -- what to read
 
-    def _slices(self, gateway: Gateway, progress: Progress, intake: Intake, report: RunReport) -> Iterator[Slice]:
-        """Return what the run has to read, oldest first."""
+    def _read(self, gateway: Gateway, progress: Progress, intake: Intake, report: RunReport) -> Iterator[Reading]:
+        """Read everything that the run has to, oldest slice first."""
         plan = self._plan
         # Kong's clock shows whole seconds. The one that it shows is read too, for who looks at once what was done just
         # now; but as more may happen in it, it is not complete.
@@ -201,7 +206,7 @@ class Collector:
                 # The cache was emptied. The checkpoint knows what was delivered; else all that Kong retains would be
                 # delivered again.
                 intake.delivered_before = progress.complete_until - plan.overlap_seconds
-            yield Slice(None, complete_until)
+            yield from self._pages(Slice(None, complete_until), report)
             self._reads_everything = True
             return
         window = Window(self._beginning(before, progress), before)
@@ -209,13 +214,22 @@ class Collector:
         if plan.keep_checkpoint:
             slices = Slices(window, complete_until=complete_until)
             for slice_ in slices:
-                pages = report.pages
-                yield slice_
-                slices.had(report.pages - pages)
+                pages = 0
+                for reading in self._pages(slice_, report):
+                    pages += 1
+                    yield reading
+                slices.had(pages)
         else:
-            yield Slice(window, complete_until=None)
+            yield from self._pages(Slice(window, complete_until=None), report)
         if probe.has_later_entries:
-            yield Slice(Window(later, None), complete_until=None)
+            yield from self._pages(Slice(Window(later, None), complete_until=None), report)
+
+    def _pages(self, slice_: Slice, report: RunReport) -> Iterator[Reading]:
+        asked = self._clock.monotonic()
+        for page in self._source.pages(slice_.window):
+            report.page_seconds += self._clock.monotonic() - asked
+            yield slice_, page
+            asked = self._clock.monotonic()
 
     def _beginning(self, before: int, progress: Progress) -> int:
         plan = self._plan
@@ -231,23 +245,16 @@ class Collector:
             look_back_seconds *= 4
         return max(beginning, 0)
 
-    def _pages(self, window: Window | None, report: RunReport) -> Iterator[Sequence[object]]:
-        """Read pages, fetching the next one while the last one is being worked on."""
-        pages = self._source.pages(window)
-
-        def fetch() -> tuple[Sequence[object] | None, float]:
-            started = self._clock.monotonic()
-            return next(pages, None), self._clock.monotonic() - started
-
+    def _read_ahead(self, readings: Iterator[Reading]) -> Iterator[Reading]:
+        """Fetch the next page, be it of the next slice, while the last one is being worked on."""
         with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
             self._guard.check()
-            page, seconds = fetcher.submit(fetch).result()
-            while page is not None:
+            reading = fetcher.submit(next, readings, None).result()
+            while reading is not None:
                 self._guard.check()
-                following = fetcher.submit(fetch)
-                report.page_seconds += seconds
-                yield page
-                page, seconds = following.result()
+                following = fetcher.submit(next, readings, None)
+                yield reading
+                reading = following.result()
 
     # -- how it ended
 

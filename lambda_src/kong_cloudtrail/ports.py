@@ -27,6 +27,22 @@ class Probe:
     has_later_entries: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of the source.
+
+    Parameters
+    ----------
+    entries
+        The elements of ``data`` as parsed.
+    is_last
+        Whether nothing of the window follows.
+    """
+
+    entries: Sequence[object]
+    is_last: bool
+
+
 class AuditSource(Protocol):
     """Where entries come from. Every method raises `SourceError` if Kong does not answer as documented."""
 
@@ -39,8 +55,8 @@ class AuditSource(Protocol):
     def has_entries_before(self, timestamp: int) -> bool:
         """Tell whether there is any entry older than `timestamp` (Unix seconds)."""
 
-    def pages(self, window: Window | None) -> Iterator[Sequence[object]]:
-        """Read a window page by page, or everything for ``None``: the elements of ``data`` as parsed."""
+    def pages(self, window: Window | None) -> Iterator[Page]:
+        """Read a window page by page, or everything for ``None``; the last page says so, and may be empty."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from kong_cloudtrail.adapters.kong import KongAuditSource
 from kong_cloudtrail.assembly import SystemClock
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import PageTooHeavy, SourceRefused, SourceUnavailable, TimeBudgetReached
+from kong_cloudtrail.ports import Page
 
 from sandbox import faults
 from sandbox.certificates import Certificates
@@ -66,7 +67,7 @@ def connect(clock: FakeClock) -> Connect:
 
 
 def read(source: KongAuditSource, window: Window | None = None) -> list[Any]:
-    return [row for page in source.pages(window) for row in page]
+    return [row for page in source.pages(window) for row in page.entries]
 
 
 def ids(rows: list[Any]) -> list[str]:
@@ -160,15 +161,15 @@ class TestReading:
         assert len(set(ids(read(connect(kong.url, page_size=7), Window(NOW, NOW + 1))))) == 50
 
     def test_empty_log_is_one_empty_page(self, connect: Connect, kong: KongSimulator) -> None:
-        assert [list(page) for page in connect(kong.url).pages(None)] == [[]]
+        assert list(connect(kong.url).pages(None)) == [Page([], is_last=True)]
 
     def test_entries_that_come_in_meanwhile_shift_nothing(self, connect: Connect, kong: KongSimulator) -> None:
         kong.add_entries(entries(9))
         pages = connect(kong.url, page_size=2).pages(Window(0, NOW + 100))
-        rows = list(next(pages))
+        rows = list(next(pages).entries)
         kong.add_entries([entry(100, request_timestamp=NOW + 50), entry(101, request_timestamp=NOW - 100)])
 
-        rows += [row for page in pages for row in page]
+        rows += [row for page in pages for row in page.entries]
 
         assert len(set(ids(rows))) == len(rows)
         assert set(ids(entries(9))) <= set(ids(rows))
@@ -179,7 +180,7 @@ class TestReading:
         next(pages)
         kong.advance_clock(61)
 
-        assert [list(page) for page in pages] == [[]]
+        assert list(pages) == [Page([], is_last=True)]
 
     def test_one_connection_serves_all_pages(self, connect: Connect, kong: KongSimulator) -> None:
         kong.add_entries(entries(20))
@@ -387,10 +388,10 @@ class TestToken:
 
         source = connect(kong.url, page_size=2, token=token)
         reading = source.pages(None)
-        rows = list(next(reading))
+        rows = list(next(reading).entries)
         kong.add_user("collector", "new")
 
-        rows += [row for page in reading for row in page]
+        rows += [row for page in reading for row in page.entries]
 
         assert len(rows) == 6
         assert asked.count(True) == 1
@@ -467,7 +468,7 @@ class TestTrouble:
 
         with pytest.raises(SourceUnavailable):
             for page in connect(kong.url, page_size=2).pages(None):
-                rows += page
+                rows += page.entries
 
         assert len(rows) == 4
 

@@ -1,5 +1,6 @@
 """One run from lock to report: what it reads, what it does when a part of the world fails, what it leaves behind."""
 
+from collections.abc import Sequence
 from itertools import count
 
 import pytest
@@ -7,7 +8,7 @@ from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import RunFailed
 
 from tests.fakes import Kong, Lock, Seen, World
-from tests.helpers import NOW, Budget, entries, entry
+from tests.helpers import NOW, Budget, entries, entry, wait_until
 
 DAY = 86_400
 
@@ -130,6 +131,29 @@ class TestWhatIsRead:
 
 
 class TestBacklog:
+    def test_next_slice_is_asked_for_while_the_last_page_of_this_one_is_worked_on(self) -> None:
+        days = [entry(number, request_timestamp=NOW - number * DAY) for number in range(1, 10)]
+        usual = World(kong=Kong(days))
+        usual.run()
+        slices = len(usual.kong.windows)
+        assert slices > 2
+
+        class PatientSeen(Seen):
+            """Does not answer for a slice until the next one is asked for."""
+
+            looks = 0
+
+            def seen(self, keys: Sequence[str]) -> set[str]:
+                self.looks += 1
+                if self.looks < slices:
+                    wait_until(lambda: len(world.kong.windows) > self.looks)
+                return super().seen(keys)
+
+        world = World(kong=Kong(days), seen=PatientSeen())
+        world.run()
+
+        assert world.kong.windows == usual.kong.windows
+
     def test_checkpoint_moves_slice_by_slice_when_time_is_short(self) -> None:
         # Given a backlog of weeks, and time for some pages in each run
         backlog = [entry(number, request_timestamp=NOW - number * 3600) for number in range(1, 800)]

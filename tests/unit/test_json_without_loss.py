@@ -3,9 +3,23 @@
 import json
 
 import pytest
+from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.jsontext import decode_container, decode_page, encode
 
 from tests.helpers import entry, event_of
+
+
+def _text_of(value: object) -> str:
+    """Undo `decode_page` for what the tests nest."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and isinstance(value[0], tuple):
+        return f'{{"a":0,"a":{_text_of(value[1][1])}}}'
+    if isinstance(value, list):
+        return f"[{_text_of(value[0])}]"
+    if isinstance(value, dict):
+        return f'{{"]":{_text_of(value["]"])}}}'
+    return str(value)
 
 
 def nested(depth: int) -> str:
@@ -109,7 +123,22 @@ class TestPage:
 
         assert [row["path"] for row in page["data"]] == ["/\udcff\udcfe", "/ok"]
 
-    @pytest.mark.parametrize("body", [b"", b"<html>", b'{"data":[', b"{}{}", b"\xff"])
+    @pytest.mark.parametrize("depth", [198, 900, 960, 980, 1000, 100_000])
+    @pytest.mark.parametrize("shape", ["lists", "objects", "repeated keys"])
+    def test_what_is_nested_very_deep_stays_a_text(self, depth: int, shape: str) -> None:
+        opening = {"lists": "[", "objects": '{"]":', "repeated keys": '{"a":0,"a":'}[shape]
+        closing = "]" if shape == "lists" else "}"
+        odd = opening * depth + "0" + closing * depth
+
+        page = decode_page(f'{{"data":[{{"path":"/ok","status":{odd},"x{{":1}},{{"path":"/\\"{{"}}]}}'.encode())
+
+        assert page["data"][1] == {"path": '/"{'}
+        assert page["data"][0].keys() == {"path", "status", "x{"}
+        # Kept to the last bracket, and fit to be read, serialised and identified
+        assert _text_of(page["data"][0]["status"]) == odd
+        assert Entry.read(page["data"][0]).original() == Entry.read(page["data"][0]).original()
+
+    @pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 9999, b'{"a":' * 9999, b'{"data":[', b"{}{}", b"\xff"])
     def test_anything_else_than_json_is_an_error(self, body: bytes) -> None:
         with pytest.raises(ValueError):
             decode_page(body)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.domain.window import Window
-from kong_cloudtrail.ports import Answer
+from kong_cloudtrail.ports import Answer, Page
 
 from tests.fakes import Kong, Store, World, accept_all
 from tests.helpers import entry
@@ -18,9 +18,9 @@ ENTRY_BYTES = 2_100_000
 
 
 class HeavyKong(Kong):
-    def pages(self, window: Window | None) -> Iterator[Sequence[object]]:
+    def pages(self, window: Window | None) -> Iterator[Page]:
         for number in range(ENTRIES):
-            yield [entry(number, payload=f"{number:07}" * (ENTRY_BYTES // 7))]
+            yield Page([entry(number, payload=f"{number:07}" * (ENTRY_BYTES // 7))], is_last=number == ENTRIES - 1)
 
 
 class ForgetfulStore(Store):

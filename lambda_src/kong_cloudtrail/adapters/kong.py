@@ -25,7 +25,7 @@ from ..domain.event import Gateway
 from ..domain.jsontext import decode_page
 from ..domain.window import Window
 from ..errors import PageTooHeavy, SourceRefused, SourceUnavailable
-from ..ports import Clock, Probe
+from ..ports import Clock, Page, Probe
 
 AUDIT_PATH = "/audit/requests"
 TOKEN_HEADER = "Kong-Admin-Token"  # noqa: S105 - the name of the header
@@ -145,7 +145,7 @@ class KongAuditSource:
         entries, *_ = self._page({"before": timestamp}, 1)
         return bool(entries)
 
-    def pages(self, window: Window | None) -> Iterator[Sequence[object]]:
+    def pages(self, window: Window | None) -> Iterator[Page]:
         """Read a window page by page, with smaller pages while they are too heavy."""
         parameters: dict[str, int | str] = {}
         if window is not None:
@@ -162,7 +162,7 @@ class KongAuditSource:
                 self._sleep(0)  # as long as there is time for another try
                 size = max(1, size // 4)
                 continue
-            yield entries
+            yield Page(entries, is_last=offset is None)
             if offset is None:
                 return
             if offset == parameters.get("offset"):
@@ -335,7 +335,7 @@ class KongAuditSource:
 def _parse(body: bytes, *, optional: bool) -> dict[str, Any]:
     try:
         document = decode_page(body)
-    except (ValueError, RecursionError):
+    except ValueError:
         document = None
     if isinstance(document, dict):
         return document

@@ -10,9 +10,9 @@ import base64
 import hashlib
 import http
 import ipaddress
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -209,9 +209,8 @@ def _event_time(fields: dict[str, Any], additional: dict[str, Any]) -> str:
     return _utc(seconds)
 
 
-@lru_cache(maxsize=1024)
 def _utc(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _uid(entry: Entry, additional: dict[str, Any]) -> str:

@@ -307,6 +307,7 @@ class Collector:
             seen=self._seen,
             ledger=self._ledger,
             guard=self._guard,
+            clock=self._clock,
             report=report,
             parallel_deliveries=self._plan.parallel_deliveries,
             mark_margin_seconds=_MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,

@@ -12,7 +12,6 @@ under way at once; the number falls when CloudTrail throttles and rises again wh
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -33,7 +32,7 @@ from .errors import (
 from .guard import RunGuard
 from .ledger import Ledger
 from .pace import Pace, Places
-from .ports import Answer, Destination, Failure, SeenSet
+from .ports import Answer, Clock, Destination, Failure, SeenSet
 
 MAX_ATTEMPTS = 7
 """Sendings of an entry before it is given up for this run: about a quarter of a minute of waiting in all."""
@@ -70,7 +69,7 @@ class Delivery:
 
     Parameters
     ----------
-    destination, seen, ledger, guard
+    destination, seen, ledger, guard, clock
         The parts that it works with.
     report
         Counts what becomes of each entry.
@@ -87,6 +86,7 @@ class Delivery:
         seen: SeenSet,
         ledger: Ledger,
         guard: RunGuard,
+        clock: Clock,
         report: RunReport,
         parallel_deliveries: int,
         mark_margin_seconds: int,
@@ -95,6 +95,7 @@ class Delivery:
         self._seen = seen
         self._ledger = ledger
         self._guard = guard
+        self._clock = clock
         self._report = report
         self._mark_margin_seconds = mark_margin_seconds
         self._pace = Pace(parallel_deliveries)
@@ -210,13 +211,13 @@ class Delivery:
         self.check()
         with self._pace.lane():
             self._guard.check()  # after the wait for the lane: the last look before entries leave
-            started = time.monotonic()
+            started = self._clock.monotonic()
             try:
                 answer = self._destination.deliver(events)
             except DestinationUnavailable as error:
                 self._count_failure(error.code, throttled=error.throttled)
                 raise
-            seconds = time.monotonic() - started
+            seconds = self._clock.monotonic() - started
         throttled = any(failure.code == "Throttling" for failure in answer.failed.values())
         if throttled:
             self._count_throttling()

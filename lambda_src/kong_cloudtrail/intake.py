@@ -77,11 +77,12 @@ class Intake:
     def _mark_what_was_delivered(self, unmarked: Sequence[Entry], delivered_before: int) -> list[Entry]:
         """Mark the entries that are known to be delivered; return the others."""
         # A date from before Kong could have kept anything is no date: such an entry may be new.
-        known_dates = range(delivered_before - MAX_RETENTION_SECONDS, delivered_before)
+        oldest = delivered_before - MAX_RETENTION_SECONDS
         known: list[Entry] = []
         fresh: list[Entry] = []
         for entry in unmarked:
-            (known if entry.timestamp in known_dates else fresh).append(entry)
+            date = entry.timestamp
+            (known if date is not None and oldest <= date < delivered_before else fresh).append(entry)
         if known:
             self._delivery.mark(known)
         return fresh

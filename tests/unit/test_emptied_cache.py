@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from tests.fakes import Kong, World
 from tests.helpers import NOW, entries, entry
 
@@ -72,3 +74,17 @@ def test_a_date_that_is_none_does_not_make_an_entry_known() -> None:
     world.run()
 
     assert all(world.is_settled(one) for one in odd)
+
+
+def test_a_page_of_entries_without_a_date_does_not_hold_up_the_run() -> None:
+    # `None in range(…)` walks through the whole range, which is as long as the years that it spans
+    world = world_after_a_run()
+    world.seen.lose_everything()
+    undated = [entry(90 + number, request_timestamp=None) for number in range(20)]
+    world.kong.entries.extend(undated)
+    began = time.monotonic()
+
+    world.run()
+
+    assert time.monotonic() - began < 10
+    assert all(world.is_settled(one) for one in undated)

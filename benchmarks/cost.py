@@ -18,9 +18,9 @@ MARK_BYTES = 140
 USABLE_SHARE = 0.75
 """Of a node's memory; ElastiCache reserves a quarter unless told otherwise."""
 
-METRICS = 20
+METRICS = 18
 ALARM_METRICS = 10
-SECRETS = 2
+SECRETS = 1
 LOG_BYTES_PER_RUN = 6_000
 LEDGER_WRITES_PER_RUN = 5
 """Upper bounds, rounded up. What they add up to is small in any case."""

@@ -16,7 +16,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Self
 
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.domain.entry import MAX_RETENTION_SECONDS, Entry
 from kong_cloudtrail.domain.jsontext import decode_page
 
 from sandbox.cloudtrail_records import AcceptedEvent
@@ -290,7 +290,10 @@ class Auditor:
         """Tell whether a run that begins now has to read an entry again, delivered or not."""
         if self._checkpoint is None:
             return True
-        return entry.timestamp >= self._checkpoint - self.overlap_seconds or entry.timestamp >= now + FUTURE_SECONDS
+        oldest_known = self._checkpoint - self.overlap_seconds
+        if not self.gateway_filters and entry.timestamp < oldest_known - MAX_RETENTION_SECONDS:
+            return True  # no date that Kong could have given: nothing tells whether it was delivered before
+        return entry.timestamp >= oldest_known or entry.timestamp >= now + FUTURE_SECONDS
 
     def _find(self, event: AcceptedEvent) -> tuple[Shown | None, str]:
         """Return the entry that an event holds whole, or ``None`` and what is missing."""

@@ -16,9 +16,9 @@ from . import tfvars
 from .adapters import processes
 from .adapters.redaction import Redactor
 from .adapters.telemetry import TerminalTelemetry
-from .assembly import Assembly
+from .assembly import Assembly, open_ledger
 from .errors import KongCloudTrailError, RunFailed, describe_fault
-from .settings import Settings
+from .settings import LedgerSettings, Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,13 +76,10 @@ class _UntilInterrupted:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever presses it again means it
 
 
-def _assembly(redactor: Redactor) -> Assembly:
-    # Somebody at a terminal who killed a run need not wait until its lock expires.
-    return Assembly(Settings.from_mapping(os.environ), redactor, owner=processes.own_name(), is_gone=processes.is_gone)
-
-
 def _sync(options: argparse.Namespace, redactor: Redactor) -> int:
-    assembly = _assembly(redactor)
+    settings = Settings.from_mapping(os.environ)
+    # Somebody at a terminal who killed a run need not wait until its lock expires.
+    assembly = Assembly(settings, redactor, owner=processes.own_name(), is_gone=processes.is_gone)
     summary: Mapping[str, Any] = {}
     try:
         with _UntilInterrupted() as budget:
@@ -109,8 +106,8 @@ def _tell(summary: Mapping[str, Any], *, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def _verify_runs(_options: argparse.Namespace, redactor: Redactor) -> int:
-    faults = list(_assembly(redactor).ledger.verify_reports())
+def _verify_runs(_options: argparse.Namespace, _redactor: Redactor) -> int:
+    faults = list(open_ledger(LedgerSettings.from_mapping(os.environ)).verify_reports())
     for fault in faults:
         print(fault)
     if not faults:

@@ -28,7 +28,7 @@ from .errors import SettingsError
 from .guard import RunGuard
 from .ledger import Ledger
 from .ports import ObjectStore, Telemetry, TimeBudget
-from .settings import Settings
+from .settings import LedgerSettings, Settings
 
 _T = TypeVar("_T")
 
@@ -158,9 +158,7 @@ class Assembly:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger of the source."""
-        place = self.settings.ledger or DEFAULT_LEDGER
-        store: ObjectStore = _with_aws(lambda: S3Store(place)) if place.startswith("s3://") else FolderStore(place)
-        return Ledger(store, self.settings.source_name, self._clock)
+        return open_ledger(LedgerSettings(self.settings.ledger, self.settings.source_name))
 
     @cached_property
     def _destination(self) -> CloudTrailDestination:
@@ -192,6 +190,13 @@ class Assembly:
         if settings.kong_admin_token_secret is not None:
             return self._secrets.read(settings.kong_admin_token_secret, fresh=fresh)
         return settings.kong_admin_token.value if settings.kong_admin_token else None
+
+
+def open_ledger(settings: LedgerSettings) -> Ledger:
+    """Return the ledger of a source. Raises `SettingsError` if boto3's own configuration cannot be used."""
+    place = settings.place or DEFAULT_LEDGER
+    store: ObjectStore = _with_aws(lambda: S3Store(place)) if place.startswith("s3://") else FolderStore(place)
+    return Ledger(store, settings.source_name, SystemClock())
 
 
 @cache

@@ -236,7 +236,15 @@ class Collector:
         if progress.complete_until is not None:
             return max(progress.complete_until - plan.overlap_seconds, 0)
         if plan.initial_lookback_seconds is not None:
-            return max(before - plan.initial_lookback_seconds, 0)
+            if not plan.keep_checkpoint:
+                self._telemetry.warning(
+                    "LOOK_BACK_EACH_RUN",
+                    "LEDGER is not set, so nothing remembers where the first run began: each run looks back by "
+                    "INITIAL_LOOKBACK_SECONDS, and what is older by then is not delivered. Set LEDGER.",
+                )
+            beginning = max(before - plan.initial_lookback_seconds, 0)
+            progress.begin_at(beginning)
+            return beginning
         if not plan.keep_checkpoint:
             return 0
         # Slices should not begin in 1970: look for a moment before which there is nothing.

@@ -135,8 +135,8 @@ class Ledger:
         except (ValueError, KeyError, TypeError) as error:
             raise LedgerError(
                 f"{self._store.locate(self._checkpoint_name)} is not a checkpoint of this program. Restore an earlier "
-                "version of it, or remove it: the next run then reads all that Kong retains and skips what the seen "
-                "set knows."
+                "version of it. Only if there is none, remove it: the next run then reads all that Kong retains, and "
+                "delivers again what the seen set does not know."
             ) from error
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> Checkpoint:

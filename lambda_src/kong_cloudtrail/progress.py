@@ -66,6 +66,20 @@ class Progress:
         self._complete_until = min(kong_now, self._checkpoint.own_time or kong_now)
         return True
 
+    def begin_at(self, beginning: int) -> None:
+        """Save where the trail begins, Unix seconds, before anything of it is read.
+
+        A look-back that every run counted anew would pass over what the run before could not deliver.
+
+        Raises
+        ------
+        LedgerError
+            If it could not be saved.
+        """
+        if self._keep:
+            self._complete_until = beginning
+            self.move()
+
     def slice_read(self, slice_: Slice, outcomes: list[Future[bool]]) -> None:
         """Note that a slice was read to its end, and what becomes of its batches."""
         self._open.append((slice_, outcomes))

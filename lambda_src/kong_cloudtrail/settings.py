@@ -111,7 +111,7 @@ class Settings:
             channel_account_id=account_id,
             external_id=read.matching("EXTERNAL_ID", _EXTERNAL_ID, "2 to 1224 letters, digits or _+=,.@:/-"),
             map_status_to_error_code=read.boolean("MAP_STATUS_TO_ERROR_CODE", default=False),
-            source_name=read.matching("SOURCE_NAME", _SOURCE_NAME, "up to 64 letters, digits or ._-") or "kong",
+            source_name=read.source_name("SOURCE_NAME"),
             ledger=read.ledger("LEDGER"),
             overlap_seconds=read.number("OVERLAP_SECONDS", default=900, lowest=0, highest=2_592_000),
             settle_seconds=read.number("SETTLE_SECONDS", default=0, lowest=0, highest=2_592_000),
@@ -126,6 +126,30 @@ class Settings:
             )
         if settings.redis_iam_cache is not None:
             read.iam(settings)
+        read.finish()
+        return settings
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSettings:
+    """What it takes to look into a ledger.
+
+    Parameters
+    ----------
+    place
+        ``s3://bucket/prefix``, or a folder; ``None`` if none is set.
+    source_name
+        Name of the source.
+    """
+
+    place: str | None
+    source_name: str
+
+    @classmethod
+    def from_mapping(cls, environment: Mapping[str, str]) -> LedgerSettings:
+        """Parse environment variables. As `Settings.from_mapping`."""
+        read = _Reader(environment)
+        settings = cls(read.ledger("LEDGER"), read.source_name("SOURCE_NAME"))
         read.finish()
         return settings
 
@@ -246,6 +270,9 @@ class _Reader:
                 "CAs."
             )
         return certificates
+
+    def source_name(self, name: str) -> str:
+        return self.matching(name, _SOURCE_NAME, "up to 64 letters, digits or ._-") or "kong"
 
     def ledger(self, name: str) -> str | None:
         value = self.text(name)

@@ -248,6 +248,14 @@ class TestVerifyRuns:
 
         assert (output.status, output.out) == (0, "The chain of run reports is whole.\n")
 
+    def test_needs_nothing_but_the_ledger_and_the_name_of_the_source(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_entries(recent(site, 5))
+        terminal.run("sync")
+        for name in site.environment.keys() - {"LEDGER", "SOURCE_NAME"}:
+            del terminal.environment[name]
+
+        assert terminal.run("verify-runs").status == 0
+
     def test_removed_report(self, terminal: Terminal, site: Site) -> None:
         site.kong.add_entries(recent(site, 5))
         terminal.run("sync")

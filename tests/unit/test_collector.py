@@ -5,9 +5,9 @@ from itertools import count
 
 import pytest
 from kong_cloudtrail.domain.window import Window
-from kong_cloudtrail.errors import RunFailed
+from kong_cloudtrail.errors import DestinationUnavailable, RunFailed
 
-from tests.fakes import Kong, Lock, Seen, World
+from tests.fakes import Kong, Lock, Seen, World, accept_all, fail_with
 from tests.helpers import NOW, Budget, entries, entry, wait_until
 
 DAY = 86_400
@@ -37,6 +37,34 @@ class TestWhatIsRead:
 
         assert report.delivered == 1
         assert world.complete_until == NOW
+
+    @pytest.mark.parametrize("trouble", ["Kong", "CloudTrail", "Redis"])
+    def test_it_may_begin_later_counted_from_the_first_try(self, trouble: str) -> None:
+        # Given a first run that delivers nothing, for whatever reason
+        world = World(kong=Kong([entry(1, request_timestamp=NOW - 50)]))
+        if trouble == "Kong":
+            world.kong.fails_at_page = 1
+        elif trouble == "CloudTrail":
+            world.cloudtrail.always = fail_with(DestinationUnavailable("InternalServerError", "CloudTrail is ill."))
+        else:
+            world.seen.fails_to_tell = True
+        with pytest.raises(RunFailed):
+            world.run(initial_lookback_seconds=100)
+        world.cloudtrail.always = accept_all
+        world.seen.fails_to_tell = False
+
+        run_again(world, at=NOW + 3600, initial_lookback_seconds=100)
+
+        assert len(world.cloudtrail.accepted_ids) == 1
+        assert world.complete_until == NOW + 3600
+
+    def test_whoever_looks_back_without_a_ledger_is_warned(self) -> None:
+        world = World(kong=Kong([entry(1, request_timestamp=NOW - 50)]))
+
+        world.run(initial_lookback_seconds=100, keep_checkpoint=False)
+
+        assert "LOOK_BACK_EACH_RUN" in world.telemetry.codes
+        assert world.complete_until is None
 
     def test_next_run_reads_what_is_new_and_an_overlap(self) -> None:
         world = World(kong=Kong(entries(3)))

@@ -214,6 +214,10 @@ class Store:
         self.life.step()
         return _version(body)
 
+    def move(self, name: str, new_name: str) -> None:
+        self._step(name)
+        self.objects[new_name] = self.objects.pop(name)
+
     def names(self, prefix: str) -> Iterator[str]:
         yield from sorted(name for name in self.objects if name.startswith(prefix))
 

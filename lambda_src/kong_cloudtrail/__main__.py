@@ -45,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     sync = commands.add_parser("sync", help="do one run: deliver every entry that was not delivered yet")
     sync.add_argument("--json", action="store_true", help="print the run's report as one JSON object, as the last line")
     sync.set_defaults(command=_sync)
+    release = commands.add_parser("release", help="deliver what lies in quarantine, once the cause is gone")
+    release.set_defaults(command=_release)
     verify = commands.add_parser("verify-runs", help="check that no run report of the ledger was removed or altered")
     verify.set_defaults(command=_verify_runs)
     variables = commands.add_parser(
@@ -104,6 +106,14 @@ def _tell(summary: Mapping[str, Any], *, as_json: bool) -> None:
     for name in ("fetched", "duplicates", "delivered", "shortened", "quarantined", "failed"):
         print(f"{name:<12}{summary[name]:>10}")
     sys.stdout.flush()
+
+
+def _release(_options: argparse.Namespace, redactor: Redactor) -> int:
+    outcome = Assembly(Settings.from_mapping(os.environ), redactor).quarantine_release().run()
+    print(f"delivered {outcome.delivered}, still refused {len(outcome.refused)}")
+    for name, code in outcome.refused.items():
+        print(f"{code}  {name}")
+    return 1 if outcome.refused else 0
 
 
 def _verify_runs(_options: argparse.Namespace, _redactor: Redactor) -> int:

@@ -24,10 +24,12 @@ from .adapters.s3_store import S3Store
 from .adapters.secrets import Secrets
 from .adapters.valkey import ValkeyLock, ValkeySeenSet, connect
 from .collector import Collector, Plan
+from .domain.event import EventMapper, Gateway
 from .errors import SettingsError
 from .guard import RunGuard
 from .ledger import Ledger
 from .ports import ObjectStore, Telemetry, TimeBudget
+from .release import QuarantineRelease
 from .settings import LedgerSettings, Settings
 
 _T = TypeVar("_T")
@@ -123,6 +125,20 @@ class Assembly:
             telemetry=telemetry,
             clock=self._clock,
         )
+
+    def quarantine_release(self) -> QuarantineRelease:
+        """Return what delivers the entries in quarantine. Needs neither Kong nor the cache."""
+        settings = self.settings
+
+        def mapper(gateway: Gateway) -> EventMapper:
+            return EventMapper(
+                gateway,
+                settings.channel_account_id,
+                self.ledger.locate_original,
+                map_status_to_error_code=settings.map_status_to_error_code,
+            )
+
+        return QuarantineRelease(self.ledger, self._destination, mapper)
 
     @cached_property
     def cache(self) -> redis.Redis:

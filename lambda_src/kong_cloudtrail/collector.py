@@ -172,7 +172,7 @@ class Collector:
                 "The checkpoint lies ahead of Kong's clock, which must have been wrong; the run reads again from where "
                 "the last one was by our own clock. Set the clocks of the control plane by NTP.",
             )
-        delivery = self._delivery(report)
+        delivery = self._delivery(gateway, report)
         intake = Intake(self._mapper(gateway), self._seen, delivery, report)
         stopped_by: KongCloudTrailError | None = None
         try:
@@ -309,13 +309,14 @@ class Collector:
 
     # -- putting the parts of a run together
 
-    def _delivery(self, report: RunReport) -> Delivery:
+    def _delivery(self, gateway: Gateway, report: RunReport) -> Delivery:
         return Delivery(
             destination=self._destination,
             seen=self._seen,
             ledger=self._ledger,
             guard=self._guard,
             clock=self._clock,
+            gateway=gateway,
             report=report,
             parallel_deliveries=self._plan.parallel_deliveries,
             mark_margin_seconds=_MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from .backoff import backoff_seconds
 from .domain.batching import Batch
 from .domain.entry import Entry
-from .domain.event import Event
+from .domain.event import Event, Gateway
 from .domain.report import RunReport
 from .errors import (
     BatchRefused,
@@ -30,7 +30,7 @@ from .errors import (
     TimeBudgetReached,
 )
 from .guard import RunGuard
-from .ledger import Ledger
+from .ledger import NOT_MAPPABLE, Ledger
 from .pace import Pace, Places
 from .ports import Answer, Clock, Destination, Failure, SeenSet
 
@@ -71,6 +71,8 @@ class Delivery:
     ----------
     destination, seen, ledger, guard, clock
         The parts that it works with.
+    gateway
+        Where the entries come from.
     report
         Counts what becomes of each entry.
     parallel_deliveries
@@ -87,6 +89,7 @@ class Delivery:
         ledger: Ledger,
         guard: RunGuard,
         clock: Clock,
+        gateway: Gateway,
         report: RunReport,
         parallel_deliveries: int,
         mark_margin_seconds: int,
@@ -96,6 +99,7 @@ class Delivery:
         self._ledger = ledger
         self._guard = guard
         self._clock = clock
+        self._gateway = gateway
         self._report = report
         self._mark_margin_seconds = mark_margin_seconds
         self._pace = Pace(parallel_deliveries)
@@ -134,7 +138,7 @@ class Delivery:
 
     def quarantine(self, entry: Entry, reason: str) -> Future[bool]:
         """Take over an entry of which no event can be made. Returns as `submit`."""
-        return self._in_background([entry], lambda: self._quarantine(entry, Failure("NotMappable", reason), attempts=0))
+        return self._in_background([entry], lambda: self._quarantine(entry, Failure(NOT_MAPPABLE, reason), attempts=0))
 
     def check(self) -> None:
         """Raise what made deliveries stop, if anything did."""
@@ -314,7 +318,7 @@ class Delivery:
 
     def _quarantine(self, entry: Entry, failure: Failure, attempts: int) -> bool:
         try:
-            self._ledger.quarantine(entry, failure, attempts)
+            self._ledger.quarantine(entry, self._gateway, failure, attempts)
         except LedgerError as error:
             self._withhold(error)
             return False

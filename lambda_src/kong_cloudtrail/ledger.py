@@ -21,11 +21,15 @@ from typing import Any
 
 from . import __version__
 from .domain.entry import Entry
+from .domain.event import Gateway
 from .domain.jsontext import encode
 from .domain.report import RunReport
 from .domain.shortening import Original
 from .errors import CheckpointConflict, LedgerError
 from .ports import Clock, Failure, ObjectStore
+
+NOT_MAPPABLE = "NotMappable"
+"""The code of an entry in quarantine of which no event could be made, in place of one of CloudTrail's."""
 
 NO_REPORT_SHA256 = "0" * 64
 """What the first run report holds as the hash of the one before it."""
@@ -52,6 +56,25 @@ class Checkpoint:
     run_number: int = 0
     run_sha256: str = NO_REPORT_SHA256
     version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """An entry in quarantine.
+
+    Parameters
+    ----------
+    name
+        Of its object.
+    entry
+        The whole entry.
+    gateway
+        The Kong Gateway that showed it.
+    """
+
+    name: str
+    entry: Entry
+    gateway: Gateway
 
 
 class Ledger:
@@ -82,13 +105,15 @@ class Ledger:
         """Keep a whole entry, before its shortened event is delivered."""
         self._store.write(self._original_name(original.call_id, original.sha256), original.body)
 
-    def quarantine(self, entry: Entry, failure: Failure, attempts: int) -> None:
+    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> None:
         """Keep an entry that cannot be delivered, with the reason.
 
         Parameters
         ----------
         entry
             The entry.
+        gateway
+            The Kong Gateway that showed it.
         failure
             Why it could not be delivered.
         attempts
@@ -102,10 +127,34 @@ class Ledger:
             "attempts": attempts,
             "codeVersion": __version__,
             "quarantinedAt": self._clock.now(),
+            "gateway": {"version": gateway.version, "hostname": gateway.hostname},
             "entry": entry.value,
         }
         name = f"quarantine/{self._source}/{entry.key.replace(':', '-')}.json"
         self._store.write(name, encode(record).encode("ascii"))
+
+    def quarantined(self) -> Iterator[Quarantined]:
+        """Return what lies in quarantine.
+
+        Raises
+        ------
+        LedgerError
+            If it cannot be read, or one of the objects is none of ours.
+        """
+        for name in list(self._store.names(f"quarantine/{self._source}/")):
+            stored = self._store.read(name)
+            try:
+                record = json.loads(stored.body if stored else b"")
+                gateway = Gateway(record["gateway"]["version"], record["gateway"]["hostname"], now=0)
+                yield Quarantined(name, Entry.read(record["entry"]), gateway)
+            except (ValueError, KeyError, TypeError) as error:
+                raise LedgerError(
+                    f"{self._store.locate(name)} is not an entry that this program put into quarantine: move it away."
+                ) from error
+
+    def release(self, quarantined: Quarantined) -> None:
+        """Move an entry out of quarantine, after it was delivered."""
+        self._store.move(quarantined.name, quarantined.name.replace("quarantine/", "released/", 1))
 
     def _original_name(self, call_id: str, sha256: str) -> str:
         return f"originals/{self._source}/{call_id}-{sha256[:16]}.json"

@@ -170,6 +170,9 @@ class ObjectStore(Protocol):
             The new version; ``None`` if somebody else had written, and nothing was.
         """
 
+    def move(self, name: str, new_name: str) -> None:
+        """Give an object another name; nothing happens if there is none."""
+
     def names(self, prefix: str) -> Iterator[str]:
         """Return the names that begin with `prefix`, in order."""
 

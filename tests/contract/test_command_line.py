@@ -239,6 +239,43 @@ def test_killed_run_does_not_keep_the_next_one_waiting(terminal: Terminal, site:
     assert sorted(site.cloudtrail.accepted_uids()) == [row["request_id"] for row in entries(5)]
 
 
+class TestRelease:
+    def test_delivers_what_was_refused_once_it_is_not_any_more(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_entries(recent(site, 3))
+        site.cloudtrail.fail_entries("InvalidData")
+        assert terminal.run("sync", "--json").report["quarantined"] == 3
+        site.cloudtrail.clear_faults()
+
+        output = terminal.run("release")
+
+        assert (output.status, output.out) == (0, "delivered 3, still refused 0\n")
+        assert sorted(site.cloudtrail.accepted_uids()) == sorted(row["request_id"] for row in entries(3))
+        assert list(terminal.folder.glob("ledger/quarantine/kong-eu/*")) == []
+
+    def test_names_what_is_still_refused(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_entries([{"request_id": "odd", "request_timestamp": int(site.kong.now()) - 5}])
+        terminal.run("sync")
+
+        output = terminal.run("release")
+
+        assert output.status == 1
+        assert output.out.startswith("delivered 0, still refused 1\nNotMappable  quarantine/kong-eu/odd-")
+
+    def test_needs_neither_kong_nor_the_cache(self, terminal: Terminal, site: Site) -> None:
+        terminal.environment |= {"KONG_ADMIN_API": "http://127.0.0.1:9", "REDIS_HOST": "127.0.0.1:9"}
+
+        assert terminal.run("release").out == "delivered 0, still refused 0\n"
+
+    def test_cloudtrail_away_is_told_in_words(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_entries([{"request_id": "odd", "request_timestamp": "x", "path": "/"}, *recent(site, 1)])
+        site.cloudtrail.fail_entries("InvalidData")
+        terminal.run("sync")
+        site.cloudtrail.clear_faults()
+        terminal.environment["AWS_ENDPOINT_URL_CLOUDTRAIL_DATA"] = "http://127.0.0.1:9"
+
+        terminal.run("release").assert_failed("CloudTrail could not be reached")
+
+
 class TestVerifyRuns:
     def test_whole_chain(self, terminal: Terminal, site: Site) -> None:
         site.kong.add_entries(recent(site, 5))

@@ -12,7 +12,7 @@ from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, Desti
 from kong_cloudtrail.ports import Answer, Failure
 
 from tests.fakes import Kong, Reaction, World, accept_all, fail_with, refuse
-from tests.helpers import NOW, Budget, entries, entry
+from tests.helpers import GATEWAY, NOW, Budget, entries, entry
 
 BAD_RECORD_CODES = ("FieldTooLong", "FieldNotFound", "InvalidData", "InvalidChecksum")
 TRANSIENT_CODES = ("Throttling", "InternalFailure")
@@ -179,6 +179,7 @@ class TestBadRecord:
                 "attempts": 1,
                 "codeVersion": __version__,
                 "quarantinedAt": NOW,
+                "gateway": {"version": GATEWAY.version, "hostname": GATEWAY.hostname},
                 "entry": entry(2),
             }
         ]

@@ -67,6 +67,17 @@ class FolderStore:
             self.write(name, body)
         return hashlib.sha256(body).hexdigest()
 
+    def move(self, name: str, new_name: str) -> None:
+        """Give an object another name; nothing happens if there is none."""
+        target = self._folder / new_name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (self._folder / name).replace(target)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._failed("written", error) from error
+
     def names(self, prefix: str) -> Iterator[str]:
         """Return the names that begin with `prefix`, in order."""
         files = (path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith("."))

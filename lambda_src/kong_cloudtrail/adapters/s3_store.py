@@ -85,6 +85,18 @@ class S3Store:
             raise self._failed("written", error) from error
         return response["ETag"]
 
+    def move(self, name: str, new_name: str) -> None:
+        """Give an object another name; nothing happens if there is none. The bucket keeps the version under the old."""
+        old, new = self._prefix + name, self._prefix + new_name
+        try:
+            self._client.copy_object(Bucket=self._bucket, Key=new, CopySource={"Bucket": self._bucket, "Key": old})
+            self._client.delete_object(Bucket=self._bucket, Key=old)
+        except ClientError as error:
+            if _code(error) not in _ABSENT:
+                raise self._failed("written", error) from error
+        except BotoCoreError as error:
+            raise self._failed("written", error) from error
+
     def names(self, prefix: str) -> Iterator[str]:
         """Return the names that begin with `prefix`, in order."""
         pages = self._client.get_paginator("list_objects_v2").paginate(

@@ -19,7 +19,7 @@ from kong_cloudtrail.domain.event import Event, Gateway
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import LedgerError, LockLost, SeenSetUnavailable, SourceUnavailable
-from kong_cloudtrail.guard import RunGuard
+from kong_cloudtrail.guard import FOR_DELIVERING, FOR_READING, RunGuard
 from kong_cloudtrail.ledger import Ledger
 from kong_cloudtrail.ports import Answer, Failure, Page, Probe, Stored, TimeBudget
 
@@ -318,7 +318,8 @@ class World:
             destination=self.cloudtrail,
             ledger=self.ledger,
             lock=self.lock,
-            guard=RunGuard(self.budget, self.lock, self.clock),
+            reading_guard=RunGuard(self.budget, self.lock, self.clock, FOR_READING),
+            delivery_guard=RunGuard(self.budget, self.lock, self.clock, FOR_DELIVERING),
             telemetry=self.telemetry,
             clock=self.clock,
         )

@@ -26,7 +26,7 @@ from .adapters.valkey import ValkeyLock, ValkeySeenSet, connect
 from .collector import Collector, Plan
 from .domain.event import EventMapper, Gateway
 from .errors import SettingsError
-from .guard import RunGuard
+from .guard import FOR_DELIVERING, FOR_READING, RunGuard
 from .ledger import Ledger
 from .ports import ObjectStore, Telemetry, TimeBudget
 from .release import QuarantineRelease
@@ -95,14 +95,15 @@ class Assembly:
         """
         settings = self.settings
         lock = ValkeyLock(self.cache, settings.source_name, self._clock, owner=self._owner, is_gone=self._is_gone)
-        guard = RunGuard(budget, lock, self._clock)
+        reading_guard = RunGuard(budget, lock, self._clock, FOR_READING)
         source = KongAuditSource(
             settings.kong_admin_api,
             token=self._kong_token,
             root_ca=self._kong_root_ca_path,
             page_size=settings.page_size,
             clock=self._clock,
-            sleep=guard.sleep,
+            sleep=reading_guard.sleep,
+            remaining_seconds=reading_guard.remaining_seconds,
         )
         plan = Plan(
             source=settings.source_name,
@@ -121,7 +122,8 @@ class Assembly:
             destination=self._destination,
             ledger=self.ledger,
             lock=lock,
-            guard=guard,
+            reading_guard=reading_guard,
+            delivery_guard=RunGuard(budget, lock, self._clock, FOR_DELIVERING),
             telemetry=telemetry,
             clock=self._clock,
         )

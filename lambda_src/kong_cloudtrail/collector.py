@@ -95,8 +95,10 @@ class Collector:
     ----------
     plan
         How.
-    source, seen, destination, ledger, lock, guard, telemetry, clock
+    source, seen, destination, ledger, lock, telemetry, clock
         The parts; see ``ports``.
+    reading_guard, delivery_guard
+        Asked before each page, and before each batch.
     """
 
     def __init__(
@@ -108,7 +110,8 @@ class Collector:
         destination: Destination,
         ledger: Ledger,
         lock: RunLock,
-        guard: RunGuard,
+        reading_guard: RunGuard,
+        delivery_guard: RunGuard,
         telemetry: Telemetry,
         clock: Clock,
     ) -> None:
@@ -118,7 +121,8 @@ class Collector:
         self._destination = destination
         self._ledger = ledger
         self._lock = lock
-        self._guard = guard
+        self._reading_guard = reading_guard
+        self._delivery_guard = delivery_guard
         self._telemetry = telemetry
         self._clock = clock
         self._started = 0.0
@@ -166,11 +170,11 @@ class Collector:
             report.checkpoint_lag_seconds = max(self._clock.now() - progress.complete_until, 0)
             report.oldest_undelivered_age_seconds = report.checkpoint_lag_seconds
         gateway = self._source.describe()
-        if progress.begin(gateway.now, int(self._clock.now())):
+        if progress.begin(gateway.now, int(self._clock.now()), self._plan.overlap_seconds):
             self._telemetry.warning(
                 "CLOCK_WENT_BACK",
-                "The checkpoint lies ahead of Kong's clock, which must have been wrong; the run reads again from where "
-                "the last one was by our own clock. Set the clocks of the control plane by NTP.",
+                "Kong's clock was ahead when the checkpoint was taken, and has been set back; the run reads again what "
+                "it may have hidden. Set the clocks of the control plane by NTP.",
             )
         delivery = self._delivery(gateway, report)
         intake = Intake(self._mapper(gateway), self._seen, delivery, report)
@@ -202,10 +206,7 @@ class Collector:
         later = gateway.now + FUTURE_SECONDS
         probe = self._source.probe(later)
         if not probe.filters:
-            if progress.complete_until is not None and not self._seen.is_complete():
-                # The cache was emptied. The checkpoint knows what was delivered; else all that Kong retains would be
-                # delivered again.
-                intake.delivered_before = progress.complete_until - plan.overlap_seconds
+            intake.known_before = self._known_before(before, progress)
             yield from self._pages(Slice(None, complete_until), report)
             self._reads_everything = True
             return
@@ -232,19 +233,13 @@ class Collector:
             asked = self._clock.monotonic()
 
     def _beginning(self, before: int, progress: Progress) -> int:
+        """Return where the run begins on a gateway that filters by time."""
         plan = self._plan
         if progress.complete_until is not None:
             return max(progress.complete_until - plan.overlap_seconds, 0)
-        if plan.initial_lookback_seconds is not None:
-            if not plan.keep_checkpoint:
-                self._telemetry.warning(
-                    "LOOK_BACK_EACH_RUN",
-                    "LEDGER is not set, so nothing remembers where the first run began: each run looks back by "
-                    "INITIAL_LOOKBACK_SECONDS, and what is older by then is not delivered. Set LEDGER.",
-                )
-            beginning = max(before - plan.initial_lookback_seconds, 0)
-            progress.begin_at(beginning)
-            return beginning
+        first = self._look_back(before, progress)
+        if first is not None:
+            return first
         if not plan.keep_checkpoint:
             return 0
         # Slices should not begin in 1970: look for a moment before which there is nothing.
@@ -253,15 +248,42 @@ class Collector:
             look_back_seconds *= 4
         return max(beginning, 0)
 
+    def _known_before(self, before: int, progress: Progress) -> int | None:
+        """Return before when entries are known to be none of this run's, on a gateway that does not filter by time."""
+        if progress.complete_until is None:
+            return self._look_back(before, progress)
+        if self._seen.is_complete():
+            return None
+        # The cache was emptied. The checkpoint knows what was delivered; else all that Kong retains would be delivered
+        # again.
+        return progress.complete_until - self._plan.overlap_seconds
+
+    def _look_back(self, before: int, progress: Progress) -> int | None:
+        """Return where the first run begins, if not at everything that Kong retains."""
+        plan = self._plan
+        if plan.initial_lookback_seconds is None:
+            return None
+        if not plan.keep_checkpoint:
+            self._telemetry.warning(
+                "LOOK_BACK_EACH_RUN",
+                "LEDGER is not set, so nothing remembers where the first run began: each run looks back by "
+                "INITIAL_LOOKBACK_SECONDS, and what is older by then is not delivered. Set LEDGER.",
+            )
+        beginning = max(before - plan.initial_lookback_seconds, 0)
+        progress.begin_at(beginning)
+        return beginning
+
     def _read_ahead(self, readings: Iterator[Reading]) -> Iterator[Reading]:
         """Fetch the next page, be it of the next slice, while the last one is being worked on."""
         with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
-            self._guard.check()
+            self._reading_guard.check()
             reading = fetcher.submit(next, readings, None).result()
             while reading is not None:
-                self._guard.check()
-                following = fetcher.submit(next, readings, None)
-                yield reading
+                in_time = self._reading_guard.remaining_seconds() >= 0
+                following = fetcher.submit(next, readings, None) if in_time else None
+                yield reading  # there is time to deliver what was read, though there may be none to read on
+                if following is None:
+                    raise self._reading_guard.time_is_up()
                 reading = following.result()
 
     # -- how it ended
@@ -291,6 +313,7 @@ class Collector:
             progress.save(report)
         except (LedgerError, StateError) as error:
             problems.append(error)
+            report.finished = False
         if report.failed:
             problems.insert(0, _undelivered(report))
         if out_of_time:
@@ -314,7 +337,7 @@ class Collector:
             destination=self._destination,
             seen=self._seen,
             ledger=self._ledger,
-            guard=self._guard,
+            guard=self._delivery_guard,
             clock=self._clock,
             gateway=gateway,
             report=report,

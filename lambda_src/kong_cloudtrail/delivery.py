@@ -47,6 +47,10 @@ GIVE_UP_AFTER_REFUSALS = 10
 """Entries in a row, each refused alone by a whole call, and none accepted: then it is not their content."""
 
 BAD_RECORD_CODES = frozenset({"FieldTooLong", "FieldNotFound", "InvalidData", "InvalidChecksum"})
+SENT_ONCE_MORE_CODES = frozenset({"InvalidChecksum"})
+"""Codes of damage in transit at first; of a bad record if it happens twice."""
+UNCONFIRMED = "Unconfirmed"
+"""Stands for the error code of an entry that CloudTrail's answer does not name."""
 TRANSIENT_CODES = frozenset({"Throttling", "InternalFailure"})
 MISCONFIGURATION_ADVICE = {
     "InvalidRecipient": (
@@ -245,6 +249,9 @@ class Delivery:
         self._mark_delivered([pending.pop(event_id) for event_id in answer.successful if event_id in pending])
         complete = True
         misconfiguration = None
+        if unconfirmed := len(pending.keys() - answer.failed.keys()):
+            with self._lock:
+                self._report.error_codes[UNCONFIRMED] += unconfirmed
         for event_id, failure in answer.failed.items():
             if event_id not in pending:
                 continue
@@ -252,6 +259,8 @@ class Delivery:
                 self._report.error_codes[failure.code] += 1
             if failure.code in MISCONFIGURATION_ADVICE:
                 misconfiguration = failure.code
+            elif failure.code in SENT_ONCE_MORE_CODES and attempt == 1:
+                continue
             elif failure.code in BAD_RECORD_CODES or (failure.code not in TRANSIENT_CODES and attempt == MAX_ATTEMPTS):
                 complete &= self._quarantine(pending.pop(event_id).entry, failure, attempt)
         if misconfiguration:

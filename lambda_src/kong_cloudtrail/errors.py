@@ -73,6 +73,10 @@ class PageTooHeavy(SourceError):
     """A page was larger than the read limit or slower than the read time-out."""
 
 
+class PageTooSlow(PageTooHeavy):
+    """A page took longer than a run can wait for one; a smaller one may be quicker."""
+
+
 class DestinationError(KongCloudTrailError):
     """CloudTrail did not take a batch."""
 

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .errors import TimeBudgetReached
 from .ports import Clock, RunLock, TimeBudget
 
-_LONGEST_RESERVE_SECONDS = 30.0
-_RESERVE_SHARE = 0.25
+
+@dataclass(frozen=True, slots=True)
+class Reserve:
+    """Time that is kept for what is under way.
+
+    Parameters
+    ----------
+    share
+        Of a short budget.
+    longest_seconds
+        Of a long one.
+    """
+
+    share: float
+    longest_seconds: float
+
+
+FOR_DELIVERING = Reserve(0.25, 30.0)
+"""What a call of CloudTrail may take (it ends by itself, its time-outs are below), the marks, and the report."""
+
+FOR_READING = Reserve(0.375, 45.0)
+"""The same, and before that the delivery of what was read: a run never leaves off with entries in its hands."""
 
 
 class RunGuard:
@@ -20,18 +42,15 @@ class RunGuard:
         The run's lock.
     clock
         Used to wait.
-
-    Notes
-    -----
-    A reserve is kept for what is under way: the last calls of CloudTrail end by themselves (their time-outs are below
-    it), what they delivered is marked, and the report is written. A quarter of a short budget, at most 30 s.
+    reserve
+        What has to be left of the budget when something new begins.
     """
 
-    def __init__(self, budget: TimeBudget, lock: RunLock, clock: Clock) -> None:
+    def __init__(self, budget: TimeBudget, lock: RunLock, clock: Clock, reserve: Reserve) -> None:
         self._budget = budget
         self._lock = lock
         self._clock = clock
-        self._reserve_seconds = min(_LONGEST_RESERVE_SECONDS, _RESERVE_SHARE * budget.remaining_seconds())
+        self._reserve_seconds = min(reserve.longest_seconds, reserve.share * budget.remaining_seconds())
 
     def check(self) -> None:
         """Return if something new may begin.
@@ -46,6 +65,14 @@ class RunGuard:
         self._check_time(0.0)
         self._lock.check()
 
+    def remaining_seconds(self) -> float:
+        """Return how long something new may still begin; negative if no longer."""
+        return self._budget.remaining_seconds() - self._reserve_seconds
+
+    def time_is_up(self) -> TimeBudgetReached:
+        """Return what to raise when nothing new may begin any more."""
+        return TimeBudgetReached("The run's time is used up; the next run goes on where this one ends.")
+
     def sleep(self, seconds: float) -> None:
         """Wait, unless the time left does not allow for it. Raises as `check`."""
         self._check_time(seconds)
@@ -53,5 +80,5 @@ class RunGuard:
         self.check()
 
     def _check_time(self, needed_seconds: float) -> None:
-        if self._budget.remaining_seconds() - needed_seconds < self._reserve_seconds:
-            raise TimeBudgetReached("The run's time is used up; the next run goes on where this one ends.")
+        if self.remaining_seconds() < needed_seconds:
+            raise self.time_is_up()

@@ -35,8 +35,8 @@ class Intake:
         self._delivery = delivery
         self._report = report
         self._batcher = Batcher()
-        self.delivered_before: int | None = None
-        """Entries older than this, Unix seconds, are known to be delivered even if they are not marked."""
+        self.known_before: int | None = None
+        """Entries older than this, Unix seconds, are none of this run's even if they are not marked."""
         self._outcomes: list[Future[bool]] = []
 
     def take(self, page: Sequence[object]) -> None:
@@ -54,8 +54,8 @@ class Intake:
         candidates = [key for key in entries if key not in under_way]
         seen = self._seen.seen(candidates)
         fresh = [entries[key] for key in candidates if key not in seen]
-        if self.delivered_before is not None:
-            fresh = self._mark_what_was_delivered(fresh, self.delivered_before)
+        if self.known_before is not None:
+            fresh = self._mark_what_is_known(fresh, self.known_before)
         self._report.pages += 1
         self._report.fetched += len(page)
         self._report.duplicates += len(page) - len(fresh)
@@ -74,15 +74,15 @@ class Intake:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
-    def _mark_what_was_delivered(self, unmarked: Sequence[Entry], delivered_before: int) -> list[Entry]:
-        """Mark the entries that are known to be delivered; return the others."""
+    def _mark_what_is_known(self, unmarked: Sequence[Entry], known_before: int) -> list[Entry]:
+        """Mark the entries that are older than `known_before`; return the others."""
         # A date from before Kong could have kept anything is no date: such an entry may be new.
-        oldest = delivered_before - MAX_RETENTION_SECONDS
+        oldest = known_before - MAX_RETENTION_SECONDS
         known: list[Entry] = []
         fresh: list[Entry] = []
         for entry in unmarked:
             date = entry.timestamp
-            (known if date is not None and oldest <= date < delivered_before else fresh).append(entry)
+            (known if date is not None and oldest <= date < known_before else fresh).append(entry)
         if known:
             self._delivery.mark(known)
         return fresh

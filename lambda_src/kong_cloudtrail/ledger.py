@@ -43,8 +43,8 @@ class Checkpoint:
     ----------
     complete_until
         Unix seconds by Kong's clock: every older entry is delivered or quarantined. ``None`` before that is known.
-    own_time
-        What our own clock showed when the run asked Kong for its time, Unix seconds.
+    kong_time, own_time
+        What Kong's clock and our own showed when the run asked Kong for its time, Unix seconds.
     run_number, run_sha256
         Number and hash of the newest run report.
     version
@@ -52,6 +52,7 @@ class Checkpoint:
     """
 
     complete_until: int | None = None
+    kong_time: int | None = None
     own_time: int | None = None
     run_number: int = 0
     run_sha256: str = NO_REPORT_SHA256
@@ -176,12 +177,13 @@ class Ledger:
             fields = json.loads(stored.body)
             return Checkpoint(
                 _integer_or_none(fields["completeUntil"]),
+                _integer_or_none(fields["kongTime"]),
                 _integer_or_none(fields["ownTime"]),
                 int(fields["run"]["number"]),
                 str(fields["run"]["sha256"]),
                 stored.version,
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise LedgerError(
                 f"{self._store.locate(self._checkpoint_name)} is not a checkpoint of this program. Restore an earlier "
                 "version of it. Only if there is none, remove it: the next run then reads all that Kong retains, and "
@@ -199,6 +201,7 @@ class Ledger:
         body = {
             "source": self._source,
             "completeUntil": checkpoint.complete_until,
+            "kongTime": checkpoint.kong_time,
             "ownTime": checkpoint.own_time,
             "run": {"number": checkpoint.run_number, "sha256": checkpoint.run_sha256},
             "codeVersion": __version__,

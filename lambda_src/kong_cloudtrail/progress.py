@@ -13,6 +13,9 @@ from .ledger import Checkpoint, Ledger
 CLOCK_TOLERANCE_SECONDS = 300
 """Nodes of one control plane, asked in turn, may differ by so much without anybody being alarmed."""
 
+_CLOCK_JITTER_SECONDS = 5
+"""Clocks that show whole seconds, asked over a network, differ by so much anyway."""
+
 
 class Progress:
     """The checkpoint of a run.
@@ -32,6 +35,7 @@ class Progress:
         self._complete_until = self._checkpoint.complete_until
         self._open: deque[tuple[Slice, list[Future[bool]]]] = deque()
         self._blocked = False
+        self._kong_time: int | None = None
         self._own_time: int | None = None
 
     @property
@@ -44,26 +48,33 @@ class Progress:
         """Whether a slice was read of which something stands undelivered."""
         return self._blocked
 
-    def begin(self, kong_now: int, own_now: int) -> bool:
-        """Compare the checkpoint with the clocks, before anything is read.
+    def begin(self, kong_now: int, own_now: int, overlap_seconds: int) -> bool:
+        """Compare the clocks with what they showed when the checkpoint was taken, before anything is read.
 
-        A checkpoint ahead of Kong's clock was taken by a clock that was wrong. It would hide all that is made until its
-        time has come, so the time of our own clock when it was taken stands in for it.
+        A checkpoint taken by a clock that was ahead would hide what is made until its time has come, whether it still
+        lies ahead or not. So it is moved back by as much as Kong's clock was set back against our own.
 
         Parameters
         ----------
         kong_now, own_now
             The two clocks, Unix seconds.
+        overlap_seconds
+            How far before the checkpoint the run begins anyway: differences below it hide nothing.
 
         Returns
         -------
         bool
             Whether the checkpoint was moved back.
         """
-        self._own_time = own_now
-        if self._complete_until is None or self._complete_until <= kong_now + CLOCK_TOLERANCE_SECONDS:
+        then = self._checkpoint
+        self._kong_time, self._own_time = kong_now, own_now
+        if self._complete_until is None or then.kong_time is None or then.own_time is None:
             return False
-        self._complete_until = min(kong_now, self._checkpoint.own_time or kong_now)
+        set_back_seconds = (then.kong_time - then.own_time) - (kong_now - own_now)
+        tolerance_seconds = max(min(CLOCK_TOLERANCE_SECONDS, overlap_seconds), _CLOCK_JITTER_SECONDS)
+        if set_back_seconds <= tolerance_seconds:
+            return False
+        self._complete_until -= set_back_seconds
         return True
 
     def begin_at(self, beginning: int) -> None:
@@ -117,5 +128,10 @@ class Progress:
     def _save(self, checkpoint: Checkpoint) -> None:
         if self._keep:
             self._checkpoint = self._ledger.save_checkpoint(
-                replace(checkpoint, complete_until=self._complete_until, own_time=self._own_time)
+                replace(
+                    checkpoint,
+                    complete_until=self._complete_until,
+                    kong_time=self._kong_time,
+                    own_time=self._own_time,
+                )
             )

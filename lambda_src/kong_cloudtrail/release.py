@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from .delivery import UNCONFIRMED
 from .domain.event import EventMapper, Gateway
 from .errors import BatchRefused, EntryNotMappable
 from .ledger import NOT_MAPPABLE, Ledger, Quarantined
@@ -84,4 +85,4 @@ class QuarantineRelease:
             return refusal.code
         if event.id in answer.successful:
             return None
-        return answer.failed[event.id].code if event.id in answer.failed else "Unconfirmed"
+        return answer.failed[event.id].code if event.id in answer.failed else UNCONFIRMED

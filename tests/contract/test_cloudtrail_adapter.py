@@ -283,6 +283,17 @@ class TestUnavailable:
 
         assert unavailable.value.code == "ReadTimeoutError"
 
+    def test_answer_with_other_things_than_texts_confirms_nothing_by_them(
+        self, connect: Connect, cloudtrail: CloudTrailEmulator
+    ) -> None:
+        answer = {"successful": [{"id": ["a"]}, {"id": {}}], "failed": [{"id": "b", "errorCode": ["x"]}, {"id": 5}]}
+        cloudtrail.inject(Fault(kind="status", status=200, body=json.dumps(answer)))
+
+        read = connect(cloudtrail.url).deliver(events())
+
+        assert read.successful == frozenset()
+        assert [(name, type(failure.code)) for name, failure in read.failed.items()] == [("b", str)]
+
     def test_message_holds_nothing_of_the_answer(self, connect: Connect, cloudtrail: CloudTrailEmulator) -> None:
         body = json.dumps({"message": "the payload was hunter2"})
         cloudtrail.inject(Fault(kind="status", status=500, body=body, headers={"x-amzn-ErrorType": "InternalFailure"}))

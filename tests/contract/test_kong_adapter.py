@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import socket
 import threading
 import time
@@ -18,6 +20,7 @@ from kong_cloudtrail.adapters.kong import KongAuditSource
 from kong_cloudtrail.assembly import SystemClock
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import PageTooHeavy, SourceRefused, SourceUnavailable, TimeBudgetReached
+from kong_cloudtrail.guard import Reserve, RunGuard
 from kong_cloudtrail.ports import Page
 
 from sandbox import faults
@@ -25,7 +28,8 @@ from sandbox.certificates import Certificates
 from sandbox.faults import Fault
 from sandbox.http_server import HttpServer, Request, Response
 from sandbox.kong import KongSimulator
-from tests.helpers import NOW, FakeClock, entries, entry
+from tests.fakes import Lock
+from tests.helpers import NOW, Budget, FakeClock, entries, entry
 
 RELEASES = ["2.8", "3.4", "3.8", "3.10"]
 FILTERING_RELEASES = ["3.8", "3.10"]
@@ -60,6 +64,7 @@ def connect(clock: FakeClock) -> Connect:
             "page_size": 1000,
             "clock": clock,
             "sleep": clock.sleep,
+            "remaining_seconds": lambda: math.inf,
         }
         return KongAuditSource(url, **(defaults | options))
 
@@ -100,6 +105,10 @@ class Odd:
         self._server.stop()
 
 
+ODD_ZONE = "Sat, 01 Jun 2024 12:00:00 +99999999999999"
+"""A date with a time zone that no calendar can compute with."""
+
+
 class Trickle:
     """A server that promises a long body and sends it byte by byte."""
 
@@ -123,6 +132,20 @@ class Trickle:
 
     def __exit__(self, *_: object) -> None:
         self._thread.join()
+        self._listener.close()
+
+
+class Silence:
+    """A server that takes connections and never answers."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._listener.close()
 
 
@@ -495,7 +518,9 @@ class TestTrouble:
 
         assert clock.waits == []
 
-    @pytest.mark.parametrize("retry_after", ["", "soon", "-5", "1.5", "٣", formatdate(NOW - 3600, usegmt=True)])
+    @pytest.mark.parametrize(
+        "retry_after", ["", "soon", "-5", "1.5", "٣", ODD_ZONE, formatdate(NOW - 3600, usegmt=True)]
+    )
     def test_retry_after_that_says_nothing_is_left_aside(
         self, connect: Connect, kong: KongSimulator, clock: FakeClock, retry_after: str
     ) -> None:
@@ -534,6 +559,27 @@ class TestShape:
             Odd(lambda _: Response(200, json.dumps(page).encode())) as kong,
             pytest.raises(SourceUnavailable, match="does not have the documented shape"),
         ):
+            read(connect(kong.url))
+
+    def test_empty_array_may_come_as_an_object(self, connect: Connect) -> None:
+        with Odd(lambda _: Response(200, b'{"data":{},"next":null}')) as kong:
+            assert list(connect(kong.url).pages(None)) == [Page([], is_last=True)]
+
+    @pytest.mark.parametrize("length", [1, 2, 5])
+    def test_offsets_that_go_round_in_a_circle_are_an_error(self, connect: Connect, length: int) -> None:
+        count = itertools.count()
+        with (
+            Odd(lambda _: page_of(entry(1), offset=f"offset-{next(count) % length}")) as kong,
+            pytest.raises(SourceUnavailable, match="would never end"),
+        ):
+            read(connect(kong.url))
+
+    def test_offset_that_kong_does_not_know_any_more_says_so(self, connect: Connect) -> None:
+        def answer(request: Request) -> Response:
+            refused = Response(400, b'{"message":"bad offset","code":7}')
+            return refused if "offset" in dict(request.query) else page_of(entry(1), offset="a")
+
+        with Odd(answer) as kong, pytest.raises(SourceUnavailable, match="offset that it gave itself"):
             read(connect(kong.url))
 
     @pytest.mark.parametrize("more", [{"total": 5}, {"next": None, "offset": None}, {"unknown": {}}])
@@ -662,13 +708,26 @@ class TestWeight:
         self, connect: Connect, kong: KongSimulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(adapter, "READ_TIMEOUT_SECONDS", 0.2)
-        kong.add_entries(entries(8))
+        monkeypatch.setattr(adapter, "QUICK_PAGES", 3)
+        kong.add_entries(entries(24))
         kong.inject(faults.slow(0.6, path="size=8"))
 
         found = read(connect(kong.url, page_size=8))
 
-        assert ids(found) == ids(entries(8))
-        assert {2, 8} <= set(sizes_asked_for(kong))
+        # Then the size that took too long is not tried again after each page: every try costs a time-out
+        assert ids(found) == ids(entries(24))
+        assert sizes_asked_for(kong)[-5:] == [2, 4, 4, 8, 8]
+
+    @pytest.mark.parametrize("trouble", ["trickle", "silence"])
+    def test_page_is_given_up_when_the_time_of_the_run_is_up(self, connect: Connect, trouble: str) -> None:
+        deadline = time.monotonic() + 0.5
+        guard = RunGuard(Budget(lambda: deadline - time.monotonic()), Lock(), SystemClock(), Reserve(0, 0))
+        began = time.monotonic()
+
+        with Trickle() if trouble == "trickle" else Silence() as kong, pytest.raises(TimeBudgetReached):
+            read(connect(kong.url, sleep=guard.sleep, remaining_seconds=guard.remaining_seconds, clock=SystemClock()))
+
+        assert time.monotonic() - began < 3
 
     def test_page_that_trickles_in_without_end_is_given_up(
         self, connect: Connect, monkeypatch: pytest.MonkeyPatch
@@ -705,27 +764,25 @@ class TestWeight:
         assert len(clock.waits) == 4
 
 
-def test_entry_of_the_future_that_comes_first_is_no_proof_of_filters() -> None:
+def test_entry_of_the_future_that_comes_first_is_no_proof_of_filters(connect: Connect) -> None:
     with KongSimulator(version="2.8") as kong:
         kong.set_clock(frozen_at=NOW)
         kong.add_entries([entry(0, request_timestamp=NOW + 10**6), *entries(5)])
-        source = KongAuditSource(
-            kong.url, token=lambda _: None, root_ca=None, page_size=10, clock=FakeClock(), sleep=lambda _: None
-        )
+        source = connect(kong.url, page_size=10)
 
         assert not source.probe(NOW + 3600).filters
 
 
 @pytest.mark.parametrize(
-    "root", [(302, b""), (200, b"<html>welcome</html>"), (400, b"{}"), (405, b""), (200, b"[]")], ids=str
+    "root",
+    [(302, b""), (200, b"<html>welcome</html>"), (400, b"{}"), (405, b""), (200, b"[]"), (500, b""), (502, b"<html>")],
+    ids=str,
 )
-def test_root_is_optional_whatever_it_answers(root: tuple[int, bytes]) -> None:
+def test_root_is_optional_whatever_it_answers(connect: Connect, root: tuple[int, bytes]) -> None:
     server = HttpServer(lambda _: Response(*root))
     server.start()
     try:
-        source = KongAuditSource(
-            server.origin, token=lambda _: None, root_ca=None, page_size=10, clock=FakeClock(), sleep=lambda _: None
-        )
+        source = connect(server.origin, page_size=10)
 
         assert source.describe().version == "unknown"
     finally:

@@ -66,6 +66,16 @@ class TestWhatIsRead:
         assert "LOOK_BACK_EACH_RUN" in world.telemetry.codes
         assert world.complete_until is None
 
+    def test_it_may_begin_later_on_a_gateway_that_cannot_filter(self) -> None:
+        old, new = entry(1, request_timestamp=NOW - 101), entry(2, request_timestamp=NOW - 50)
+        world = World(kong=Kong([new, old], filters=False))
+
+        report = world.run(initial_lookback_seconds=100)
+        run_again(world, at=NOW + 3600, initial_lookback_seconds=100)
+
+        assert (report.delivered, report.duplicates) == (1, 1)
+        assert world.cloudtrail.accepted_ids == [new["request_id"]]
+
     def test_next_run_reads_what_is_new_and_an_overlap(self) -> None:
         world = World(kong=Kong(entries(3)))
         world.run(overlap_seconds=900)
@@ -159,6 +169,19 @@ class TestWhatIsRead:
 
 
 class TestBacklog:
+    @pytest.mark.parametrize("filters", [True, False])
+    def test_the_little_that_a_short_run_reads_is_delivered(self, filters: bool) -> None:
+        # Given a Kong so slow that there is time for one page only, of less than a batch
+        world = World(kong=Kong(entries(100), page_size=20, filters=filters))
+        for run in range(1, 30):
+            pages_at_start = world.kong.pages_read
+            world.budget = Budget(lambda: 100.0 if world.kong.pages_read == pages_at_start else 34.0)  # noqa: B023
+            world.live()
+            report = world.run()
+            assert report.delivered + report.duplicates == report.fetched
+            if run == 1:
+                assert report.delivered > 0
+
     def test_next_slice_is_asked_for_while_the_last_page_of_this_one_is_worked_on(self) -> None:
         days = [entry(number, request_timestamp=NOW - number * DAY) for number in range(1, 10)]
         usual = World(kong=Kong(days))
@@ -338,10 +361,20 @@ class TestLedgerFails:
         world.store.refuses = lambda name: False
         report = world.run()
         assert (report.duplicates, report.delivered, world.complete_until) == (5, 0, NOW)
+        assert [report.finished for report in world.telemetry.published] == [False, True]
 
-    def test_checkpoint_that_is_none_is_said_so(self) -> None:
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"completeUntil": "yesterday"}',
+            b'{"completeUntil": Infinity, "kongTime": 1, "ownTime": 1, "run": {"number": 1, "sha256": ""}}',
+            b"",
+            b"[]",
+        ],
+    )
+    def test_checkpoint_that_is_none_is_said_so(self, body: bytes) -> None:
         world = World(kong=Kong(entries(5)))
-        world.store.objects["checkpoints/kong-test.json"] = b'{"completeUntil": "yesterday"}'
+        world.store.objects["checkpoints/kong-test.json"] = body
 
         with pytest.raises(RunFailed, match="is not a checkpoint of this program"):
             world.run()
@@ -413,6 +446,24 @@ class TestClocks:
 
         assert world.is_settled(made_since)
         assert world.telemetry.codes == ["CLOCK_WENT_BACK"]
+
+    @pytest.mark.parametrize("overlap_seconds", [0, 60, 900])
+    @pytest.mark.parametrize(("ahead", "later"), [(3600, 3660), (3600, 3600), (1000, 900), (3600, 30_000), (DAY, 60)])
+    def test_it_does_so_too_when_the_checkpoint_lies_ahead_no_more(
+        self, ahead: int, later: int, overlap_seconds: int
+    ) -> None:
+        # Given a run by a clock that was ahead, and that is right again by the time of the next run
+        world = World(kong=Kong(entries(2)))
+        world.kong.now = NOW + ahead
+        world.run(overlap_seconds=overlap_seconds)
+        made_since = [entry(100 + part, request_timestamp=NOW + later * part // 10) for part in range(10)]
+        world.kong.entries.extend(made_since)
+
+        run_again(world, at=NOW + later, overlap_seconds=overlap_seconds)
+
+        assert all(world.is_settled(row) for row in made_since)
+        assert world.telemetry.codes == ["CLOCK_WENT_BACK"]
+        assert world.complete_until == NOW + later
 
     @pytest.mark.parametrize("difference_seconds", [-DAY, DAY])
     def test_clocks_that_differ_for_good_lose_nothing(self, difference_seconds: int) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from kong_cloudtrail.backoff import BASE_SECONDS, CAP_SECONDS, backoff_seconds
 from kong_cloudtrail.errors import LockLost, TimeBudgetReached
-from kong_cloudtrail.guard import RunGuard
+from kong_cloudtrail.guard import FOR_DELIVERING, FOR_READING, RunGuard
 from kong_cloudtrail.pace import Pace
 
 from tests.fakes import Lock
@@ -19,7 +19,7 @@ class TestGuard:
     @pytest.mark.parametrize(("whole", "reserve"), [(900, 30), (120, 30), (60, 15), (8, 2)])
     def test_time_is_up_while_enough_is_left_to_end_well(self, whole: float, reserve: float) -> None:
         clock = FakeClock()
-        guard = RunGuard(Budget(lambda: NOW + whole - clock.time), Lock(), clock)
+        guard = RunGuard(Budget(lambda: NOW + whole - clock.time), Lock(), clock, FOR_DELIVERING)
 
         clock.time = NOW + whole - reserve
         guard.check()
@@ -27,9 +27,17 @@ class TestGuard:
         with pytest.raises(TimeBudgetReached):
             guard.check()
 
+    @pytest.mark.parametrize("whole", [900, 120, 60, 8])
+    def test_reading_ends_while_there_is_time_to_deliver_what_was_read(self, whole: float) -> None:
+        budget = Budget(lambda: whole)
+        reading = RunGuard(budget, Lock(), FakeClock(), FOR_READING)
+        delivering = RunGuard(budget, Lock(), FakeClock(), FOR_DELIVERING)
+
+        assert delivering.remaining_seconds() - reading.remaining_seconds() >= whole / 60
+
     def test_time_is_never_up_on_a_laptop(self) -> None:
         clock = FakeClock()
-        guard = RunGuard(Budget(lambda: math.inf), Lock(), clock)
+        guard = RunGuard(Budget(lambda: math.inf), Lock(), clock, FOR_DELIVERING)
 
         guard.sleep(10_000)
 
@@ -37,7 +45,7 @@ class TestGuard:
 
     def test_wait_that_would_end_too_late_does_not_begin(self) -> None:
         clock = FakeClock()
-        guard = RunGuard(Budget(lambda: NOW + 100 - clock.time), Lock(), clock)
+        guard = RunGuard(Budget(lambda: NOW + 100 - clock.time), Lock(), clock, FOR_DELIVERING)
 
         with pytest.raises(TimeBudgetReached):
             guard.sleep(80)
@@ -47,7 +55,7 @@ class TestGuard:
     def test_lost_lock_is_noticed_before_and_after_a_wait(self) -> None:
         lock = Lock()
         lock.lost_after_checks = 1
-        guard = RunGuard(Budget(), lock, FakeClock())
+        guard = RunGuard(Budget(), lock, FakeClock(), FOR_DELIVERING)
 
         guard.check()
         with pytest.raises(LockLost):

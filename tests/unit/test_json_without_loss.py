@@ -144,6 +144,15 @@ class TestPage:
             decode_page(body)
 
 
+def test_entry_with_a_repeated_key_stays_the_same_entry_while_its_ttl_falls() -> None:
+    def key(ttl: int, path: str = "/b") -> str:
+        body = f'{{"data":[{{"path":"/a","path":"{path}","ttl":{ttl}}}]}}'
+        return Entry.read(decode_page(body.encode())["data"][0]).key
+
+    assert key(100) == key(99)
+    assert key(100) != key(100, "/c")
+
+
 def test_text_is_ascii_and_compact_and_keeps_lone_surrogates() -> None:
     assert encode({"a": ["é", "\ud800", 1]}) == '{"a":["\\u00e9","\\ud800",1]}'
 

@@ -14,7 +14,7 @@ from kong_cloudtrail.ports import Answer, Failure
 from tests.fakes import Kong, Reaction, World, accept_all, fail_with, refuse
 from tests.helpers import GATEWAY, NOW, Budget, entries, entry
 
-BAD_RECORD_CODES = ("FieldTooLong", "FieldNotFound", "InvalidData", "InvalidChecksum")
+BAD_RECORD_CODES = ("FieldTooLong", "FieldNotFound", "InvalidData")
 TRANSIENT_CODES = ("Throttling", "InternalFailure")
 MISCONFIGURATIONS = {
     "InvalidRecipient": "CHANNEL_ARN",
@@ -154,7 +154,7 @@ class TestUnconfirmed:
         world = world_of(2)
         world.cloudtrail.always = confirm(*ids(1))
 
-        with pytest.raises(RunFailed, match="1 of 2 entries"):
+        with pytest.raises(RunFailed, match=r"1 of 2 entries .* Unconfirmed \(7 times\)"):
             world.run()
 
         assert not world.is_marked(entry(2))
@@ -162,6 +162,23 @@ class TestUnconfirmed:
 
 
 class TestBadRecord:
+    def test_checksum_that_was_damaged_on_the_way_is_sent_once_more(self) -> None:
+        world = world_of(3)
+        world.cloudtrail.script = [refuse("InvalidChecksum", *ids(2))]
+
+        report = world.run()
+
+        assert world.cloudtrail.calls == [ids(1, 2, 3), ids(2)]
+        assert (report.delivered, report.quarantined) == (3, 0)
+
+    def test_checksum_that_is_refused_twice_goes_to_quarantine(self) -> None:
+        world = world_of(3)
+        world.cloudtrail.always = refuse("InvalidChecksum", *ids(2))
+
+        report = world.run()
+
+        assert (report.delivered, report.quarantined, world.quarantined[0]["attempts"]) == (2, 1, 2)
+
     @pytest.mark.parametrize("code", BAD_RECORD_CODES)
     def test_goes_to_quarantine_and_is_marked_and_the_run_goes_on(self, code: str) -> None:
         world = world_of(3)

@@ -1,7 +1,10 @@
 """Whether the process that holds a lock has ended: a wrong yes would let two runs deliver at once."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from kong_cloudtrail.adapters import processes
@@ -45,6 +48,23 @@ def test_process_that_ended_and_was_not_yet_waited_for_is_gone() -> None:
 
         while not processes.is_gone(name):  # the kernel notes the end a moment after the pipe is closed
             pass
+
+
+def test_process_that_runs_but_cannot_be_seen_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As where /proc is mounted with hidepid, and the process is somebody else's
+    name = processes.own_name()
+    stat = Path(f"/proc/{os.getpid()}/stat")
+    read = Path.read_text
+
+    def hide(path: Path, *arguments: Any, **options: Any) -> str:
+        if path == stat:
+            raise FileNotFoundError(path)
+        return read(path, *arguments, **options)
+
+    monkeypatch.setattr(processes, "own_name", lambda: name)
+    monkeypatch.setattr(Path, "read_text", hide)
+
+    assert not processes.is_gone(name)
 
 
 @pytest.mark.parametrize("field", range(4))

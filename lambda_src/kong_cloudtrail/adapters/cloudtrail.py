@@ -138,11 +138,11 @@ def _answer(response: dict[str, Any]) -> Answer:
     if "successful" not in response and "failed" not in response:
         raise _broken_answer()  # what botocore makes of a body that is cut off or not JSON
     return Answer(
-        frozenset(entry["id"] for entry in response.get("successful", []) if "id" in entry),
+        frozenset(entry["id"] for entry in response.get("successful", []) if isinstance(entry.get("id"), str)),
         {
-            entry["id"]: Failure(entry.get("errorCode", "unknown"), entry.get("errorMessage", ""))
+            entry["id"]: Failure(str(entry.get("errorCode", "unknown")), str(entry.get("errorMessage", "")))
             for entry in response.get("failed", [])
-            if "id" in entry
+            if isinstance(entry.get("id"), str)
         },
     )
 

@@ -24,7 +24,7 @@ from ..backoff import backoff_seconds
 from ..domain.event import Gateway
 from ..domain.jsontext import decode_page
 from ..domain.window import Window
-from ..errors import PageTooHeavy, SourceRefused, SourceUnavailable
+from ..errors import PageTooHeavy, PageTooSlow, SourceError, SourceRefused, SourceUnavailable
 from ..ports import Clock, Page, Probe
 
 AUDIT_PATH = "/audit/requests"
@@ -37,6 +37,8 @@ MAX_BODY_SECONDS = 60.0
 MAX_RETRY_AFTER_SECONDS = 120.0
 MAX_PAGE_BYTES = 24 * 2**20
 """Of a page of several entries: heavier ones are asked for again with fewer entries."""
+QUICK_PAGES = 16
+"""Pages after which a size that took Kong too long is tried again: each try costs a time-out."""
 MAX_ENTRY_BYTES = 80 * 2**20
 """Of a page of one entry: a body of 10 MB, Kong's usual limit, with every byte of it escaped, and some more."""
 
@@ -88,6 +90,8 @@ class KongAuditSource:
         Tells the time if Kong does not.
     sleep
         Waits the given seconds; raises if the run has no time for it.
+    remaining_seconds
+        Returns how long reading may go on; infinite on a laptop.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class KongAuditSource:
         page_size: int,
         clock: Clock,
         sleep: Callable[[float], None],
+        remaining_seconds: Callable[[], float],
     ) -> None:
         self._admin_api = admin_api
         self._host = urlsplit(admin_api).hostname or admin_api
@@ -106,6 +111,7 @@ class KongAuditSource:
         self._page_size = page_size
         self._clock = clock
         self._sleep = sleep
+        self._remaining_seconds = remaining_seconds
         self._session = requests.Session()
         # Retries are ours: they know the run's time, and a body that ends early counts as a failure too.
         self._session.mount("http://", HTTPAdapter(max_retries=0))
@@ -152,26 +158,34 @@ class KongAuditSource:
             parameters["after"] = window.after
             if window.before is not None:
                 parameters["before"] = window.before
-        size = self._page_size
+        size = largest = self._page_size
+        quick_pages = 0
+        offsets: set[str] = set()
         while True:
             try:
                 entries, offset, body_bytes = self._page(parameters, size)
-            except PageTooHeavy:
+            except PageTooHeavy as error:
                 if size == 1:
                     raise
                 self._sleep(0)  # as long as there is time for another try
+                if isinstance(error, PageTooSlow):
+                    largest, quick_pages = size // 2, 0
                 size = max(1, size // 4)
                 continue
+            quick_pages += 1
+            if quick_pages == QUICK_PAGES:
+                largest = self._page_size
             yield Page(entries, is_last=offset is None)
             if offset is None:
                 return
-            if offset == parameters.get("offset"):
+            if offset in offsets:
                 raise SourceUnavailable(
-                    f"Kong at {self._host} answered a page of {AUDIT_PATH} with its own offset, which would never end. "
-                    "Look for a proxy that caches the Admin API."
+                    f"Kong at {self._host} answered a page of {AUDIT_PATH} with an offset that it gave before, which "
+                    "would never end. Look for a proxy that caches the Admin API."
                 )
+            offsets.add(offset)
             parameters["offset"] = offset
-            size = self._next_size(size, body_bytes)
+            size = min(largest, self._next_size(size, body_bytes))
 
     # -- pages
 
@@ -184,6 +198,8 @@ class KongAuditSource:
         reply = self._get(AUDIT_PATH, {**parameters, "size": size})
         page = reply.document
         entries, offset = page.get("data"), page.get("offset")
+        if entries == {}:
+            entries = []  # how Lua's JSON encoders write an empty array unless told otherwise
         if not isinstance(entries, list) or not (offset is None or (isinstance(offset, str) and offset)):
             raise self._broken_shape("data is not an array, or offset is not a text")
         if offset is None and page.get("next") is not None:
@@ -229,7 +245,9 @@ class KongAuditSource:
                 if reply.status == 200 or (optional and not passing and reply.status != 401):
                     return reply
                 if not passing:
-                    raise self._refusal(path, reply.status)
+                    raise self._refusal(path, reply.status, with_offset="offset" in parameters)
+                if optional and attempt == MAX_ATTEMPTS:
+                    return reply  # its headers will do
                 trouble = f"status {reply.status}"
                 wait_seconds = max(wait_seconds, self._retry_after_seconds(reply.headers))
             if attempt < MAX_ATTEMPTS:
@@ -259,12 +277,13 @@ class KongAuditSource:
     def _request(
         self, path: str, parameters: Mapping[str, int | str], token: str | None, *, optional: bool = False
     ) -> _Reply:
+        left = max(self._remaining_seconds(), 1.0)
         try:
             with self._session.get(
                 self._admin_api + path,
                 params=parameters,
                 headers={TOKEN_HEADER: token} if token else {},
-                timeout=(CONNECT_TIMEOUT_SECONDS, READ_TIMEOUT_SECONDS),
+                timeout=(min(CONNECT_TIMEOUT_SECONDS, left), min(READ_TIMEOUT_SECONDS, left)),
                 allow_redirects=False,  # the token is for this host alone
                 verify=self._verify,
                 stream=True,
@@ -281,11 +300,11 @@ class KongAuditSource:
             raise _Trouble("a failed TLS handshake (does Kong require a certificate of its clients?)") from error
         except requests.exceptions.RequestException as error:
             if isinstance(error, requests.exceptions.ReadTimeout) and parameters.get("size", 1) != 1:
-                raise PageTooHeavy(f"Kong at {self._host} took too long over a page.") from error
+                raise PageTooSlow(f"Kong at {self._host} took too long over a page.") from error
             raise _Trouble(type(error).__name__) from error
         except ReadTimeoutError as error:
             if parameters.get("size", 1) != 1:
-                raise PageTooHeavy(f"Kong at {self._host} took too long over a page.") from error
+                raise PageTooSlow(f"Kong at {self._host} took too long over a page.") from error
             raise _Trouble("a time-out") from error
         except HTTPError as error:
             raise _Trouble(type(error).__name__) from error
@@ -296,6 +315,8 @@ class KongAuditSource:
         chunks, size_bytes = [], 0
         # Not iter_content: it waits for whole chunks, and each byte that trickles in prolongs its time-out.
         while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+            if self._remaining_seconds() < 0:
+                self._sleep(0)  # which tells that there is no time for the rest
             size_bytes += len(chunk)
             if size_bytes > limit_bytes or self._clock.monotonic() > deadline:
                 raise PageTooHeavy(
@@ -308,7 +329,7 @@ class KongAuditSource:
     def _kong_time(self, headers: Mapping[str, str]) -> int:
         try:
             return int(parsedate_to_datetime(headers["Date"]).replace(tzinfo=UTC).timestamp())
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             return int(self._clock.now())
 
     def _retry_after_seconds(self, headers: Mapping[str, str]) -> float:
@@ -319,7 +340,7 @@ class KongAuditSource:
         else:
             try:
                 seconds = parsedate_to_datetime(value).timestamp() - self._clock.now()
-            except ValueError:
+            except (ValueError, OverflowError):
                 return 0.0
         if seconds > MAX_RETRY_AFTER_SECONDS:
             raise SourceUnavailable(
@@ -327,7 +348,12 @@ class KongAuditSource:
             )
         return max(seconds, 0.0)
 
-    def _refusal(self, path: str, status: int) -> SourceRefused:
+    def _refusal(self, path: str, status: int, *, with_offset: bool) -> SourceError:
+        if status == 400 and with_offset:
+            return SourceUnavailable(
+                f"Kong at {self._host} does not accept an offset that it gave itself (status 400), as it does when the "
+                "control plane is upgraded or its database changes meanwhile. The next run reads on with new ones."
+            )
         advice = _ADVICE.get(status, "answered in a way that is not documented. Check that the URL is the Admin API's")
         return SourceRefused(f"Kong at {self._host} answered {path} with status {status}: it {advice}.")
 

@@ -67,13 +67,13 @@ class Batcher:
         self._batch = Batch()
 
     def add(self, event: Event) -> Batch | None:
-        """Put an event in; return the batch that had to be closed before, if any."""
+        """Put an event in; return the batch that it filled, or that had to be closed before it, if any."""
         size_bytes = element_bytes(event)
         closed = None
         if not self._batch.takes(event, size_bytes):
-            closed, self._batch = self._batch, Batch()
+            closed = self.flush()
         self._batch.add(event, size_bytes)
-        return closed
+        return closed or (self.flush() if len(self._batch.events) == MAX_BATCH_EVENTS else None)
 
     def flush(self) -> Batch | None:
         """Return what is left, if anything."""

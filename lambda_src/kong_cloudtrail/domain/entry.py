@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from .jsontext import encode
 
@@ -56,7 +56,8 @@ class Entry:
     def read(cls, value: object) -> Entry:
         """Take an element of ``data`` as it stands; never fails."""
         if not isinstance(value, dict):
-            call_id = _hash(encode(value))
+            # An object with a repeated key is an array of pairs.
+            call_id = _hash(encode([pair for pair in value if pair[:1] != ("ttl",)] if _is_pairs(value) else value))
             return cls(value, call_id, call_id)
         identity = repr([value.get(name) for name in _IDENTIFYING_FIELDS]).encode("utf-8", "surrogatepass")
         fingerprint = hashlib.blake2b(identity, digest_size=8).hexdigest()
@@ -95,6 +96,10 @@ def whole_seconds(value: object) -> int | None:
     if isinstance(value, float) and math.isfinite(value):
         return math.floor(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _is_pairs(value: object) -> TypeGuard[list[tuple[str, Any]]]:
+    return isinstance(value, list) and all(isinstance(pair, tuple) for pair in value)
 
 
 def _call_id(fields: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """When somebody has to be told, and where they read what to do."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from aws_cdk import Duration, Token
@@ -11,7 +11,7 @@ from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from .errors import SettingsError
-from .reviewed import accept
+from .reviewed import accept, controls
 from .trail_metrics import TrailMetrics
 
 RUNBOOK = "docs/runbook.md"
@@ -37,7 +37,8 @@ class AlarmOptions:
     runbook : str
         Where the runbook is, as written into the alarms' descriptions. Default: its path in the repository.
     missed_runs : int or None
-        Periods of the schedule without one successful run; no data counts as none. Default: 3.
+        Periods of the schedule without one successful run; no data counts as none. A period counts as 15 minutes at
+        least, as long as a run may take, and as a day where a cron schedule does not run every day. Default: 3.
     lag : Duration or None
         How far the checkpoint may be behind Kong's clock after a run. Default: 6 hours.
     quarantined_entries : int or None
@@ -52,11 +53,6 @@ class AlarmOptions:
         How full the fullest node of the cache may be, in percent. Default: 75.
     evictions : int or None
         Marks that the cache dropped for want of room. Default: 1.
-
-    Raises
-    ------
-    SettingsError
-        If a value is not possible; with all such values.
     """
 
     topic: sns.ITopic | None = None
@@ -70,20 +66,36 @@ class AlarmOptions:
     cache_memory_percent: float | None = 75
     evictions: int | None = 1
 
-    def __post_init__(self) -> None:
+    def problems(self, schedule_period: Duration | None) -> Iterator[str]:
+        """Say what is wrong, given the time between two runs; None if the schedule does not tell."""
         counts = ("missed_runs", "quarantined_entries", "misconfigurations", "failed_runs", "dead_letters", "evictions")
-        problems = [
-            f"alarms {name}: give a whole number from 1, or None to switch the alarm off"
-            for name in counts
-            if (value := getattr(self, name)) is not None
-            and not Token.is_unresolved(value)
-            and (isinstance(value, bool) or not isinstance(value, int) or value < 1)
-        ]
+        impossible = {name for name in counts if not _is_count(getattr(self, name))}
+        for name in counts:
+            if name in impossible:
+                yield f"alarms.{name}: must be a whole number from 1, or None to switch the alarm off"
         percent = self.cache_memory_percent
         if percent is not None and not Token.is_unresolved(percent) and not 0 < percent <= 100:
-            problems.append("alarms cache_memory_percent: give a number above 0, at most 100, or None")
-        if problems:
-            raise SettingsError(problems)
+            yield "alarms.cache_memory_percent: must be a number above 0, at most 100, or None"
+        if self.topic is not None and not hasattr(self.topic, "topic_arn"):
+            yield "alarms.topic: must be a topic, e.g. sns.Topic.from_topic_arn(…)"
+        if self.lag is not None and not isinstance(self.lag, Duration):
+            yield "alarms.lag: must be a Duration, e.g. Duration.hours(6), or None to switch the alarm off"
+        if self.missed_runs is None or "missed_runs" in impossible:
+            return
+        if Token.is_unresolved(self.missed_runs):
+            yield "alarms.missed_runs: is not known before the deployment, and how far to look back follows from it"
+            return
+        period_seconds, periods = _look_back(self.missed_runs, schedule_period)
+        longest_seconds = _LONGEST_EVALUATION_SECONDS if period_seconds >= _HOUR_SECONDS else _DAY_SECONDS
+        if periods * period_seconds > longest_seconds:
+            yield (
+                f"alarms.missed_runs: with this schedule they span {periods * period_seconds} s, and CloudWatch looks "
+                f"back {longest_seconds} s at most; give a smaller number, or None to switch the alarm off"
+            )
+
+
+def _is_count(value: int | None) -> bool:
+    return value is None or Token.is_unresolved(value) or (type(value) is int and value >= 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +134,10 @@ def create_alarms(
     Raises
     ------
     SettingsError
-        If `missed_runs` periods are longer than CloudWatch can look back.
+        If an option is not possible; with all such options, before an alarm is created.
     """
+    if problems := list(options.problems(schedule_period)):
+        raise SettingsError(problems)
     alarms = {}
     for rule in _rules(metrics, options, schedule_period):
         if rule.metric is None or rule.threshold is None:
@@ -147,7 +161,7 @@ def create_alarms(
         else:
             accept(
                 alarm,
-                "NIST.800.53.R5-CloudWatchAlarmAction",
+                controls("CloudWatchAlarmAction"),
                 "Whom to tell is for the owner of the account to say, with a topic. Without one the alarm shows on the "
                 "dashboard, and in the account's own overview.",
             )
@@ -266,12 +280,4 @@ def _look_back(runs: int, schedule_period: Duration | None) -> tuple[int, int]:
     run_seconds = _DAY_SECONDS if schedule_period is None else int(schedule_period.to_seconds())
     run_seconds = max(run_seconds, _SHORTEST_RUN_PERIOD_SECONDS)
     period_seconds = min(run_seconds, _DAY_SECONDS)
-    periods = math.ceil(runs * run_seconds / period_seconds)
-    longest_seconds = _LONGEST_EVALUATION_SECONDS if period_seconds >= _HOUR_SECONDS else _DAY_SECONDS
-    if periods * period_seconds > longest_seconds:
-        problem = (
-            f"alarms missed_runs: with this schedule they span {runs * run_seconds} s, and CloudWatch looks back "
-            f"{longest_seconds} s at most; give a smaller number, or None to switch the alarm off"
-        )
-        raise SettingsError([problem])
-    return period_seconds, periods
+    return period_seconds, math.ceil(runs * run_seconds / period_seconds)

@@ -12,7 +12,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from .grants import allow, allow_reading
-from .reviewed import NIST, accept, accept_amazons_key
+from .reviewed import accept, accept_amazons_key, controls
 
 ACCESS_STRING = (
     "on ~kong-cloudtrail:* resetchannels -@all"
@@ -170,7 +170,7 @@ def generated_password(scope: Construct, encryption_key: kms.IKey | None) -> sec
     )
     accept(
         secret,
-        ("AwsSolutions-SMG4", f"{NIST}-SecretsManagerRotationEnabled"),
+        ("AwsSolutions-SMG4", *controls("SecretsManagerRotationEnabled")),
         "The password is one half of a pair: changing the secret alone would lock the function out. CloudFormation "
         "sets both. It is generated, read by the function's role only, and of use only inside the cache's "
         "security group, which admits the function alone.",
@@ -186,5 +186,10 @@ def physical_name(scope: Construct, *parts: str) -> str:
     It follows from the stack's name and the construct's path, so two constructs in a stack, or the same construct in
     two stacks, get different names.
     """
-    unique = "/".join([Stack.of(scope).stack_name, scope.node.path, *parts])
+    stack = Stack.of(scope)
+    # A nested stack gets its name at deployment. Before, it is a token, whose number follows from what else is in the
+    # app: the cache would be replaced because of a stranger. The path tells nested stacks apart.
+    while stack.nested_stack_parent is not None:
+        stack = stack.nested_stack_parent
+    unique = "/".join([stack.stack_name, scope.node.path, *parts])
     return f"kong-audit-{hashlib.sha256(unique.encode()).hexdigest()[:20]}"

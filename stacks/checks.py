@@ -1,8 +1,8 @@
 """One check per kind of setting.
 
 Each takes a value as context or a caller gave it (text, or what JSON can hold), and returns it in the form in which it
-is used, or raises `ValueError` with advice that does not repeat the value. Values that CloudFormation fills in later
-(CDK tokens) pass where the deployment does not depend on them.
+is used, or raises `ValueError` with advice that does not repeat the value. Values that are not known yet (`is_pending`)
+pass where the deployment does not depend on them.
 """
 
 import json
@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,10 +49,18 @@ CLOUDTRAIL_DATA_REGIONS = frozenset(
 )
 """Regions with a ``cloudtrail-data`` endpoint (https://docs.aws.amazon.com/general/latest/gr/ct.html, 2026-04)."""
 
+_LOOKUP_PLACEHOLDER = "dummy-value-for-"
+"""What CDK's lookups return while the app is synthesised for the first time, only to find out what to look up.
+https://docs.aws.amazon.com/cdk/v2/guide/get-ssm-value.html"""
+
+_TOKEN = re.compile(r"\$\{Token\[[^\]]*\]\}")
+"""How a CDK token is written inside a text."""
+
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _NO_CA = frozenset({"", "null", "none", "disabled"})
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_HTTPS_PORT = 443
 _SECONDS = {"minute": 60, "hour": 3600, "day": 86_400}
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -80,12 +89,12 @@ _RESERVED_VARIABLES = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceUrl:
-    """A URL taken apart as far as the deployment needs it."""
+    """A URL taken apart as far as the deployment needs it. What is not known yet is empty: `host`, or None: `port`."""
 
     url: str
     encrypted: bool
     host: str
-    port: int
+    port: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +114,29 @@ class Schedule:
     expression : str
         ``rate(…)`` or ``cron(…)`` as EventBridge Scheduler reads it.
     period_seconds : int or None
-        Seconds between two runs. None for ``cron``, which may have any rhythm.
+        Seconds between two runs; where they differ, the most in a day. None for ``cron`` that skips days.
     """
 
     expression: str
     period_seconds: int | None
+
+
+def is_pending(value: object) -> bool:
+    """Say whether a value is known later: when CloudFormation fills it in (a CDK token), or when it was looked up."""
+    if isinstance(value, str):
+        return Token.is_unresolved(value) or value.startswith(_LOOKUP_PLACEHOLDER)
+    return (isinstance(value, float) or hasattr(value, "creation_stack")) and Token.is_unresolved(value)
+
+
+def pending_text(value: object) -> str:
+    """Return a pending value as text in which CloudFormation finds it; a token's number would not be found again."""
+    return value if isinstance(value, str) else Token.as_string(value)
+
+
+def known(value: object, reason: str) -> None:
+    """Refuse a value that is not known yet, where the deployment depends on it."""
+    if is_pending(value):
+        raise ValueError(f"is not known before the deployment, and {reason}; write it out")
 
 
 def text(value: object) -> str:
@@ -139,11 +166,14 @@ def authentication(value: object) -> Authentication:
 
 def log_level(value: object) -> str:
     """Return the name of one of Python's log levels."""
+    if is_pending(value):
+        return pending_text(value)
     return choice(value, _LOG_LEVELS)
 
 
 def boolean_text(value: object) -> str:
     """Return ``true`` or ``false``."""
+    known(value, "what is created depends on it")
     given = str(value).strip().lower()
     if given not in _TRUE | _FALSE:
         raise ValueError("must be true or false")
@@ -152,6 +182,8 @@ def boolean_text(value: object) -> str:
 
 def integer_text(value: object, low: int, high: int | None = None) -> str:
     """Return a whole number within the limits, as text."""
+    if is_pending(value):
+        return pending_text(value)
     limits = f"a whole number of {low} or more" if high is None else f"a whole number from {low} to {high}"
     given = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,10}", given):
@@ -164,6 +196,8 @@ def integer_text(value: object, low: int, high: int | None = None) -> str:
 
 def _matching(value: object, pattern: str, advice: str) -> str:
     given = text(value)
+    if is_pending(given):
+        return given
     if not re.fullmatch(pattern, given):
         raise ValueError(advice)
     return given
@@ -212,8 +246,6 @@ def security_group_name(value: object) -> str:
 def secret_id(value: object) -> str:
     """Return the ARN or the name of a secret."""
     given = text(value)
-    if Token.is_unresolved(given):
-        return given
     if given.startswith("arn:"):
         pattern, advice = (
             r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}",
@@ -249,7 +281,7 @@ def offers_cloudtrail_data(name: str) -> None:
 def channel_arn(value: object) -> ChannelArn:
     """Take a channel's ARN apart."""
     given = text(value)
-    if Token.is_unresolved(given):
+    if is_pending(given):
         return ChannelArn(arn=given, region="")
     _matching(
         given,
@@ -280,6 +312,11 @@ def subnet_ids(value: object, at_least: int = 2) -> tuple[str, ...]:
     """Return different subnet ids: two for a new cache, one where there is a cache already."""
     given = _list(value)
     for position, item in enumerate(given, 1):
+        if Token.is_unresolved([item]) and not Token.is_unresolved(item):
+            raise ValueError(
+                "is a list whose length is not known before the deployment; name its items one by one, with "
+                "Fn.select, or give the length to Fn.split"
+            )
         if not Token.is_unresolved(item) and not re.fullmatch(r"subnet-([0-9a-f]{8}|[0-9a-f]{17})", item):
             raise ValueError(f"number {position} is no subnet id; it looks like subnet-0123456789abcdef0")
     different = tuple(dict.fromkeys(given))
@@ -345,6 +382,8 @@ def variable_text(name: str, value: object) -> str:
     """Return a variable's value as text; null is empty."""
     if name in _RESERVED_VARIABLES:
         raise ValueError("belongs to AWS Lambda and cannot be set; leave it out")
+    if is_pending(value):
+        return pending_text(value)
     if isinstance(value, bool):
         return boolean_text(value)
     if not isinstance(value, str | int | float | None):
@@ -353,16 +392,21 @@ def variable_text(name: str, value: object) -> str:
 
 
 def service_url(value: object) -> ServiceUrl:
-    """Take an HTTP URL apart; refuse one that carries credentials."""
+    """Take an HTTP URL apart; refuse one that carries credentials. Any part may be known at deployment only."""
     given = text(value)
+    if given.startswith(_LOOKUP_PLACEHOLDER):
+        return ServiceUrl(url=given, encrypted=True, host="", port=_HTTPS_PORT)
+    if _TOKEN.match(given):  # the protocol already is in it
+        return ServiceUrl(url=given, encrypted=True, host="", port=None)
     advice = "write protocol, host and port, and a base path if there is one, e.g. https://kong-admin.example.com:8444"
     if not re.match(r"https?://", given, re.IGNORECASE):
         raise ValueError(f"does not begin with http:// or https://; {advice}")
     if re.search(r"[\s\x00-\x1f]", given):
         raise ValueError(f"contains white space; {advice}")
     try:
-        parts = urlsplit(given)
-        host, port = parts.hostname, parts.port
+        # What differs when a token stands for another digit is not known. Left in, its brackets would be IPv6's.
+        parts, otherwise = (urlsplit(_TOKEN.sub(digit, given)) for digit in "12")
+        host, port, same_port = parts.hostname, parts.port, parts.port == otherwise.port
     except ValueError:
         raise ValueError(f"has no valid host and port; {advice}") from None
     if "@" in parts.netloc:
@@ -375,7 +419,12 @@ def service_url(value: object) -> ServiceUrl:
     if parts.query or parts.fragment:
         raise ValueError(f"has a query or a fragment; {advice}")
     encrypted = parts.scheme.lower() == "https"
-    return ServiceUrl(url=given, encrypted=encrypted, host=host, port=port or (443 if encrypted else 80))
+    return ServiceUrl(
+        url=given,
+        encrypted=encrypted,
+        host=host if host == otherwise.hostname else "",
+        port=(port or (_HTTPS_PORT if encrypted else 80)) if same_port else None,
+    )
 
 
 def certificates(value: object) -> str:
@@ -383,6 +432,8 @@ def certificates(value: object) -> str:
 
     Anything else in the file (comments, text forms) is left out, since a function's environment has room for 4 KB.
     """
+    if is_pending(value):
+        return pending_text(value)
     if not isinstance(value, str):
         raise ValueError("must be PEM text, or the path of a PEM file")
     if value.strip().lower() in _NO_CA:
@@ -412,11 +463,35 @@ def _file(path: str) -> str:
 
 def schedule(value: object) -> Schedule:
     """Read a schedule expression: ``rate(…)`` or ``cron(…)``."""
-    given = text(value)
+    known(value, "how long events may wait and alarms look back follows from it")
+    given = value.strip() if isinstance(value, str) else ""
     rate = re.fullmatch(r"rate\(\s*([1-9][0-9]{0,5})\s+(minute|hour|day)s?\s*\)", given)
     if rate:
         unit = rate[2] if rate[1] == "1" else f"{rate[2]}s"
         return Schedule(expression=f"rate({rate[1]} {unit})", period_seconds=int(rate[1]) * _SECONDS[rate[2]])
     if re.fullmatch(r"cron\(\s*(\S+\s+){5}\S+\s*\)", given):
-        return Schedule(expression=given, period_seconds=None)
+        return Schedule(expression=given, period_seconds=_longest_wait(*given[5:-1].split()))
     raise ValueError("must be rate(NUMBER minutes|hours|days) or cron(SIX FIELDS), e.g. rate(1 hour)")
+
+
+def _longest_wait(minute: str, hour: str, *days: str) -> int | None:
+    """Return the most seconds between two times of a cron expression that fires every day; None for others."""
+    minutes, hours = _values(minute, 59), _values(hour, 23)
+    if not minutes or not hours or not all(day in ("*", "?") for day in days):
+        return None
+    times = sorted(60 * at_hour + at_minute for at_hour in hours for at_minute in minutes)
+    return 60 * max(later - earlier for earlier, later in pairwise([*times, times[0] + 24 * 60]))
+
+
+def _values(field: str, last: int) -> set[int]:
+    """Return the values that a field of a cron expression stands for; none where it is not understood."""
+    found: set[int] = set()
+    for part in field.split(","):
+        match = re.fullmatch(r"(?:\*|([0-9]{1,2})(?:-([0-9]{1,2}))?)(?:/([0-9]{1,2}))?", part)
+        if match is None:
+            return set()
+        first, end, step = (None if number is None else int(number) for number in match.groups())
+        if end is None:
+            end = last if first is None or step is not None else first
+        found |= set(range(first or 0, min(end, last) + 1, step or 1))
+    return found

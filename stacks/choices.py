@@ -42,8 +42,12 @@ def _within(name: str, value: object, low: int, high: int, what: str = "") -> It
         yield f"{name}: must be a whole number{what} from {low} to {high}"
 
 
-def _lasting(name: str, value: Duration | None, low: int, high: int) -> Iterator[str]:
-    if value is not None and not value.is_unresolved() and not low <= value.to_seconds() <= high:
+def _lasting(name: str, value: object, low: int, high: int) -> Iterator[str]:
+    if value is None:
+        return
+    if not isinstance(value, Duration):
+        yield f"{name}: must be a Duration, e.g. Duration.seconds({high})"
+    elif not value.is_unresolved() and not low <= value.to_seconds() <= high:
         yield f"{name}: must be between {low} and {high} seconds"
 
 
@@ -87,6 +91,8 @@ class ExistingCache:
         if not Token.is_unresolved(self.host) and not re.fullmatch(r"[A-Za-z0-9.-]{1,253}", self.host):
             yield "cache.existing.host: must be a host name or an IPv4 address alone; the port is another property"
         yield from _within("cache.existing.port", self.port, 1, 65_535)
+        if self.username is not None and self.password_secret is None:
+            yield "cache.existing.username: is given without password_secret, and would not be used; give both"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +116,8 @@ class ServerlessOptions:
 
     def problems(self) -> Iterator[str]:
         """Say what is wrong."""
+        if Token.is_unresolved(self.max_storage_gib):
+            yield "cache.serverless.max_storage_gib: is not known before the deployment, and an alarm follows from it"
         yield from _within("cache.serverless.max_storage_gib", self.max_storage_gib, 1, 5000)
         yield from _within("cache.serverless.max_ecpu_per_second", self.max_ecpu_per_second, 1000, 15_000_000)
 
@@ -148,14 +156,21 @@ class CacheOptions:
 
     def problems(self) -> Iterator[str]:
         """Say what is wrong."""
-        if self.existing is not None:
+        if not isinstance(self.existing, ExistingCache | None):
+            yield "cache.existing: must be ExistingCache(…)"
+        elif not isinstance(self.serverless, ServerlessOptions | None):
+            yield "cache.serverless: must be ServerlessOptions(…)"
+        elif self.existing is None:
+            yield from self._problems_of_new()
+        else:
             yield from self.existing.problems()
             if others := _given(self, "existing"):
                 yield (
                     f"cache: existing is given, and with it {', '.join(others)} for a new one; "
                     "leave one or the other out"
                 )
-            return
+
+    def _problems_of_new(self) -> Iterator[str]:
         if self.serverless is not None:
             yield from self.serverless.problems()
             for name in _given(self, "serverless", "engine", "engine_version", "authentication"):
@@ -165,12 +180,16 @@ class CacheOptions:
         elif self.engine_version is not None:
             engine = self.engine or DEFAULT_ENGINE
             versions = (_ENGINE_VERSIONS if self.serverless is None else _SERVERLESS_VERSIONS)[engine]
-            if not re.fullmatch(versions, self.engine_version):
+            if not isinstance(self.engine_version, str) or not re.fullmatch(versions, self.engine_version):
                 form = (
                     "e.g. 8.1 (Redis OSS: 7.1)" if self.serverless is None else "the major one, e.g. 8 (Redis OSS: 7)"
                 )
                 yield f"cache.engine_version: is no version of {engine} that ElastiCache offers; write {form}"
-        if self.node_type is not None and not re.fullmatch(r"cache\.[a-z0-9-]+\.[a-z0-9]+", self.node_type):
+        if (
+            self.node_type is not None
+            and not Token.is_unresolved(self.node_type)
+            and not re.fullmatch(r"cache\.[a-z0-9-]+\.[a-z0-9]+", self.node_type)
+        ):
             yield "cache.node_type: is no type of node; it looks like cache.t4g.micro"
         if self.authentication not in (None, "iam", "password"):
             yield "cache.authentication: must be one of iam, password"
@@ -203,12 +222,18 @@ class LedgerOptions:
 
     def problems(self) -> Iterator[str]:
         """Say what is wrong."""
+        if self.existing_bucket is not None and not hasattr(self.existing_bucket, "bucket_name"):
+            yield "ledger.existing_bucket: must be a bucket, e.g. s3.Bucket.from_bucket_name(…)"
         if self.existing_bucket is not None and (others := _given(self, "existing_bucket", "prefix")):
             yield (
                 f"ledger: existing_bucket is given, and with it {', '.join(others)} for a new one; "
                 "leave one or the other out"
             )
-        if self.prefix is not None and not re.fullmatch(r"[\w!.*'()-]+(/[\w!.*'()-]+)*|", self.prefix, re.ASCII):
+        if (
+            self.prefix is not None
+            and not Token.is_unresolved(self.prefix)
+            and not re.fullmatch(r"[\w!.*'()-]+(/[\w!.*'()-]+)*|", self.prefix, re.ASCII)
+        ):
             yield "ledger.prefix: must be letters, digits or any of !-_.*'() with single slashes between"
 
 
@@ -315,8 +340,8 @@ class NetworkOptions:
     ----------
     kong_peers : sequence of ec2.IPeer
         Where Kong's Admin API is: security groups (each gets a rule that admits the function, unless it was imported
-        as immutable), prefix lists, or ranges of addresses. Default: the address in the Admin API's URL where that
-        is one, else any IPv4 address.
+        as immutable), prefix lists, or ranges of addresses. IPv6 addresses ask for subnets that all have such
+        addresses too. Default: the address in the Admin API's URL where that is one, else any IPv4 address.
     kong_port : int or None
         The port there. Default: that of the URL.
     interface_endpoints : sequence of ec2.IInterfaceVpcEndpointService
@@ -334,6 +359,8 @@ class NetworkOptions:
 
     def problems(self) -> Iterator[str]:
         """Say what is wrong."""
+        if not all(hasattr(peer, "can_inline_rule") for peer in self.kong_peers):
+            yield "network.kong_peers: must be peers, e.g. ec2.Peer.ipv4(…), or security groups"
         yield from _within("network.kong_port", self.kong_port, 1, 65_535)
 
 
@@ -383,5 +410,9 @@ class EventStoreOptions:
             yield "event_store.billing_mode: must be one of EXTENDABLE_RETENTION_PRICING, FIXED_RETENTION_PRICING"
         elif self.retention is not None and not 7 <= self.retention.to_days(integral=False) <= longest:
             yield f"event_store.retention: must be between 7 and {longest} days"
-        if self.name is not None and not re.fullmatch(r"[a-zA-Z0-9._-]{3,128}", self.name):
+        if (
+            self.name is not None
+            and not Token.is_unresolved(self.name)
+            and not re.fullmatch(r"[a-zA-Z0-9._-]{3,128}", self.name)
+        ):
             yield "event_store.name: must be 3 to 128 letters, digits, dots, hyphens or underscores"

@@ -16,7 +16,7 @@ from constructs import Construct
 from .choices import FunctionOptions
 from .grants import allow, allow_key
 from .lambda_asset import LambdaAsset
-from .reviewed import NIST, accept, accept_amazons_key, accept_own_policy, accept_wildcard
+from .reviewed import accept, accept_amazons_key, accept_own_policy, accept_wildcard, controls
 
 HANDLER = "kong_cloudtrail.handler.handler"
 _LONGEST_EVENT_AGE_SECONDS = 6 * 3600
@@ -57,6 +57,8 @@ class CollectorFunction(Construct):
         Physical name of the function.
     encryption_key : kms.IKey or None
         Key of new logs, a new queue and the environment. None: AWS's own keys.
+    dual_stack : bool
+        Whether it may send to IPv6 addresses as well; all its subnets have to have such addresses then.
 
     Attributes
     ----------
@@ -83,6 +85,7 @@ class CollectorFunction(Construct):
         options: FunctionOptions,
         name: str | None,
         encryption_key: kms.IKey | None,
+        dual_stack: bool,
     ) -> None:
         super().__init__(scope, construct_id)
         self.log_group = options.log_group or self._new_log_group(options, encryption_key)
@@ -108,21 +111,29 @@ class CollectorFunction(Construct):
             environment_encryption=encryption_key,
             max_event_age=options.max_event_age or Duration.seconds(age_seconds),
             function_name=name,
+            ipv6_allowed_for_dual_stack=dual_stack or None,
         )
         accept(
             self.function,
-            f"{NIST}-LambdaDLQ",
+            (*controls("LambdaDLQ"), "Serverless-LambdaDLQ"),
             "Failed invocations go to the queue as an on-failure destination, which also gets the error.",
         )
         if options.reserved_concurrent_executions is None:
             accept(
                 self.function,
-                f"{NIST}-LambdaConcurrency",
+                controls("LambdaConcurrency"),
                 "Accounts with a small limit cannot reserve. A run holds a lock, so that there is never more than one; "
                 "the property reserved_concurrent_executions reserves.",
             )
         if options.tracing not in (None, lambda_.Tracing.DISABLED):
             accept_wildcard(self.role, "*", "X-Ray's PutTraceSegments and PutTelemetryRecords know no resources.")
+        else:
+            accept(
+                self.function,
+                "Serverless-LambdaTracing",
+                "A run is one function with one log and a report of its own; there is no chain of services to trace. "
+                "The property tracing switches X-Ray on.",
+            )
 
     def _new_log_group(self, options: FunctionOptions, encryption_key: kms.IKey | None) -> logs.LogGroup:
         if encryption_key is not None:
@@ -163,7 +174,7 @@ class CollectorFunction(Construct):
         )
         accept(
             queue,
-            "AwsSolutions-SQS3",
+            ("AwsSolutions-SQS3", "Serverless-SQSRedrivePolicy"),
             "This is the dead-letter queue, of the function's failed invocations and of its schedule.",
         )
         return queue

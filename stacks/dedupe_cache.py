@@ -15,7 +15,7 @@ from constructs import Construct
 
 from .cache_access import CacheAccess, CacheUsers, IamAccess, PasswordAccess, generated_password, physical_name
 from .choices import DEFAULT_AUTHENTICATION, DEFAULT_ENGINE, CacheOptions, ExistingCache, ServerlessOptions
-from .reviewed import NIST, accept
+from .reviewed import accept, controls
 
 PORT = 6380
 """Redis over TLS customarily has 6380, which tells it apart from the unencrypted 6379."""
@@ -76,10 +76,18 @@ class DedupeCache(Construct):
         """Let a role sign in. Being let through to the cache is another matter: see `admit`."""
         self.access.grant(role)
 
-    def admit(self, client: ec2.ISecurityGroup) -> None:
+    def admit(self, client: ec2.ISecurityGroup, *, rule_in_own_stack: bool = False) -> None:
         """Open the way to the cache for a client's security group.
 
         Where there is a `client_security_group`, the client has to be a member of it as well.
+
+        Parameters
+        ----------
+        client : ec2.ISecurityGroup
+            The client's group.
+        rule_in_own_stack : bool
+            Whether the rule of the client's group becomes part of the cache's stack, as it must where the client's
+            stack was there first. Default: no, of the client's.
         """
         port = ec2.Port.tcp(self.port)
         if self.security_group is None:
@@ -89,6 +97,9 @@ class DedupeCache(Construct):
         else:
             # The cache's own rules speak of membership only: it needs no list of its clients, and the groups of client
             # and cache do not refer to each other in a circle.
+            if rule_in_own_stack:
+                client.add_egress_rule(self.security_group, port, "The cache", remote_rule=True)
+                return
             client.add_egress_rule(ec2.Peer.security_group_id(self.security_group.security_group_id), port, "The cache")
 
     def _protect(self, vpc: ec2.IVpc, name: str | None) -> str:
@@ -203,7 +214,7 @@ class ReplicationGroupCache(DedupeCache):
         group = self.replication_group
         accept(
             group,
-            f"{NIST}-ElastiCacheRedisClusterAutomaticBackup",
+            controls("ElastiCacheRedisClusterAutomaticBackup"),
             "What it holds can be lost without losing an entry: the ledger's checkpoint bounds what is read again.",
         )
         self.host = f"{group.attr_primary_end_point_address}:{group.attr_primary_end_point_port}"

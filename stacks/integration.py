@@ -14,26 +14,34 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
+from . import checks
 from .alarms import AlarmOptions
 from .choices import CacheOptions, EventStoreOptions, FunctionOptions, LedgerOptions, NetworkOptions, ScheduleOptions
 from .collector_function import CollectorFunction
 from .dedupe_cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
 from .event_store import EventStore
 from .grants import allow, allow_reading
+from .kinds import check_kinds
 from .ledger import Ledger
 from .network import CollectorNetwork
 from .observability import Observability
-from .options import IntegrationOptions, KongOptions
-from .reviewed import NIST, accept, accept_amazons_key
+from .options import DEFAULT_SCHEDULE, IntegrationOptions, KongOptions
+from .reviewed import accept, accept_amazons_key, controls
 from .schedule import CollectorSchedule
 from .sources import Sources
+from .subnets import ChosenSubnets
 from .trail_metrics import CacheNodes, ServerlessCache
 
 METRIC_NAMESPACE = "KongCloudTrail"
 """Where the function writes its metrics."""
 
 _UNKNOWN_PERIOD_SECONDS = 3600
-"""Stands for the time between two ticks of a cron schedule, which may have any rhythm."""
+"""Stands for the time between two ticks of a cron schedule that does not run every day."""
+
+_SHARED_METRICS = (
+    "source_name: is the name of another gateway in this account and region, so that both count in the same metrics, "
+    "and the alarms of the one are quiet while the other runs; give each gateway a name of its own."
+)
 
 
 class KongCloudTrailIntegration(Construct):
@@ -47,7 +55,8 @@ class KongCloudTrailIntegration(Construct):
         The VPC where Kong's control plane runs; an imported one will do. From the subnets the function needs a way to
         Kong, and one to AWS's public endpoints (NAT): ``cloudtrail-data`` has no VPC endpoint. See ``docs/network.md``.
     kong_admin_api : str
-        URL of the Admin API as the function reaches it, with protocol and port; a base path is allowed.
+        URL of the Admin API as the function reaches it, with protocol and port; a base path is allowed. Its host may
+        be known at deployment only, as a load balancer's of the same app; so may its port, if `network` names that.
     channel_arn : str
         ARN of the CloudTrail Lake channel, in the region of the stack. Required, unless `event_store` makes one.
     subnets : ec2.SubnetSelection, optional
@@ -73,7 +82,8 @@ class KongCloudTrailIntegration(Construct):
     map_status_to_error_code : bool, optional
         Whether a status of 400 and above becomes the event's error code. Default: false.
     source_name : str, optional
-        Name of this gateway in keys and metrics. Default: ``kong``.
+        Name of this gateway in keys and metrics. Each gateway in an account and region needs one of its own, since
+        alarms go by it. Default: ``kong``.
     overlap_seconds, settle_seconds, initial_lookback_seconds : int, optional
         The window that a run reads. Default: the function's own values.
     page_size, parallel_deliveries : int, optional
@@ -121,7 +131,7 @@ class KongCloudTrailIntegration(Construct):
     schedule : CollectorSchedule
         The schedule and its role.
     schedule_period : Duration or None
-        Time between two ticks; None for a cron schedule.
+        Time between two ticks, the longest in a day; None for a cron schedule that does not run every day.
     observability : Observability
         Metrics, alarms and dashboard.
     event_store : EventStore or None
@@ -198,14 +208,29 @@ class KongCloudTrailIntegration(Construct):
         permissions_boundary: iam.IManagedPolicy | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        subnet_ids = _subnet_ids(vpc, subnets or ec2.SubnetSelection())
+        check_kinds(
+            vpc=vpc,
+            subnets=subnets,
+            cache=cache,
+            ledger=ledger,
+            network=network,
+            function=function,
+            schedule_options=schedule_options,
+            event_store=event_store,
+            alarms=alarms,
+            encryption_key=encryption_key,
+            kong_admin_token_secret=kong_admin_token_secret,
+        )
+        chosen = ChosenSubnets(vpc, subnets)
         cache = cache or CacheOptions()
         ledger = ledger or LedgerOptions()
         network = network or NetworkOptions()
         function = function or FunctionOptions()
         schedule_options = schedule_options or ScheduleOptions()
+        alarms = alarms or AlarmOptions()
+        expression = schedule.expression_string if isinstance(schedule, scheduler.ScheduleExpression) else schedule
         region = Stack.of(self).region
-        sources = Sources.of(self)
+        sources = Sources.around(self)
         new_cache = isinstance(cache, CacheOptions) and cache.existing is None
         options = IntegrationOptions.from_settings(
             {
@@ -227,17 +252,27 @@ class KongCloudTrailIntegration(Construct):
                 "parallel_deliveries": parallel_deliveries,
                 "log_level": log_level,
                 "lambda_env": lambda_env,
-                "schedule": schedule.expression_string
-                if isinstance(schedule, scheduler.ScheduleExpression)
-                else schedule,
+                "schedule": expression,
             },
             region=None if Token.is_unresolved(region) else region,
-            subnet_ids=subnet_ids,
+            subnet_ids=None if chosen.pending else chosen.ids,
             least_subnets=2 if new_cache else 1,
             new_channel=event_store is not None,
-            further=partial(_problems, sources, cache, ledger, (network, function, schedule_options, event_store)),
+            further=partial(
+                _problems,
+                [*chosen.problems(needs_two_zones=new_cache), *alarms.problems(_period_of(expression))],
+                sources,
+                cache,
+                ledger,
+                resource_name,
+                (network, function, schedule_options, event_store),
+                kong_admin_token_secret,
+            ),
         )
-        for note in options.notes:
+        notes = [*options.notes, *chosen.notes()]
+        if sources.share_metrics(options.environment):
+            notes.append(_SHARED_METRICS)
+        for note in notes:
             Annotations.of(self).add_warning_v2(f"kong-cloudtrail:{note.partition(':')[0]}", note)
         if permissions_boundary is not None:
             iam.PermissionsBoundary.of(self).apply(permissions_boundary)
@@ -248,16 +283,17 @@ class KongCloudTrailIntegration(Construct):
             cache
             if isinstance(cache, DedupeCache)
             else create_cache(
-                self, "Cache", cache, vpc=vpc, subnet_ids=subnet_ids, name=name, encryption_key=encryption_key
+                self,
+                "Cache",
+                cache,
+                vpc=vpc,
+                subnet_ids=chosen.ids if cache.serverless is None else chosen.one_per_zone(),
+                name=name,
+                encryption_key=encryption_key,
             )
         )
         if isinstance(ledger, LedgerOptions):
-            ledger = Ledger(
-                self,
-                "Ledger",
-                options=ledger if ledger.prefix is not None else replace(ledger, prefix=name),
-                encryption_key=encryption_key,
-            )
+            ledger = Ledger(self, "Ledger", options=_prefixed(ledger, name), encryption_key=encryption_key)
         self.ledger = ledger
         self.event_store = None if event_store is None else EventStore(self, "EventStore", options=event_store)
         self.channel_arn = options.channel_arn if self.event_store is None else self.event_store.channel_arn
@@ -273,7 +309,11 @@ class KongCloudTrailIntegration(Construct):
             options=network,
             security_group=options.security_group if isinstance(security_group, str | None) else security_group,
         )
-        self.cache.admit(self.network.security_group)
+        self.cache.admit(
+            self.network.security_group,
+            # A stack that made the group for this one cannot depend on it.
+            rule_in_own_stack=Stack.of(self.network.security_group).node.path != Stack.of(self).node.path,
+        )
         period_seconds = options.schedule.period_seconds or _UNKNOWN_PERIOD_SECONDS
         self.collector = CollectorFunction(
             self,
@@ -288,6 +328,7 @@ class KongCloudTrailIntegration(Construct):
             options=function,
             name=name,
             encryption_key=encryption_key,
+            dual_stack=self.network.needs_ipv6,
         )
         self._grant_what_it_needs()
         if self.event_store is not None and "EXTERNAL_ID" in options.environment:
@@ -304,9 +345,7 @@ class KongCloudTrailIntegration(Construct):
             options=schedule_options,
             name=name,
         )
-        self.schedule_period = (
-            None if options.schedule.period_seconds is None else Duration.seconds(options.schedule.period_seconds)
-        )
+        self.schedule_period = _period_of(expression)
         self.observability = Observability(
             self,
             "Observability",
@@ -429,7 +468,7 @@ class KongCloudTrailIntegration(Construct):
             )
             accept(
                 secret,
-                ("AwsSolutions-SMG4", f"{NIST}-SecretsManagerRotationEnabled"),
+                ("AwsSolutions-SMG4", *controls("SecretsManagerRotationEnabled")),
                 "Kong issues this token, so a new one is put here by hand. The function fetches it anew when Kong "
                 "refuses the old one.",
             )
@@ -456,31 +495,48 @@ def _arn_of(secret: secretsmanager.ISecret | str | None) -> str | None:
     return secret if secret is None or isinstance(secret, str) else secret.secret_arn
 
 
+def _prefixed(ledger: LedgerOptions, resource_name: str | None) -> LedgerOptions:
+    """Return the options with the prefix that they stand for."""
+    return ledger if ledger.prefix is not None else replace(ledger, prefix=resource_name)
+
+
+def _period_of(expression: str | None) -> Duration | None:
+    """Return the time between two ticks; None where the expression does not tell, or is none."""
+    try:
+        seconds = checks.schedule(expression or DEFAULT_SCHEDULE).period_seconds
+    except ValueError:
+        return None
+    return None if seconds is None else Duration.seconds(seconds)
+
+
 def _problems(
+    found: Sequence[str],
     sources: Sources,
     cache: CacheOptions | DedupeCache,
     ledger: LedgerOptions | Ledger,
-    others: Sequence[Any],
+    resource_name: str | None,
+    others: tuple[NetworkOptions, FunctionOptions, ScheduleOptions, EventStoreOptions | None],
+    token_secret: secretsmanager.ISecret | str | None,
     variables: Mapping[str, str],
 ) -> Iterator[str]:
     """Say what is wrong with the groups of options, and between them and the plain settings."""
+    yield from found
     for group in (cache, ledger, *others):
         if group is not None and not isinstance(group, DedupeCache | Ledger):
             yield from group.problems()
-    yield from sources.problems(cache, ledger, variables)
+    place = _prefixed(ledger, resource_name) if isinstance(ledger, LedgerOptions) else ledger
+    yield from sources.problems(cache, place, variables)
     one_database = cache.serverless is not None if isinstance(cache, CacheOptions) else not cache.has_databases
     if one_database and variables["REDIS_DB"] != "0":
         yield "redis_db: must be 0, the only database of a serverless cache"
-
-
-def _subnet_ids(vpc: ec2.IVpc, chosen: ec2.SubnetSelection) -> list[str]:
-    if chosen.subnets:
-        # Asked through the VPC, subnets imported by id alone would fail for want of their zone.
-        return [subnet.subnet_id for subnet in chosen.subnets]
-    return vpc.select_subnets(
-        availability_zones=chosen.availability_zones,
-        one_per_az=chosen.one_per_az,
-        subnet_filters=chosen.subnet_filters,
-        subnet_group_name=chosen.subnet_group_name,
-        subnet_type=chosen.subnet_type,
-    ).subnet_ids
+    admin_api = checks.service_url(variables["KONG_ADMIN_API"]) if "KONG_ADMIN_API" in variables else None
+    if admin_api is not None and admin_api.port is None and others[0].kong_port is None:
+        yield (
+            "kong_admin_api: its port is not known before the deployment, and the function's security group has to "
+            "name it; give it as network.kong_port, or in the URL"
+        )
+    if isinstance(token_secret, str) and Token.is_unresolved(token_secret) and not token_secret.startswith("arn:"):
+        yield (
+            "kong_admin_token_secret: is not known before the deployment, so nothing tells an ARN from a name; give "
+            "the secret itself, e.g. secretsmanager.Secret.from_secret_complete_arn(…)"
+        )

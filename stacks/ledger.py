@@ -8,7 +8,7 @@ from constructs import Construct
 
 from .choices import LedgerOptions
 from .grants import allow, allow_key
-from .reviewed import NIST, accept, accept_amazons_key, accept_wildcard
+from .reviewed import accept, accept_amazons_key, accept_wildcard, controls
 
 
 class Ledger(Construct):
@@ -67,16 +67,22 @@ class Ledger(Construct):
         if options.server_access_logs_bucket is None:
             accept(
                 bucket,
-                ("AwsSolutions-S1", f"{NIST}-S3BucketLoggingEnabled"),
+                ("AwsSolutions-S1", *controls("S3BucketLoggingEnabled")),
                 "One function writes here, a few objects per run, and its run reports, chained by hashes, are the "
                 "record of it. Versioning keeps whatever is overwritten or deleted. Who else touched an object is what "
                 "the account's CloudTrail data events tell, without a second bucket to protect.",
             )
         accept(
             bucket,
-            f"{NIST}-S3BucketReplicationEnabled",
+            controls("S3BucketReplicationEnabled"),
             "The events themselves are in CloudTrail Lake. What is here is versioned and stays; whether it has to be "
             "in another region as well is for its owner to say, by the bucket's node.default_child.",
+        )
+        accept(
+            bucket,
+            controls("S3BucketDefaultLockEnabled"),
+            "The checkpoint is written anew by every run, and a lock by default would keep each of its versions. The "
+            "run reports, chained by hashes, show what was taken away. A bucket with a lock can be brought along.",
         )
         if encryption_key is None:
             accept_amazons_key(bucket, "S3DefaultEncryptionKMS")

@@ -41,6 +41,8 @@ class CollectorNetwork(Construct):
         Their security group, which admits the function only.
     gateway_endpoints : list of ec2.GatewayVpcEndpoint
         The gateway endpoints created.
+    needs_ipv6 : bool
+        Whether Kong is to be reached at an IPv6 address.
     """
 
     def __init__(
@@ -65,7 +67,10 @@ class CollectorNetwork(Construct):
                 allow_all_outbound=False,
             )
         self.security_group: ec2.ISecurityGroup = security_group
-        self._open_the_ways(admin_api, options)
+        peers = options.kong_peers or [_address_of(admin_api.host)]
+        self.needs_ipv6 = any(_is_ipv6(peer) for peer in peers)
+        # One of the two ports is known: the construct has seen to that.
+        self._open_the_ways(peers, ec2.Port.tcp(options.kong_port or admin_api.port or _HTTPS))
         self.endpoint_security_group: ec2.SecurityGroup | None = None
         self.interface_endpoints = self._interface_endpoints(vpc, subnets, options.interface_endpoints)
         self.gateway_endpoints = [
@@ -75,10 +80,9 @@ class CollectorNetwork(Construct):
             for number, service in enumerate(options.gateway_endpoints, 1)
         ]
 
-    def _open_the_ways(self, admin_api: ServiceUrl, options: NetworkOptions) -> None:
+    def _open_the_ways(self, peers: Sequence[ec2.IPeer], kong_port: ec2.Port) -> None:
         """Let out to Kong and to AWS. Names are resolved by the VPC's own resolver, which no security group governs."""
-        kong_port = ec2.Port.tcp(options.kong_port or admin_api.port)
-        for peer in options.kong_peers or [_address_of(admin_api.host)]:
+        for peer in peers:
             if hasattr(peer, "security_group_id"):
                 # Both sides: what a security group guards has to let the function in as well.
                 self.security_group.connections.allow_to(cast(ec2.ISecurityGroup, peer), kong_port, "Admin API of Kong")
@@ -118,6 +122,13 @@ class CollectorNetwork(Construct):
             )
             for number, service in enumerate(services, 1)
         ]
+
+
+def _is_ipv6(peer: ec2.IPeer) -> bool:
+    try:
+        return ipaddress.ip_network(peer.unique_id).version == 6
+    except ValueError:
+        return False
 
 
 def _address_of(host: str) -> ec2.IPeer:

@@ -34,7 +34,7 @@ class Observability(Construct):
     cache : CacheNodes or ServerlessCache, optional
         The cache. Default: nothing about it.
     schedule_period : Duration, optional
-        Time between two runs. Default: not known, as of a cron expression; a day is assumed.
+        Time between two runs. Default: not known, as of a cron expression that skips days; a day is assumed.
     alarms : AlarmOptions, optional
         Switches, thresholds and the topic. Default: all alarms, and nobody is told.
     dashboard : bool
@@ -52,7 +52,7 @@ class Observability(Construct):
     Raises
     ------
     SettingsError
-        If an option is not possible.
+        If an option of the alarms is not possible.
     """
 
     def __init__(

@@ -10,8 +10,13 @@ from typing import Any
 from aws_cdk import Acknowledgment, Stack, Validations
 from constructs import IConstruct
 
-NIST = "NIST.800.53.R5"
-"""What the ids of cdk-nag's rules after NIST 800-53, revision 5, begin with."""
+_PACKS = ("NIST.800.53.R5", "NIST.800.53.R4", "HIPAA.Security", "PCI.DSS.321")
+"""cdk-nag's packs of rules that share names: one reason answers all of them."""
+
+
+def controls(*rules: str) -> tuple[str, ...]:
+    """Return the ids that rules have in the packs after NIST 800-53, HIPAA and PCI DSS."""
+    return tuple(f"{pack}-{rule}" for rule in rules for pack in _PACKS)
 
 
 def accept(scope: IConstruct, findings: str | Sequence[str], reason: str) -> None:
@@ -34,7 +39,7 @@ def accept_amazons_key(scope: IConstruct, finding: str) -> None:
     """Accept that a resource is encrypted by a key of AWS, as nobody gave another."""
     accept(
         scope,
-        f"{NIST}-{finding}",
+        controls(finding),
         "Encrypted at rest with a key that AWS manages. The property encryption_key puts a customer's key in its "
         "place, here and everywhere else in the construct.",
     )
@@ -44,7 +49,7 @@ def accept_own_policy(role: IConstruct) -> None:
     """Accept that a role's permissions are a policy of that role alone."""
     accept(
         role,
-        f"{NIST}-IAMNoInlinePolicy",
+        controls("IAMNoInlinePolicy"),
         "The permissions fit this one role and no other. As a managed policy they could be attached elsewhere, and "
         "would outlive the role.",
     )

@@ -155,7 +155,7 @@ def test_all_problems_at_once_before_anything_is_created(tmp_path: Path) -> None
 
 def test_slow_and_fast_schedules_bound_the_age_of_an_event(tmp_path: Path) -> None:
     ages = {}
-    for number, schedule in enumerate(["rate(1 minute)", "rate(1 day)", "cron(0 3 * * ? *)"]):
+    for number, schedule in enumerate(["rate(1 minute)", "rate(1 day)", "cron(0 3 * * ? *)", "cron(0 3 ? * 2 *)"]):
         app = new_app(tmp_path / str(number))
         stack = Stack(app, "Foreign")
         KongCloudTrailIntegration(
@@ -163,7 +163,12 @@ def test_slow_and_fast_schedules_bound_the_age_of_an_event(tmp_path: Path) -> No
         )
         config = template_of(app, stack).only("AWS::Lambda::EventInvokeConfig")
         ages[schedule] = config["Properties"]["MaximumEventAgeInSeconds"]
-    assert ages == {"rate(1 minute)": 60, "rate(1 day)": 21_600, "cron(0 3 * * ? *)": 3600}
+    assert ages == {
+        "rate(1 minute)": 60,
+        "rate(1 day)": 21_600,
+        "cron(0 3 * * ? *)": 21_600,
+        "cron(0 3 ? * 2 *)": 3600,
+    }
 
 
 def test_several_gateways_share_a_cache_and_a_ledger(tmp_path: Path) -> None:
@@ -238,7 +243,8 @@ def test_types_of_the_cdk_at_the_border(tmp_path: Path) -> None:
     synthesis = template_of(app, stack)
     assert trail.token_secret is secret
     assert trail.token_secret_is_new is False
-    assert trail.schedule_period is None
+    assert trail.schedule_period is not None
+    assert trail.schedule_period.to_hours() == 24
     variables = synthesis.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
     assert synthesis.template["Resources"][variables["KONG_ADMIN_TOKEN_SECRET"]["Ref"]]["Type"].endswith("::Secret")
     assert variables["KONG_SUPERADMIN"] == "true"

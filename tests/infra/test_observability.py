@@ -335,14 +335,14 @@ def test_more_runs_than_cloudwatch_looks_back(stack: Stack) -> None:
     observe(stack, "Other", schedule_period=Duration.days(30), alarms=AlarmOptions(missed_runs=None))
 
 
-def test_all_impossible_thresholds_at_once() -> None:
+def test_all_impossible_thresholds_at_once(stack: Stack) -> None:
     with pytest.raises(SettingsError) as raised:
-        AlarmOptions(missed_runs=0, evictions=-1, failed_runs=True, cache_memory_percent=101)
+        observe(stack, alarms=AlarmOptions(missed_runs=0, evictions=-1, failed_runs=True, cache_memory_percent=101))
     assert [problem.partition(":")[0] for problem in raised.value.problems] == [
-        "alarms missed_runs",
-        "alarms failed_runs",
-        "alarms evictions",
-        "alarms cache_memory_percent",
+        "alarms.missed_runs",
+        "alarms.failed_runs",
+        "alarms.evictions",
+        "alarms.cache_memory_percent",
     ]
 
 

@@ -311,7 +311,7 @@ def test_notes_of_the_integration() -> None:
         ("rate(1 hours)", "rate(1 hour)", 3600),
         ("rate(15 minute)", "rate(15 minutes)", 900),
         ("rate(2 days)", "rate(2 days)", 172_800),
-        ("cron(0/15 * * * ? *)", "cron(0/15 * * * ? *)", None),
+        ("cron(0/15 * * * ? *)", "cron(0/15 * * * ? *)", 900),
     ],
 )
 def test_schedules(expression: str, written: str, period_seconds: int | None) -> None:

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from aws_cdk import Validations
-from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks
+from cdk_nag import (
+    AwsSolutionsChecks,
+    HIPAASecurityChecks,
+    NIST80053R4Checks,
+    NIST80053R5Checks,
+    PCIDSS321Checks,
+    ServerlessChecks,
+)
 from cfnlint import lint_file
 from cfnlint.config import ManualArgs
 
@@ -286,16 +293,27 @@ def test_an_existing_token_secret_is_the_only_secret_read(tmp_path: Path, secret
     assert variables["KONG_SUPERADMIN"] == "true"
 
 
-@pytest.mark.parametrize("pack", [AwsSolutionsChecks, NIST80053R5Checks])
+PACKS = (
+    AwsSolutionsChecks,
+    HIPAASecurityChecks,
+    NIST80053R4Checks,
+    NIST80053R5Checks,
+    PCIDSS321Checks,
+    ServerlessChecks,
+)
+
+
+@pytest.mark.parametrize("pack", PACKS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nag_finds_nothing_unexplained(shaped: Shaped, shape: str, pack: Any) -> None:
     report = pack().validate_scope(shaped(shape).stack)
     found = {violation.rule_name for violation in report.violations}
     # The older Python is what that shape is about.
-    assert found == ({"AwsSolutions-L1"} if shape == "invocation" and pack is AwsSolutionsChecks else set())
+    old = {AwsSolutionsChecks: {"AwsSolutions-L1"}, ServerlessChecks: {"Serverless-LambdaLatestVersion"}}
+    assert found == (old.get(pack, set()) if shape == "invocation" else set())
 
 
-@pytest.mark.parametrize("pack", [AwsSolutionsChecks, NIST80053R5Checks])
+@pytest.mark.parametrize("pack", PACKS)
 def test_nag_finds_nothing_unexplained_in_the_apps_stack(with_new_token: Synthesis, pack: Any) -> None:
     assert pack().validate_scope(with_new_token.stack).violations == []
 
@@ -321,8 +339,12 @@ def test_every_accepted_finding_has_a_reason(with_new_token: Synthesis) -> None:
         "AwsSolutions-S1",
         "AwsSolutions-SMG4",
         "AwsSolutions-SQS3",
+        "Serverless-LambdaDLQ",
+        "Serverless-LambdaTracing",
+        "Serverless-SQSRedrivePolicy",
         *(
-            f"NIST.800.53.R5-{rule}"
+            f"{pack}-{rule}"
+            for pack in ("NIST.800.53.R5", "NIST.800.53.R4", "HIPAA.Security", "PCI.DSS.321")
             for rule in (
                 "CloudWatchAlarmAction",
                 "CloudWatchLogGroupEncrypted",
@@ -330,6 +352,7 @@ def test_every_accepted_finding_has_a_reason(with_new_token: Synthesis) -> None:
                 "IAMNoInlinePolicy",
                 "LambdaConcurrency",
                 "LambdaDLQ",
+                "S3BucketDefaultLockEnabled",
                 "S3BucketLoggingEnabled",
                 "S3BucketReplicationEnabled",
                 "S3DefaultEncryptionKMS",

@@ -1,0 +1,83 @@
+"""The subnets that were chosen for the function and a new cache, and whether they will do."""
+
+from collections.abc import Iterator, Sequence
+
+from aws_cdk import Token
+from aws_cdk import aws_ec2 as ec2
+
+_LOOKUP_PLACEHOLDER_VPC = "vpc-12345"
+"""What CDK calls a VPC while the app is synthesised for the first time, only to find out what to look up."""
+
+
+class ChosenSubnets:
+    """The subnets of a selection.
+
+    Parameters
+    ----------
+    vpc : ec2.IVpc
+        Their VPC.
+    selection : ec2.SubnetSelection or None
+        Which of its subnets. None: its private ones.
+
+    Attributes
+    ----------
+    ids : list of str
+        Their ids.
+    pending : bool
+        Whether the VPC is still to be looked up. So long, the ids are placeholders, and there may be none.
+    """
+
+    def __init__(self, vpc: ec2.IVpc, selection: ec2.SubnetSelection | None) -> None:
+        self._vpc = vpc
+        selection = selection or ec2.SubnetSelection()
+        if selection.subnets:
+            # Asked through the VPC, subnets imported by id alone would fail for want of their zone.
+            self._subnets = list(selection.subnets)
+            self.pending = vpc.vpc_id == _LOOKUP_PLACEHOLDER_VPC
+        else:
+            selected = vpc.select_subnets(
+                availability_zones=selection.availability_zones,
+                one_per_az=selection.one_per_az,
+                subnet_filters=selection.subnet_filters,
+                subnet_group_name=selection.subnet_group_name,
+                subnet_type=selection.subnet_type,
+            )
+            self._subnets = list(selected.subnets)
+            self.pending = bool(selected.is_pending_lookup)
+        self.ids = [subnet.subnet_id for subnet in self._subnets]
+
+    def problems(self, *, needs_two_zones: bool) -> Iterator[str]:
+        """Say what is wrong with them, other than their number."""
+        if self._are_among(self._vpc.public_subnets):
+            yield "subnets: are public, from where a function has no way to the internet; choose private ones"
+        zones = {_zone_of(subnet) for subnet in self._subnets}
+        if needs_two_zones and not self.pending and len(self.ids) > 1 and len(zones) == 1 and None not in zones:
+            yield "subnets: are in one availability zone, and a new cache needs two; choose one subnet in each"
+
+    def notes(self) -> Iterator[str]:
+        """Remark what may be wrong with them."""
+        if self._are_among(self._vpc.isolated_subnets):
+            yield (
+                "subnets: are isolated, and PutAuditEvents has no VPC endpoint. Without a way to the internet that CDK "
+                "does not see, such as a transit gateway, nothing will be delivered; see docs/network.md."
+            )
+
+    def one_per_zone(self) -> list[str]:
+        """Return the first id in each zone; all of those whose zone is not known."""
+        first: dict[str, str] = {}
+        for subnet, subnet_id in zip(self._subnets, self.ids, strict=True):
+            first.setdefault(_zone_of(subnet) or subnet_id, subnet_id)
+        return list(first.values())
+
+    def _are_among(self, subnets: Sequence[ec2.ISubnet]) -> bool:
+        return not self.pending and not {subnet.subnet_id for subnet in subnets}.isdisjoint(self.ids)
+
+
+def _zone_of(subnet: ec2.ISubnet) -> str | None:
+    """Return a subnet's zone; None where it is not known, as of one imported by its id alone."""
+    try:
+        zone = subnet.availability_zone
+    except RuntimeError:
+        return None
+    # A zone out of a list of unknown length is the list.
+    return None if Token.is_unresolved(zone) or Token.is_unresolved([zone]) else zone

@@ -152,7 +152,9 @@ def create_alarms(
             evaluation_periods=rule.periods,
             datapoints_to_alarm=rule.periods,
             treat_missing_data=rule.missing,
-            alarm_description=f"{rule.heading}. {rule.sentence} Runbook: {options.runbook}#{anchor}",
+            alarm_description=(
+                f"{rule.heading}. {rule.sentence} Source: {metrics.source}. Runbook: {options.runbook}#{anchor}"
+            ),
         )
         if options.topic is not None:
             action = actions.SnsAction(options.topic)

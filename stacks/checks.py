@@ -217,6 +217,15 @@ def topic_arn(value: object) -> str:
     )
 
 
+def web_page(value: object) -> str:
+    """Return the URL of a page, without a fragment."""
+    return _matching(
+        value,
+        r"https?://[^\s#]{1,500}",
+        "is no URL of a page; write one such as https://wiki.example.com/kong-audit-trail, without #",
+    )
+
+
 def source_name(value: object) -> str:
     """Return a name that can stand in Redis keys, S3 keys and metric dimensions."""
     return _matching(

@@ -1,11 +1,14 @@
 """The stack of this repository's own app: an imported VPC, the construct, tags and outputs."""
 
+from dataclasses import replace
+
 from aws_cdk import Annotations, CfnOutput, Environment, Fn, Stack, Tags
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from .alarms import AlarmOptions
+from .choices import ScheduleOptions
 from .integration import KongCloudTrailIntegration
 from .options import DeploymentOptions
 
@@ -52,11 +55,21 @@ class IntegrationStack(Stack):
         )
         # Routes are not read here either.
         Annotations.of(vpc).acknowledge_warning("@aws-cdk/aws-ec2:noSubnetRouteTableId")
-        alarms = None
-        if options.alarm_topic is not None:
-            alarms = AlarmOptions(topic=sns.Topic.from_topic_arn(self, "AlarmTopic", options.alarm_topic))
-        self.integration = KongCloudTrailIntegration(self, "Integration", vpc=vpc, alarms=alarms, **options.integration)
+        self.integration = KongCloudTrailIntegration(
+            self,
+            "Integration",
+            vpc=vpc,
+            alarms=self._alarms(options),
+            schedule_options=ScheduleOptions(enabled=options.schedule_enabled),
+            **options.integration,
+        )
         self._add_outputs()
+
+    def _alarms(self, options: DeploymentOptions) -> AlarmOptions:
+        alarms = AlarmOptions() if options.runbook_url is None else AlarmOptions(runbook=options.runbook_url)
+        if options.alarm_topic is None:
+            return alarms
+        return replace(alarms, topic=sns.Topic.from_topic_arn(self, "AlarmTopic", options.alarm_topic))
 
     def _add_outputs(self) -> None:
         integration = self.integration
@@ -72,6 +85,21 @@ class IntegrationStack(Stack):
             "LogGroupName",
             value=integration.collector.log_group.log_group_name,
             description="Name of the log group of that function",
+        )
+        CfnOutput(
+            self,
+            "LedgerUrl",
+            value=integration.ledger.url,
+            description="Where checkpoint, quarantine, originals and run reports are; stays when the stack goes",
+        )
+        CfnOutput(
+            self,
+            "DeadLetterQueueUrl",
+            value=integration.collector.dead_letters.queue_url,
+            description="The queue for what could not be run",
+        )
+        CfnOutput(
+            self, "ScheduleName", value=integration.schedule.schedule.schedule_name, description="Name of the schedule"
         )
         if integration.token_secret is not None and integration.token_secret_is_new:
             CfnOutput(

@@ -191,6 +191,10 @@ class DeploymentOptions:
         Tags of every resource.
     alarm_topic : str or None
         ARN of the SNS topic that alarms tell. None: they tell nobody.
+    runbook_url : str or None
+        Where the operators' copy of the runbook is. None: its path in the repository.
+    schedule_enabled : bool
+        Whether the function runs by schedule.
     integration : Mapping of str to object
         The properties of `KongCloudTrailIntegration`, as given.
     notes : tuple of str
@@ -202,6 +206,8 @@ class DeploymentOptions:
     region: str
     tags: Mapping[str, str]
     alarm_topic: str | None
+    runbook_url: str | None
+    schedule_enabled: bool
     integration: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -239,6 +245,8 @@ class DeploymentOptions:
         )
         tags = reader.optional("resource_tags", checks.tags)
         alarm_topic = reader.optional("alarm_topic", checks.topic_arn)
+        runbook_url = reader.optional("runbook_url", checks.web_page)
+        schedule_enabled = reader.optional("schedule_enabled", checks.boolean_text) != "false"
         region = reader.optional("aws_region", checks.region)
         if region is None and not _given(context.get("aws_region")):
             region = environment_region
@@ -253,6 +261,8 @@ class DeploymentOptions:
             region=region or checks.channel_arn(options.channel_arn).region,
             tags=DEFAULT_TAGS if tags is None else tags,
             alarm_topic=alarm_topic,
+            runbook_url=runbook_url,
+            schedule_enabled=schedule_enabled,
             integration={**integration, "cache": cache} if cache != CacheOptions() else integration,
             notes=tuple(_context_notes(context)),
         )
@@ -280,6 +290,9 @@ _SETTINGS = frozenset(
         "existing_subnet_ids",
         "resource_tags",
         "aws_region",
+        "alarm_topic",
+        "runbook_url",
+        "schedule_enabled",
         "image",
     }
 )

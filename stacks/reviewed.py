@@ -1,14 +1,21 @@
 """Findings of cdk-nag that were looked at and accepted, each with its reason, beside the resource it is about.
 
 They use CDK's own acknowledgements, so the construct needs no rule pack, and an app that runs one finds the reasons.
+CDK has them since 2.255, and takes ids with brackets since 2.269. With an older one the construct works, and an app
+that runs a rule pack has to give reasons of its own.
 """
 
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
-from aws_cdk import Acknowledgment, Stack, Validations
+from aws_cdk import Stack
 from constructs import IConstruct
+
+_TAKES_REASONS = tuple(int(part) for part in version("aws-cdk-lib").split(".")[:2]) >= (2, 269)
+if _TAKES_REASONS:
+    from aws_cdk import Acknowledgment, Validations
 
 _PACKS = ("NIST.800.53.R5", "NIST.800.53.R4", "HIPAA.Security", "PCI.DSS.321")
 """cdk-nag's packs of rules that share names: one reason answers all of them."""
@@ -31,6 +38,8 @@ def accept(scope: IConstruct, findings: str | Sequence[str], reason: str) -> Non
     reason : str
         Why the rule does not apply, for a reviewer.
     """
+    if not _TAKES_REASONS:
+        return
     for finding in [findings] if isinstance(findings, str) else findings:
         Validations.of(scope).acknowledge(Acknowledgment(id=finding, reason=reason))
 

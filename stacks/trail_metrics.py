@@ -97,7 +97,7 @@ class TrailMetrics:
         dead_letters: sqs.IQueue | None,
         cache: CacheNodes | ServerlessCache | None,
     ) -> None:
-        self._source = source
+        self.source = source
         self.oldest_undelivered_age = self._of_runs(
             "OldestUndeliveredAgeSeconds", "Maximum", "oldest undelivered entry"
         )
@@ -159,7 +159,7 @@ class TrailMetrics:
         return cloudwatch.Metric(
             namespace=NAMESPACE,
             metric_name=name,
-            dimensions_map={"source": self._source},
+            dimensions_map={"source": self.source},
             statistic=statistic,
             label=label,
         )

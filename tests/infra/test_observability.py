@@ -230,7 +230,7 @@ def test_every_description_names_a_section_of_the_runbook(stack: Stack) -> None:
     assert len(descriptions) == len(ALARMS)
     for description in descriptions:
         heading = description.partition(".")[0]
-        assert description.endswith(f" Runbook: docs/runbook.md#{sections[heading]}")
+        assert description.endswith(f" Source: kong. Runbook: docs/runbook.md#{sections[heading]}")
         section = runbook.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
         for part in ("What it means.", "At stake.", "How to look.", "Over"):
             assert f"**{part}" in section, (heading, part)

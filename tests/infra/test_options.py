@@ -281,11 +281,18 @@ def test_an_environment_beyond_lambdas_limit(ca_pem: Path) -> None:
             {"kong_superadmn": "true"},
             "kong_superadmn: is no setting and changes nothing; did you mean kong_superadmin?",
         ),
+        ({"alarms_topic": "x"}, "alarms_topic: is no setting and changes nothing; did you mean alarm_topic?"),
     ],
 )
 def test_notes_stop_nothing(context: dict[str, str], note: str) -> None:
     (found,) = DeploymentOptions.from_context({**CONTEXT, **context}).notes
     assert found.startswith(note)
+
+
+@pytest.mark.parametrize("value", ["wiki/kong", "https://wiki.example.com/kong#alarms", "https://"])
+def test_a_runbook_that_cannot_be_opened(value: str) -> None:
+    (problem,) = problems(runbook_url=value)
+    assert problem.startswith("runbook_url: is no URL of a page")
 
 
 def test_contexts_of_others_are_left_alone() -> None:

@@ -124,6 +124,13 @@ def wheel(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+def requirements_of(wheel: Path) -> list[Requirement]:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        lines = archive.read(name).decode().splitlines()
+    return [Requirement(line.partition(": ")[2]) for line in lines if line.startswith("Requires-Dist: ")]
+
+
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that has the wheel, and the checkout nowhere."""
@@ -159,10 +166,7 @@ def test_the_wheel_holds_every_file(wheel: Path, copy: Path) -> None:
 
 
 def test_the_ranges_are_wide_and_take_what_is_pinned(wheel: Path) -> None:
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        lines = archive.read(name).decode().splitlines()
-    ranges = [Requirement(line.partition(": ")[2]) for line in lines if line.startswith("Requires-Dist: ")]
+    ranges = requirements_of(wheel)
     pins = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line)
     assert {it.name for it in ranges} == {"aws-cdk-lib", "constructs"}
     for it in ranges:
@@ -218,3 +222,47 @@ def test_an_editable_install_uses_the_checkout(copy: Path, installed: Path, tmp_
     assert Path(seen["package"]) == checkout / "stacks" / "__init__.py"
     assert Path(seen["source"]) == checkout / "lambda_src"
     assert seen["fingerprint"] == look(installed)["fingerprint"]
+
+
+OLDEST = f"""
+from aws_cdk import App, Stack
+from aws_cdk import aws_ec2 as ec2
+from {PACKAGE} import CacheOptions, EventStoreOptions, KongCloudTrailIntegration, ServerlessOptions
+
+app = App(context={{"aws:cdk:bundling-stacks": []}})
+stack = Stack(app, "Stack")
+vpc = ec2.Vpc(stack, "Vpc")
+shapes = (
+    {{"channel_arn": "arn:aws:cloudtrail:eu-central-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"}},
+    {{"event_store": EventStoreOptions(), "cache": CacheOptions(serverless=ServerlessOptions())}},
+)
+for number, shape in enumerate(shapes):
+    KongCloudTrailIntegration(
+        stack,
+        f"Trail{{number}}",
+        vpc=vpc,
+        kong_admin_api="https://kong.example.internal:8444",
+        source_name=f"kong-{{number}}",
+        **shape,
+    )
+app.synth()
+print("synthesised")
+"""
+
+
+def test_the_oldest_cdk_of_the_range_will_do(wheel: Path, tmp_path: Path) -> None:
+    requirements = requirements_of(wheel)
+    oldest = [
+        f"{requirement.name}=={bound.version}"
+        for requirement in requirements
+        for bound in requirement.specifier
+        if bound.operator == ">="
+    ]
+    assert len(oldest) == len(requirements) == 2
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+
+    run(python, "-m", "pip", "install", "--quiet", *oldest, cwd=tmp_path)
+    run(python, "-m", "pip", "install", "--quiet", "--no-deps", wheel, cwd=tmp_path)
+
+    assert "synthesised" in run(python, "-c", OLDEST, cwd=tmp_path)

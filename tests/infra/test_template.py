@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stacks.cache_access import ACCESS_STRING
-from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, Synthesis
+from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, Synthesis, synthesise
 
 CACHE = "AWS::ElastiCache::ReplicationGroup"
 FUNCTION = "AWS::Lambda::Function"
@@ -225,10 +226,31 @@ def test_resources_are_these_and_no_others(synthesis: Synthesis) -> None:
 
 
 def test_outputs(synthesis: Synthesis, with_new_token: Synthesis) -> None:
-    assert sorted(synthesis.template["Outputs"]) == ["CacheEndpoint", "FunctionName", "LogGroupName"]
+    assert sorted(synthesis.template["Outputs"]) == [
+        "CacheEndpoint",
+        "DeadLetterQueueUrl",
+        "FunctionName",
+        "LedgerUrl",
+        "LogGroupName",
+        "ScheduleName",
+    ]
     assert sorted(set(with_new_token.template["Outputs"]) - set(synthesis.template["Outputs"])) == [
         "FillKongAdminToken"
     ]
+
+
+def test_a_runbook_of_ones_own_and_a_schedule_that_waits(tmp_path: Path) -> None:
+    synthesis = synthesise(
+        tmp_path,
+        runbook_url="https://wiki.example.com/kong",
+        schedule_enabled="false",
+        alarm_topic="arn:aws:sns:eu-central-1:111122223333:on-call",
+    )
+
+    for alarm in synthesis.of_type("AWS::CloudWatch::Alarm"):
+        assert " Runbook: https://wiki.example.com/kong#" in alarm["Properties"]["AlarmDescription"]
+        assert alarm["Properties"]["AlarmActions"] == ["arn:aws:sns:eu-central-1:111122223333:on-call"]
+    assert synthesis.only("AWS::Scheduler::Schedule")["Properties"]["State"] == "DISABLED"
 
 
 def test_new_token_secret_is_empty_and_its_output_fills_it(with_new_token: Synthesis) -> None:

@@ -153,6 +153,8 @@ class Collector:
             else:
                 report.skipped = True
                 self._telemetry.info("RUN_SKIPPED", "Another run is at work on this source; this one does nothing.")
+        except TimeBudgetReached:
+            self._tell_unfinished(report)
         except KongCloudTrailError as error:
             problems = [error]
         finally:
@@ -317,10 +319,13 @@ class Collector:
         if report.failed:
             problems.insert(0, _undelivered(report))
         if out_of_time:
-            self._telemetry.warning(
-                "RUN_UNFINISHED", "The time was used up; the next run goes on from here.", backlog=report.backlog
-            )
+            self._tell_unfinished(report)
         return problems
+
+    def _tell_unfinished(self, report: RunReport) -> None:
+        self._telemetry.warning(
+            "RUN_UNFINISHED", "The time was used up; the next run goes on from here.", backlog=report.backlog
+        )
 
     @staticmethod
     def _measure_age(now: int, delivery: Delivery, progress: Progress, report: RunReport) -> None:

@@ -5,7 +5,7 @@ from itertools import count
 
 import pytest
 from kong_cloudtrail.domain.window import Window
-from kong_cloudtrail.errors import DestinationUnavailable, RunFailed
+from kong_cloudtrail.errors import DestinationUnavailable, RunFailed, TimeBudgetReached
 
 from tests.fakes import Kong, Lock, Seen, World, accept_all, fail_with
 from tests.helpers import NOW, Budget, entries, entry, wait_until
@@ -169,6 +169,19 @@ class TestWhatIsRead:
 
 
 class TestBacklog:
+    def test_time_that_is_up_before_kong_has_answered_is_no_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = World()
+
+        def too_late() -> None:
+            raise TimeBudgetReached("no time")
+
+        monkeypatch.setattr(world.kong, "describe", too_late)
+
+        report = world.run()
+
+        assert not report.finished
+        assert world.telemetry.codes == ["RUN_UNFINISHED"]
+
     @pytest.mark.parametrize("filters", [True, False])
     def test_the_little_that_a_short_run_reads_is_delivered(self, filters: bool) -> None:
         # Given a Kong so slow that there is time for one page only, of less than a batch

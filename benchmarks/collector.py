@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
+from kong_cloudtrail.adapters.processes import on_one_cpu
 from kong_cloudtrail.adapters.redaction import Redactor
 from kong_cloudtrail.adapters.telemetry import TerminalTelemetry
 from kong_cloudtrail.assembly import Assembly, UnlimitedTime
@@ -18,7 +19,8 @@ def run() -> int:
     redactor = Redactor()
     assembly = Assembly(Settings.from_mapping(os.environ), redactor)
     telemetry = TerminalTelemetry(redactor.clean, sys.stderr)
-    return assembly.collector(telemetry, UnlimitedTime()).run().delivered
+    with on_one_cpu():
+        return assembly.collector(telemetry, UnlimitedTime()).run().delivered
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def _sync(options: argparse.Namespace, redactor: Redactor) -> int:
     assembly = Assembly(settings, redactor, owner=processes.own_name(), is_gone=processes.is_gone)
     summary: Mapping[str, Any] = {}
     try:
-        with _UntilInterrupted() as budget:
+        with _UntilInterrupted() as budget, processes.on_one_cpu():
             report = assembly.collector(TerminalTelemetry(redactor.clean), budget).run()
         summary = report.summary()
     except RunFailed as error:

@@ -15,6 +15,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 )
 from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
 
+from .adapters.processes import on_one_cpu
 from .adapters.redaction import Redactor
 from .adapters.telemetry import (
     NAMESPACE,
@@ -121,7 +122,9 @@ def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any
     parts = assembly()
 
     def run(execution_id: str | None) -> dict[str, Any]:
-        report = parts.collector(LambdaTelemetry(logger, metrics), _LambdaTime(context)).run()
+        collector = parts.collector(LambdaTelemetry(logger, metrics), _LambdaTime(context))
+        with on_one_cpu():
+            report = collector.run()
         if not report.finished:
             raise _Unfinished(report.summary())
         return report.summary()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,35 @@ def test_process_of_another_machine_or_another_process_of_that_number_is_told_ap
 @pytest.mark.parametrize("name", ["", "somebody", "a:b", "a:b:c:d", ":::", "a:b:1:2"])
 def test_name_that_is_none_says_nothing(name: str) -> None:
     assert not processes.is_gone(name)
+
+
+class TestOneCpu:
+    def test_this_thread_and_those_that_it_starts_stay_there_for_as_long(self) -> None:
+        allowed = os.sched_getaffinity(0)
+
+        with processes.on_one_cpu(), ThreadPoolExecutor(1) as pool:
+            assert len(os.sched_getaffinity(0)) == 1
+            assert pool.submit(os.sched_getaffinity, 0).result() == os.sched_getaffinity(0) <= allowed
+
+        assert os.sched_getaffinity(0) == allowed
+
+    def test_it_is_let_go_when_the_run_fails(self) -> None:
+        allowed = os.sched_getaffinity(0)
+
+        with pytest.raises(ValueError), processes.on_one_cpu():
+            raise ValueError
+
+        assert os.sched_getaffinity(0) == allowed
+
+    def test_nothing_happens_where_it_is_not_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: object) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(os, "sched_setaffinity", refuse)
+        with processes.on_one_cpu():
+            pass
+
+    def test_nothing_happens_where_there_is_no_such_thing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delattr(os, "sched_getaffinity")
+        with processes.on_one_cpu():
+            pass

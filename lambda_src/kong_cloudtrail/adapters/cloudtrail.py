@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import botocore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from .. import __version__
 from ..domain.event import Event
 from ..errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
 from ..ports import Answer, Failure
@@ -86,6 +88,8 @@ class CloudTrailDestination:
                 # Walking through a hundred entries that were made to fit costs as much as sending them.
                 parameter_validation=False,
                 tcp_keepalive=True,
+                # Whom a log of calls shows. botocore's own is put together anew for each call.
+                user_agent=f"kong-cloudtrail/{__version__} Botocore/{botocore.__version__}",
             ),
         )
 

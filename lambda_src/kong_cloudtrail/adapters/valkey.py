@@ -124,7 +124,7 @@ class ValkeySeenSet:
         """
         if not keys:
             return set()
-        names = [self._prefix + key for key in keys]
+        names = self._names(keys)
         try:
             if self._lock is None:
                 values = self._client.mget(names)
@@ -138,9 +138,14 @@ class ValkeySeenSet:
     def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
         """Mark keys for so long, with one command."""
         try:
-            self._mark(keys=[self._prefix + key for key in keys], args=[lifetime_seconds])
+            self._mark(keys=self._names(keys), args=[lifetime_seconds])
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
+
+    def _names(self, keys: Sequence[str]) -> list[bytes]:
+        # As bytes, which the client passes on as they are: it would ask of each text what it is.
+        prefix = self._prefix
+        return [f"{prefix}{key}".encode() for key in keys]
 
     def is_complete(self) -> bool:
         """Tell whether the key that `set_complete` left, and that never expires, is there."""

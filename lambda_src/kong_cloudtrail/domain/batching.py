@@ -36,21 +36,23 @@ class Batch:
     original_bytes: int = 0
     ids: set[str] = field(default_factory=set)
 
-    def takes(self, event: Event, size_bytes: int) -> bool:
-        """Tell whether the event fits; an empty batch takes any."""
-        return not self.events or (
-            len(self.events) < MAX_BATCH_EVENTS
-            and self.body_bytes + _SEPARATOR_BYTES + size_bytes <= MAX_BATCH_BYTES
-            and self.original_bytes + event.original_bytes <= MAX_BATCH_ORIGINAL_BYTES
-            and event.id not in self.ids
-        )
-
-    def add(self, event: Event, size_bytes: int) -> None:
-        """Put an event in."""
-        self.body_bytes += size_bytes + (_SEPARATOR_BYTES if self.events else 0)
+    def add(self, event: Event, size_bytes: int) -> bool:
+        """Put an event in if it fits; an empty batch takes any."""
+        events = self.events
+        if events:
+            size_bytes += _SEPARATOR_BYTES
+            if (
+                self.body_bytes + size_bytes > MAX_BATCH_BYTES
+                or len(events) >= MAX_BATCH_EVENTS
+                or event.id in self.ids
+                or self.original_bytes + event.original_bytes > MAX_BATCH_ORIGINAL_BYTES
+            ):
+                return False
+        self.body_bytes += size_bytes
         self.original_bytes += event.original_bytes
-        self.events.append(event)
+        events.append(event)
         self.ids.add(event.id)
+        return True
 
 
 class Batcher:
@@ -70,9 +72,9 @@ class Batcher:
         """Put an event in; return the batch that it filled, or that had to be closed before it, if any."""
         size_bytes = element_bytes(event)
         closed = None
-        if not self._batch.takes(event, size_bytes):
+        if not self._batch.add(event, size_bytes):
             closed = self.flush()
-        self._batch.add(event, size_bytes)
+            self._batch.add(event, size_bytes)
         return closed or (self.flush() if len(self._batch.events) == MAX_BATCH_EVENTS else None)
 
     def flush(self) -> Batch | None:

@@ -201,7 +201,7 @@ def _event_name(fields: dict[str, Any]) -> str:
 
 def _event_time(fields: dict[str, Any], additional: dict[str, Any]) -> str:
     stamp = fields.get("request_timestamp")
-    seconds = whole_seconds(stamp)
+    seconds = stamp if type(stamp) is int else whole_seconds(stamp)
     if seconds is None or not 0 <= seconds <= _LATEST_SECOND:
         raise EntryNotMappable("request_timestamp is not a point in time between 1970 and 9999 in Unix seconds")
     if type(stamp) is not int:

@@ -6,6 +6,7 @@ number that no double holds, and bytes that are not UTF-8. The decoders here kee
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from decimal import Decimal
@@ -75,13 +76,14 @@ _string_or_bracket = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 _strict_decoder = json.JSONDecoder(
     object_pairs_hook=_unique_keys, parse_int=_safe_integer, parse_float=_safe_float, parse_constant=_refuse_constant
 )
-_page_decoder = json.JSONDecoder(
-    strict=False,  # control characters in strings are no JSON, but they are what was sent
-    object_pairs_hook=_pairs_if_repeated,
-    parse_int=_integer_or_text,
-    parse_float=_float_or_text,
-    parse_constant=str,  # NaN and the infinities: no JSON either, kept as text
-)
+_tolerant: dict[str, Any] = {
+    "strict": False,  # control characters in strings are no JSON, but they are what was sent
+    "object_pairs_hook": _pairs_if_repeated,
+    "parse_float": _float_or_text,
+    "parse_constant": str,  # NaN and the infinities: no JSON either, kept as text
+}
+_page_decoder = json.JSONDecoder(**_tolerant)
+_long_integers_decoder = json.JSONDecoder(**_tolerant, parse_int=_integer_or_text)
 _encoder = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False)
 
 
@@ -108,13 +110,12 @@ def decode_page(body: bytes) -> Any:
         If the body is not JSON.
     """
     text = body.decode("utf-8", "surrogateescape")
-    try:
+    # Few pages hold what takes the longer way: an integer of thousands of digits, deep nesting, or no JSON.
+    with contextlib.suppress(ValueError, RecursionError):
         document = _page_decoder.decode(text)
         if not _is_nested_deeper(document, text):
             return document
-    except RecursionError:
-        pass
-    return _page_decoder.decode(_with_deep_parts_as_text(text))
+    return _long_integers_decoder.decode(_with_deep_parts_as_text(text))
 
 
 def decode_container(text: str) -> dict[str, Any] | list[Any] | None:

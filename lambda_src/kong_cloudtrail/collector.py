@@ -20,7 +20,7 @@ from typing import TypeAlias
 from .delivery import Delivery
 from .domain.event import EventMapper, Gateway
 from .domain.report import RunReport
-from .domain.window import Slice, Slices, Window
+from .domain.window import FIRST_SLICE_SECONDS, Slice, Slices, Window
 from .errors import (
     DestinationError,
     DestinationMisconfigured,
@@ -127,6 +127,7 @@ class Collector:
         self._clock = clock
         self._started = 0.0
         self._reads_everything = False
+        self._slices: Slices | None = None
 
     def run(self) -> RunReport:
         """Do one run.
@@ -215,7 +216,12 @@ class Collector:
         window = Window(self._beginning(before, progress), before)
         report.window = window
         if plan.keep_checkpoint:
-            slices = Slices(window, complete_until=complete_until)
+            self._slices = slices = Slices(
+                window,
+                complete_until=complete_until,
+                known_seconds=max((progress.complete_until or 0) - window.after, 0),
+                width_seconds=progress.slice_seconds or FIRST_SLICE_SECONDS,
+            )
             for slice_ in slices:
                 pages = 0
                 for reading in self._pages(slice_, report):
@@ -307,6 +313,11 @@ class Collector:
         report.backlog = remaining - report.failed
         progress.settle()
         report.finished = not stops and not progress.is_blocked
+        # While a run fails for another reason, the width stays as it was.
+        if report.finished:
+            progress.slice_seconds = None
+        elif out_of_time and self._slices is not None:
+            progress.slice_seconds = self._slices.width_for_next_run(got_through=progress.has_moved)
         report.run_seconds = self._clock.monotonic() - self._started
         self._measure_age(gateway.now, delivery, progress, report)
         try:

@@ -45,6 +45,8 @@ class Checkpoint:
         Unix seconds by Kong's clock: every older entry is delivered or quarantined. ``None`` before that is known.
     kong_time, own_time
         What Kong's clock and our own showed when the run asked Kong for its time, Unix seconds.
+    slice_seconds
+        How wide the first slice of the next run should be; ``None``: as usual.
     run_number, run_sha256
         Number and hash of the newest run report.
     version
@@ -54,6 +56,7 @@ class Checkpoint:
     complete_until: int | None = None
     kong_time: int | None = None
     own_time: int | None = None
+    slice_seconds: int | None = None
     run_number: int = 0
     run_sha256: str = NO_REPORT_SHA256
     version: str | None = None
@@ -179,6 +182,7 @@ class Ledger:
                 _integer_or_none(fields["completeUntil"]),
                 _integer_or_none(fields["kongTime"]),
                 _integer_or_none(fields["ownTime"]),
+                _integer_or_none(fields["sliceSeconds"]),
                 int(fields["run"]["number"]),
                 str(fields["run"]["sha256"]),
                 stored.version,
@@ -203,6 +207,7 @@ class Ledger:
             "completeUntil": checkpoint.complete_until,
             "kongTime": checkpoint.kong_time,
             "ownTime": checkpoint.own_time,
+            "sliceSeconds": checkpoint.slice_seconds,
             "run": {"number": checkpoint.run_number, "sha256": checkpoint.run_sha256},
             "codeVersion": __version__,
         }

@@ -35,13 +35,21 @@ class Progress:
         self._complete_until = self._checkpoint.complete_until
         self._open: deque[tuple[Slice, list[Future[bool]]]] = deque()
         self._blocked = False
+        self._has_moved = False
         self._kong_time: int | None = None
         self._own_time: int | None = None
+        self.slice_seconds = self._checkpoint.slice_seconds
+        """How wide the first slice of this run, or at its end of the next one, should be; ``None``: as usual."""
 
     @property
     def complete_until(self) -> int | None:
         """Everything older is delivered or quarantined, Unix seconds; ``None`` if that is not known."""
         return self._complete_until
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the run got through a slice, so that the next one begins later."""
+        return self._has_moved
 
     @property
     def is_blocked(self) -> bool:
@@ -112,7 +120,8 @@ class Progress:
         checkpoint = self._checkpoint
         if self._keep and (report.delivered or report.quarantined):
             checkpoint = self._ledger.add_report(report, checkpoint)
-        if checkpoint != self._checkpoint or self._complete_until != self._checkpoint.complete_until:
+        moved = self._complete_until != self._checkpoint.complete_until
+        if moved or checkpoint != self._checkpoint or self.slice_seconds != self._checkpoint.slice_seconds:
             self._save(checkpoint)
 
     def settle(self) -> None:
@@ -123,6 +132,7 @@ class Progress:
                 self._blocked = True
             elif slice_.complete_until is not None:
                 # The overlap may be wider than what is new: never move back.
+                self._has_moved |= slice_.complete_until > (self._complete_until or 0)
                 self._complete_until = max(slice_.complete_until, self._complete_until or 0)
 
     def _save(self, checkpoint: Checkpoint) -> None:
@@ -133,5 +143,6 @@ class Progress:
                     complete_until=self._complete_until,
                     kong_time=self._kong_time,
                     own_time=self._own_time,
+                    slice_seconds=self.slice_seconds,
                 )
             )

@@ -169,6 +169,26 @@ class TestWhatIsRead:
 
 
 class TestBacklog:
+    def test_runs_that_get_through_no_slice_take_narrower_ones(self) -> None:
+        # Given a Kong so slow that there is time for two pages, and many more in the first slice
+        backlog = [entry(number, request_timestamp=NOW - number * 60) for number in range(1, 200)]
+        world = World(kong=Kong(backlog, page_size=10))
+        checkpoints = [0]
+        while len(checkpoints) < 100:
+            pages_at_start = world.kong.pages_read
+            world.budget = Budget(lambda: 100.0 if world.kong.pages_read - pages_at_start < 2 else 34.0)  # noqa: B023
+            world.live()
+            finished = world.run(overlap_seconds=60).finished
+            checkpoints.append(world.complete_until or 0)
+            if finished:
+                break
+
+        # Then the checkpoint moves every few runs, until all is delivered
+        assert all(later > earlier for earlier, later in zip(checkpoints[:-4], checkpoints[4:], strict=True))
+        assert len(world.cloudtrail.accepted_ids) == len(set(world.cloudtrail.accepted_ids)) == 199
+        assert world.complete_until == NOW
+        assert world.ledger.load_checkpoint().slice_seconds is None
+
     def test_time_that_is_up_before_kong_has_answered_is_no_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
         world = World()
 

@@ -56,22 +56,36 @@ class Slices:
         What to cut; bounded.
     complete_until
         What no slice's `Slice.complete_until` may pass, Unix seconds.
+    known_seconds
+        How much of the window's beginning was read before. It is part of the first slice, on top of its width.
+    width_seconds
+        Of the first slice.
     target_pages
         Pages that a slice should have. Less costs more requests; more moves the checkpoint later.
     """
 
-    def __init__(self, window: Window, *, complete_until: int, target_pages: int = TARGET_SLICE_PAGES) -> None:
+    def __init__(
+        self,
+        window: Window,
+        *,
+        complete_until: int,
+        known_seconds: int = 0,
+        width_seconds: int = FIRST_SLICE_SECONDS,
+        target_pages: int = TARGET_SLICE_PAGES,
+    ) -> None:
         if window.before is None:
             raise ValueError("a window without an end cannot be cut into slices")
         self._after = window.after
         self._before = window.before
         self._complete_until = complete_until
         self._target_pages = target_pages
-        self._width_seconds = FIRST_SLICE_SECONDS
+        self._known_seconds = known_seconds
+        self._width_seconds = width_seconds
 
     def __iter__(self) -> Iterator[Slice]:
         while self._after < self._before:
-            end = min(self._after + self._width_seconds, self._before)
+            end = min(self._after + self._known_seconds + self._width_seconds, self._before)
+            self._known_seconds = 0
             yield Slice(Window(self._after, end), min(end, self._complete_until))
             self._after = end
 
@@ -79,3 +93,15 @@ class Slices:
         """Tell how many pages the slice just read had; the next one is sized by it."""
         factor = min(_GREATEST_GROWTH, self._target_pages / max(pages, 1))
         self._width_seconds = max(1, int(self._width_seconds * factor))
+
+    def width_for_next_run(self, *, got_through: bool) -> int:
+        """Return how wide the first slice of the next run should be, if the time of this one did not suffice.
+
+        Parameters
+        ----------
+        got_through
+            Whether this run got through a slice. If not, it leaves nothing lasting behind, and with slices as wide the
+            next one would do no better.
+        """
+        width_seconds = self._width_seconds * 2 if got_through else self._width_seconds // 4
+        return max(1, min(width_seconds, FIRST_SLICE_SECONDS))

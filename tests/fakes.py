@@ -15,7 +15,7 @@ from typing import Any
 
 from kong_cloudtrail.collector import Collector, Plan
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import Event, Gateway
+from kong_cloudtrail.domain.event import Event, EventMapper, Gateway
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import LedgerError, LockLost, SeenSetUnavailable, SourceUnavailable
@@ -303,13 +303,11 @@ class World:
     def collector(self, **plan: Any) -> Collector:
         defaults: Mapping[str, Any] = {
             "source": SOURCE_NAME,
-            "recipient_account_id": ACCOUNT_ID,
             "keep_checkpoint": True,
             "overlap_seconds": 900,
             "settle_seconds": 0,
             "initial_lookback_seconds": None,
             "parallel_deliveries": 2,
-            "map_status_to_error_code": False,
         }
         return Collector(
             Plan(**(dict(defaults) | plan)),
@@ -318,11 +316,15 @@ class World:
             destination=self.cloudtrail,
             ledger=self.ledger,
             lock=self.lock,
+            mapper=self.mapper,
             reading_guard=RunGuard(self.budget, self.lock, self.clock, FOR_READING),
             delivery_guard=RunGuard(self.budget, self.lock, self.clock, FOR_DELIVERING),
             telemetry=self.telemetry,
             clock=self.clock,
         )
+
+    def mapper(self, gateway: Gateway) -> EventMapper:
+        return EventMapper(gateway, ACCOUNT_ID, self.ledger.locate_original)
 
     @property
     def ledger(self) -> Ledger:

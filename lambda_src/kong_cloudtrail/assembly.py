@@ -107,13 +107,11 @@ class Assembly:
         )
         plan = Plan(
             source=settings.source_name,
-            recipient_account_id=settings.channel_account_id,
             keep_checkpoint=settings.ledger is not None,
             overlap_seconds=settings.overlap_seconds,
             settle_seconds=settings.settle_seconds,
             initial_lookback_seconds=settings.initial_lookback_seconds,
             parallel_deliveries=settings.parallel_deliveries,
-            map_status_to_error_code=settings.map_status_to_error_code,
         )
         return Collector(
             plan,
@@ -122,6 +120,7 @@ class Assembly:
             destination=self._destination,
             ledger=self.ledger,
             lock=lock,
+            mapper=self._mapper,
             reading_guard=reading_guard,
             delivery_guard=RunGuard(budget, lock, self._clock, FOR_DELIVERING),
             telemetry=telemetry,
@@ -130,17 +129,15 @@ class Assembly:
 
     def quarantine_release(self) -> QuarantineRelease:
         """Return what delivers the entries in quarantine. Needs neither Kong nor the cache."""
-        settings = self.settings
+        return QuarantineRelease(self.ledger, self._destination, self._mapper)
 
-        def mapper(gateway: Gateway) -> EventMapper:
-            return EventMapper(
-                gateway,
-                settings.channel_account_id,
-                self.ledger.locate_original,
-                map_status_to_error_code=settings.map_status_to_error_code,
-            )
-
-        return QuarantineRelease(self.ledger, self._destination, mapper)
+    def _mapper(self, gateway: Gateway) -> EventMapper:
+        return EventMapper(
+            gateway,
+            self.settings.channel_account_id,
+            self.ledger.locate_original,
+            map_status_to_error_code=self.settings.map_status_to_error_code,
+        )
 
     @cached_property
     def cache(self) -> redis.Redis:

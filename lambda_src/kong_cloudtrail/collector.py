@@ -12,7 +12,7 @@ docs/delivery-guarantees.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -62,8 +62,6 @@ class Plan:
     ----------
     source
         Name of the source, as in every key and metric.
-    recipient_account_id
-        The account that owns the channel.
     keep_checkpoint
         Whether runs begin where the last one ended. If not, each reads everything that Kong retains.
     overlap_seconds
@@ -74,18 +72,14 @@ class Plan:
         How far back the first run begins; ``None``: at everything that Kong retains.
     parallel_deliveries
         Batches under way at once.
-    map_status_to_error_code
-        As in `EventMapper`.
     """
 
     source: str
-    recipient_account_id: str
     keep_checkpoint: bool
     overlap_seconds: int
     settle_seconds: int
     initial_lookback_seconds: int | None
     parallel_deliveries: int
-    map_status_to_error_code: bool
 
 
 class Collector:
@@ -97,6 +91,8 @@ class Collector:
         How.
     source, seen, destination, ledger, lock, telemetry, clock
         The parts; see ``ports``.
+    mapper
+        Returns what makes events of the entries of a gateway.
     reading_guard, delivery_guard
         Asked before each page, and before each batch.
     """
@@ -110,6 +106,7 @@ class Collector:
         destination: Destination,
         ledger: Ledger,
         lock: RunLock,
+        mapper: Callable[[Gateway], EventMapper],
         reading_guard: RunGuard,
         delivery_guard: RunGuard,
         telemetry: Telemetry,
@@ -121,6 +118,7 @@ class Collector:
         self._destination = destination
         self._ledger = ledger
         self._lock = lock
+        self._mapper = mapper
         self._reading_guard = reading_guard
         self._delivery_guard = delivery_guard
         self._telemetry = telemetry
@@ -359,14 +357,6 @@ class Collector:
             report=report,
             parallel_deliveries=self._plan.parallel_deliveries,
             mark_margin_seconds=_MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,
-        )
-
-    def _mapper(self, gateway: Gateway) -> EventMapper:
-        return EventMapper(
-            gateway,
-            self._plan.recipient_account_id,
-            self._ledger.locate_original,
-            map_status_to_error_code=self._plan.map_status_to_error_code,
         )
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from kong_cloudtrail.domain.event import EventMapper, Gateway
 from kong_cloudtrail.errors import BatchRefused, DestinationUnavailable, LedgerError
 from kong_cloudtrail.release import QuarantineRelease, Released
 
 from tests.fakes import SOURCE_NAME, Kong, World, accept_all, fail_with, refuse
-from tests.helpers import ACCOUNT_ID, GATEWAY, entries, entry
+from tests.helpers import GATEWAY, entries, entry
 
 
 def world_with_a_quarantine(*odd: object) -> World:
@@ -22,10 +21,7 @@ def world_with_a_quarantine(*odd: object) -> World:
 
 
 def release(world: World) -> Released:
-    def mapper(gateway: Gateway) -> EventMapper:
-        return EventMapper(gateway, ACCOUNT_ID, world.ledger.locate_original)
-
-    return QuarantineRelease(world.ledger, world.cloudtrail, mapper).run()
+    return QuarantineRelease(world.ledger, world.cloudtrail, world.mapper).run()
 
 
 def test_delivers_everything_as_the_run_would_have() -> None:

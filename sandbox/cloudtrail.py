@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 
 from sandbox.cloudtrail_calls import CallError, Channel, read_call
 from sandbox.cloudtrail_events import InvalidEvent, check_checksum, check_event
-from sandbox.cloudtrail_records import AcceptedEvent, EntryFault, PutCall
+from sandbox.cloudtrail_records import AcceptedEvent, EntryFault, PutCall, RefusedEvent
 from sandbox.control import Controlled, ControlServer, Remote, remote, remote_property
 from sandbox.faults import Fault, FaultPlan
 from sandbox.http_server import HttpServer, Request, Response
@@ -82,8 +82,10 @@ class CloudTrailEmulator:
         self._lock = threading.Lock()
         self._faults = FaultPlan()
         self._entry_faults: list[EntryFault] = []
+        self._poisons: list[tuple[frozenset[str], Fault]] = []
         self._recent_calls: list[float] = []
         self._accepted: list[AcceptedEvent] = []
+        self._refused: list[RefusedEvent] = []
         self._calls: list[PutCall] = []
         self._call_count = 0
         self._server = HttpServer(self._handle, port=port)
@@ -102,7 +104,7 @@ class CloudTrailEmulator:
         """Let a fault hit a whole call; see `Fault` for which.
 
         "status", "throttle" (`ThrottlingException`) and "reset" come before CloudTrail sees the call; "reset_after",
-        "cut_off" and "body" after it has accepted the events.
+        "cut_off", "body", "drip", "continue" and "hang" after it has accepted the events.
         """
         self._faults.add(fault)
 
@@ -114,8 +116,11 @@ class CloudTrailEmulator:
         uid_pattern: str | None = None,
         predicate: Callable[[dict[str, Any]], bool] | None = None,
         times: int | None = None,
+        times_per_entry: int | None = None,
     ) -> None:
         """Refuse single entries, which would be accepted otherwise, with an error code, documented or not.
+
+        Rules are tried in the order in which they were made.
 
         Parameters
         ----------
@@ -126,17 +131,38 @@ class CloudTrailEmulator:
             true (in this process only). Given together, all must fit; given none, every entry does.
         times
             How many entries are refused before the rule is spent; None for no end.
+        times_per_entry
+            How often one and the same entry is refused; None for no end.
         """
         pattern = None if uid_pattern is None else re.compile(uid_pattern)
-        fault = EntryFault(code, None if ids is None else frozenset(ids), pattern, predicate, times)
+        fault = EntryFault(
+            code, None if ids is None else frozenset(ids), pattern, predicate, times, times_per_entry=times_per_entry
+        )
         with self._lock:
             self._entry_faults.append(fault)
 
+    def poison(self, ids: Collection[str], fault: Fault) -> None:
+        """Let every call that holds one of these entries fail as a whole, until `clear_faults`.
+
+        CloudTrail takes nothing of such a call. It has not seen it if `fault` is a "status" or a "reset": so does a
+        middlebox that dislikes something in an entry.
+
+        Parameters
+        ----------
+        ids
+            Of the entries, as in the call.
+        fault
+            What happens to the call: "status", "reset" or "hang". Its `path`, `nth` and `times` do not matter.
+        """
+        with self._lock:
+            self._poisons.append((frozenset(ids), fault))
+
     def clear_faults(self) -> None:
-        """Forget all faults, of calls and of entries."""
+        """Forget all faults, of calls and of entries, and all poison."""
         self._faults.clear()
         with self._lock:
             self._entry_faults.clear()
+            self._poisons.clear()
 
     def pending_faults(self) -> int:
         """Return how many faults of whole calls have not happened yet."""
@@ -177,10 +203,16 @@ class CloudTrailEmulator:
         """Return how many events were accepted."""
         return len(self._accepted)
 
+    def refused(self) -> list[RefusedEvent]:
+        """Return every refusal of a single entry, in the order in which they happened."""
+        with self._lock:
+            return list(self._refused)
+
     def clear(self) -> None:
-        """Forget the accepted events and the calls, and start counting anew."""
+        """Forget the accepted and the refused events and the calls, and start counting anew."""
         with self._lock:
             self._accepted.clear()
+            self._refused.clear()
             self._calls.clear()
             self._call_count = 0
             self._server.reset_traffic()
@@ -207,7 +239,7 @@ class CloudTrailEmulator:
             self._call_count += 1
             number = self._call_count
         fault = self._faults.next_for(request.target)
-        self._server.pause(self._latency_seconds + (fault.delay_seconds if fault else 0))
+        self._server.pause(self._latency_seconds + (fault.pause_seconds if fault else 0))
         if fault is not None and fault.kind in ("status", "reset"):
             self._note(number, received_at, request, error_code=fault.kind)
             return _fault_response(fault)
@@ -217,10 +249,15 @@ class CloudTrailEmulator:
         except CallError as error:
             self._note(number, received_at, request, error_code=error.code)
             return _error_response(error)
+        if (poison := self._poison_in(entries)) is not None:
+            self._server.pause(poison.pause_seconds)
+            self._note(number, received_at, request, error_code=poison.kind)
+            return poison.spoil(_fault_response(poison))
         accepted, failed = self._judge(entries, number, received_at)
         self._note(number, received_at, request, len(entries), accepted, failed)
         body = {"failed": failed, "successful": [{"id": event.id, "eventID": event.event_id} for event in accepted]}
-        return _spoil(_json_response(200, body), fault)
+        response = _json_response(200, body)
+        return fault.spoil(response) if fault else response
 
     def _throttle(self, now: float, *, forced: bool) -> None:
         if self._calls_per_second is not None:
@@ -232,6 +269,11 @@ class CloudTrailEmulator:
                     self._recent_calls.append(now)
         if forced:
             raise CallError("ThrottlingException", "Rate exceeded")
+
+    def _poison_in(self, entries: list[dict[str, Any]]) -> Fault | None:
+        with self._lock:
+            hits = (fault for ids, fault in self._poisons if any(entry["id"] in ids for entry in entries))
+            return next(hits, None)
 
     def _judge(
         self, entries: list[dict[str, Any]], number: int, received_at: float
@@ -270,9 +312,11 @@ class CloudTrailEmulator:
         error_code: str | None = None,
     ) -> None:
         codes = dict(Counter(entry["errorCode"] for entry in failed))
+        refused = [RefusedEvent(entry["id"], entry["errorCode"], number) for entry in failed]
         call = PutCall(number, received_at, len(request.body), entries, len(accepted), codes, error_code)
         with self._lock:
             self._accepted += accepted
+            self._refused += refused
             self._calls.append(call)
 
 
@@ -283,19 +327,6 @@ def _fault_response(fault: Fault) -> Response:
     body = fault.body or json.dumps({"message": "injected"})
     headers = {"Content-Type": fault.content_type, **(fault.headers or {})}
     return Response(fault.status, body.encode(), headers)
-
-
-def _spoil(response: Response, fault: Fault | None) -> Response:
-    """Return what a fault makes of the answer, after CloudTrail has done its work."""
-    if fault is not None:
-        match fault.kind:
-            case "reset_after":
-                response.ending = "reset"
-            case "cut_off":
-                response.ending = "cut_off"
-            case "body":
-                response.body = fault.body.encode()
-    return response
 
 
 def _error_response(error: CallError) -> Response:
@@ -344,7 +375,7 @@ class CloudTrailProcess(Controlled):
         arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
         self._process = start_module("sandbox.cloudtrail", arguments)
         ready = self._process.read_ready_line()
-        self._remote = Remote(ready["control_port"], types=(AcceptedEvent, PutCall))
+        self._remote = Remote(ready["control_port"], types=(AcceptedEvent, PutCall, RefusedEvent))
         self.pid = self._process.pid
         self.url: str = ready["url"]
         self.channel_arn = channel_arn
@@ -361,6 +392,7 @@ class CloudTrailProcess(Controlled):
 
     inject = remote(CloudTrailEmulator.inject)
     fail_entries = remote(CloudTrailEmulator.fail_entries)
+    poison = remote(CloudTrailEmulator.poison)
     clear_faults = remote(CloudTrailEmulator.clear_faults)
     pending_faults = remote(CloudTrailEmulator.pending_faults)
     configure = remote(CloudTrailEmulator.configure)
@@ -368,6 +400,7 @@ class CloudTrailProcess(Controlled):
     accepted_ids = remote(CloudTrailEmulator.accepted_ids)
     accepted_uids = remote(CloudTrailEmulator.accepted_uids)
     accepted_count = remote(CloudTrailEmulator.accepted_count)
+    refused = remote(CloudTrailEmulator.refused)
     clear = remote(CloudTrailEmulator.clear)
     calls = remote_property(CloudTrailEmulator.calls)
     max_in_flight = remote_property(CloudTrailEmulator.max_in_flight)
@@ -385,7 +418,7 @@ def main() -> None:
     parser.add_argument("--latency-seconds", type=float, default=0.0)
     parser.add_argument("--calls-per-second", type=float)
     emulator = CloudTrailEmulator(**vars(parser.parse_args()))
-    control = ControlServer(emulator, types=(AcceptedEvent, PutCall))
+    control = ControlServer(emulator, types=(AcceptedEvent, PutCall, RefusedEvent))
     control.start()
     with emulator:
         serve_until_stopped(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -42,6 +43,25 @@ class AcceptedEvent:
         """The event's `UID`."""
         uid: str = self.event["UID"]
         return uid
+
+
+@dataclass(frozen=True)
+class RefusedEvent:
+    """A refusal of a single entry.
+
+    Parameters
+    ----------
+    id
+        As in the request.
+    code
+        The error code that it got.
+    call_number
+        Of the call, counted from 1.
+    """
+
+    id: str
+    code: str
+    call_number: int
 
 
 @dataclass(frozen=True)
@@ -82,10 +102,24 @@ class EntryFault:
     uid_pattern: re.Pattern[str] | None
     predicate: Callable[[dict[str, Any]], bool] | None
     times_left: int | None
+    times_per_entry: int | None = None
+    hit: Counter[str] = field(default_factory=Counter)
+    """How often each entry was hit, if that matters."""
 
     def hits(self, entry_id: str, event_data: str) -> bool:
         """Return whether this entry gets the error, and count it if so."""
+        if not self._concerns(entry_id, event_data):
+            return False
+        if self.times_left is not None:
+            self.times_left -= 1
+        if self.times_per_entry is not None:
+            self.hit[entry_id] += 1
+        return True
+
+    def _concerns(self, entry_id: str, event_data: str) -> bool:
         if self.times_left == 0 or (self.ids is not None and entry_id not in self.ids):
+            return False
+        if self.times_per_entry is not None and self.hit[entry_id] >= self.times_per_entry:
             return False
         if self.uid_pattern is not None or self.predicate is not None:
             event = json.loads(event_data)
@@ -93,6 +127,4 @@ class EntryFault:
                 return False
             if self.predicate is not None and not self.predicate(event):
                 return False
-        if self.times_left is not None:
-            self.times_left -= 1
         return True

@@ -30,7 +30,8 @@ class ControlServer:
 
     The body is a JSON object of keyword arguments. The answer is 200 with the result as JSON, or 400 with
     `{"error": …}` if the method raised. Bytes travel as `{"__type__": "bytes", "base64": …}`, a `Fault` (or another of
-    `types`) as `{"__type__": "Fault", …}` with its fields.
+    `types`) as `{"__type__": "Fault", …}` with its fields. Requests of web pages are refused: any site that is open in
+    a browser on this machine could send one.
 
     Parameters
     ----------
@@ -58,6 +59,8 @@ class ControlServer:
 
     def _handle(self, request: Request) -> Response:
         name = request.path.removeprefix(_PREFIX)
+        if "origin" in request.headers:  # browsers send it with every POST
+            return self._answer(403, {"error": "web pages may not control a simulator"})
         if name not in self._names or request.method != "POST":
             return self._answer(404, {"error": f"POST one of {_PREFIX}: {', '.join(sorted(self._names))}"})
         try:

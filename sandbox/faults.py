@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sandbox.http_server import Response
+
 FaultKind = Literal[
     "status",  # answer with `status` and `body`, do nothing
     "throttle",  # the server's own way to say "slow down"
@@ -16,6 +18,10 @@ FaultKind = Literal[
     "reset_after",  # do the work, then reset the connection instead of answering
     "cut_off",  # promise the whole body, send half of it, close
     "body",  # do the work, but answer 200 with `body` in place of the real one
+    "drip",  # do the work, then send the answer byte by byte, status line included, `delay_seconds` between two bytes
+    "continue",  # do the work, then send `100 Continue` without end, `delay_seconds` between two of them
+    "hang",  # do the work, then never answer
+    "cached",  # answer the last 200 of this path once more, as a cache would, with an `Age` header
 ]
 
 
@@ -39,7 +45,7 @@ class Fault:
     status, body, content_type, headers
         The answer, for the kinds that replace it.
     delay_seconds
-        Waited before the fault, for any kind.
+        Waited before the fault; for "drip" and "continue" between what is sent.
     """
 
     kind: FaultKind
@@ -51,6 +57,22 @@ class Fault:
     content_type: str = "application/json"
     headers: Mapping[str, str] | None = None
     delay_seconds: float = 0.0
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long to wait before the fault."""
+        return 0.0 if self.kind in ("drip", "continue") else self.delay_seconds
+
+    def spoil(self, response: Response) -> Response:
+        """Return what this fault makes of an answer, once the work is done."""
+        match self.kind:
+            case "reset_after":
+                response.ending = "reset"
+            case "body":
+                response.body = self.body.encode()
+            case "cut_off" | "drip" | "continue" | "hang":
+                response.ending, response.pace_seconds = self.kind, self.delay_seconds
+        return response
 
 
 def server_error(**rule: Any) -> Fault:

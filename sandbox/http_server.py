@@ -43,14 +43,30 @@ class Request:
         object.__setattr__(self, "query", parse_qsl(parts.query, keep_blank_values=True, errors="replace"))
 
 
+Ending = Literal["keep", "cut_off", "reset", "drip", "continue", "hang"]
+
+
 @dataclass
 class Response:
-    """One answer. `ending` says what becomes of the connection: kept, or broken in one of the ways networks break."""
+    """One answer, and how it is sent.
+
+    Parameters
+    ----------
+    status, body, headers
+        The answer.
+    ending
+        `keep`: sent whole, and the connection stays open. `cut_off`: half of the body is missing. `reset`: nothing is
+        sent. `drip`: sent byte by byte, the status line included. `continue`: `100 Continue` without end in place of
+        the answer. `hang`: nothing, for as long as the client waits. All but `keep` close the connection.
+    pace_seconds
+        Waited between two bytes of a `drip`, or two `100 Continue`.
+    """
 
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    ending: Literal["keep", "cut_off", "reset"] = "keep"
+    ending: Ending = "keep"
+    pace_seconds: float = 0.0
 
 
 @dataclass
@@ -183,17 +199,33 @@ class HttpServer:
             with self._lock:
                 self.traffic.in_flight -= 1
         close = request.headers.get("connection", "").lower() == "close" or response.ending != "keep"
-        if response.ending == "reset":
-            _reset(connection, reader)
-            return False
-        data = _serialise(response, request_method=request.method, close=close)
-        if response.ending == "cut_off":
-            data = data[: len(data) - max(1, len(response.body) // 2)]
+        self._answer(connection, reader, response, _serialise(response, request_method=request.method, close=close))
+        return not close
+
+    def _answer(self, connection: socket.socket, reader: IO[bytes], response: Response, data: bytes) -> None:
+        match response.ending:
+            case "reset":
+                _reset(connection, reader)
+            case "hang":
+                reader.read(1)  # returns when the client has gone, or the server stops
+            case "continue":
+                while not self._stopping.is_set():
+                    self._send(connection, b"HTTP/1.1 100 Continue\r\n\r\n")
+                    self.pause(response.pace_seconds)
+            case "drip":
+                for position in range(len(data)):
+                    self._send(connection, data[position : position + 1])
+                    self.pause(response.pace_seconds)
+            case "cut_off":
+                self._send(connection, data[: len(data) - max(1, len(response.body) // 2)])
+            case "keep":
+                self._send(connection, data)
+
+    def _send(self, connection: socket.socket, data: bytes) -> None:
         # Counted before sending: whoever has the answer must find it counted.
         with self._lock:
             self.traffic.bytes_sent += len(data)
         connection.sendall(data)
-        return not close
 
 
 def _read_request(connection: socket.socket, reader: IO[bytes]) -> Request | Response | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +17,8 @@ from sandbox.certificates import Certificates
 from sandbox.clock import Clock
 from sandbox.control import Controlled, ControlServer, Remote, remote, remote_property
 from sandbox.faults import Fault, FaultPlan
-from sandbox.http_server import HttpServer, Request, Response, http_date
-from sandbox.kong_api import AdminUser, KongApi, Permission
+from sandbox.http_server import HttpServer, Request, Response
+from sandbox.kong_api import AdminUser, KongApi, Permission, Poison
 from sandbox.kong_entries import make_entries
 from sandbox.kong_profiles import PROFILES
 from sandbox.processes import serve_until_stopped, start_module
@@ -28,7 +28,7 @@ _NGINX_400 = b"<html><head><title>400 No required SSL certificate was sent</titl
 
 @dataclass(frozen=True)
 class Call:
-    """One call that came in: path with query string, and the status it was answered with (0: connection reset)."""
+    """One call that came in: path with query string, and the status it was answered with (0: no answer)."""
 
     method: str
     target: str
@@ -88,6 +88,7 @@ class KongSimulator:
         self._mutual_tls = mutual_tls
         self._latency_seconds = latency_seconds
         self._requests: list[Call] = []
+        self._last_pages: dict[str, tuple[Response, float]] = {}
         self._api = KongApi(
             profile=PROFILES[version],
             clock=self._clock,
@@ -185,8 +186,22 @@ class KongSimulator:
         self_audit: bool | None = None,
         visibility_delay_seconds: float | None = None,
         latency_seconds: float | None = None,
+        date_skew_seconds: float | None = None,
+        date_text: str | None = None,
+        server_header: bool | None = None,
     ) -> None:
-        """Change settings while it runs; see `KongApi`. What is None stays."""
+        """Change settings while it runs; see `KongApi`. What is None stays.
+
+        Parameters
+        ----------
+        audit_log, self_audit, visibility_delay_seconds, latency_seconds, server_header
+            As named there.
+        date_skew_seconds
+            A proxy writes the `Date` header, by a clock that is so far ahead of Kong's (behind, if negative). 0 is
+            Kong's own again, whatever `date_text` was.
+        date_text
+            Literal value of the `Date` header; empty for none.
+        """
         if audit_log is not None:
             self._api.audit_log = audit_log
         if self_audit is not None:
@@ -195,6 +210,45 @@ class KongSimulator:
             self._api.visibility_delay_seconds = visibility_delay_seconds
         if latency_seconds is not None:
             self._latency_seconds = latency_seconds
+        if server_header is not None:
+            self._api.server_header = server_header
+        if date_skew_seconds is not None:
+            self._api.date_skew_seconds, self._api.date_text = date_skew_seconds, None
+        if date_text is not None:
+            self._api.date_text = date_text
+
+    def mix_nodes(self, version: str | None, *, every_nth: int = 2) -> None:
+        """Let every nth call of `/audit/...` reach a node of another release over the same rows, as in an upgrade.
+
+        That node orders, filters, pages and calls itself as its release does, and takes the offsets of the others for
+        what they say in its own order. The rows have the fields that they were added with.
+
+        Parameters
+        ----------
+        version
+            Key of `kong_profiles.PROFILES`; None for no more than one release.
+        every_nth
+            1 for all calls.
+        """
+        self._api.mix_nodes(None if version is None else PROFILES[version], every_nth=every_nth)
+
+    def poison(self, request_ids: Iterable[str], *, fault: Fault, page_size_over: int = 0) -> None:
+        """Let every answer of `/audit/requests` that would show one of these rows get a fault, until `heal`.
+
+        Parameters
+        ----------
+        request_ids
+            The rows.
+        fault
+            What happens instead. Its `path`, `nth` and `times` do not matter.
+        page_size_over
+            Only pages for which more rows than this were asked for.
+        """
+        self._api.poisons.append(Poison(frozenset(request_ids), fault, page_size_over))
+
+    def heal(self) -> None:
+        """Let every poisoned row be shown again."""
+        self._api.poisons.clear()
 
     def inject(self, fault: Fault) -> None:
         """Let a fault happen; see `Fault` for when. A "status" fault is a proxy's answer: Kong audits nothing."""
@@ -242,7 +296,7 @@ class KongSimulator:
 
     def _handle(self, request: Request) -> Response:
         response = self._respond(request)
-        status = 0 if response.ending == "reset" else response.status
+        status = 0 if response.ending in ("reset", "continue", "hang") else response.status
         self._requests.append(Call(request.method, request.target, status))
         return response
 
@@ -251,24 +305,33 @@ class KongSimulator:
         fault = self._faults.next_for(request.target)
         if self._mutual_tls and not request.has_client_certificate:
             return Response(400, _NGINX_400, {"Content-Type": "text/html", "Server": "nginx"})
-        if fault is None:
-            return self._api.handle(request)
-        self._server.pause(fault.delay_seconds)
+        if fault is not None:
+            self._server.pause(fault.pause_seconds)
+        instead = None if fault is None else self._instead(fault, request)
+        if instead is not None:
+            return instead
+        answer = self._api.handle(request)
+        if answer.fault is not None:
+            self._server.pause(answer.fault.pause_seconds)
+            return self._instead(answer.fault, request) or answer.fault.spoil(answer)
+        if answer.status == 200:
+            self._last_pages[request.path] = (answer, self._clock.now())
+        # A copy: what is kept for a cache stays as it was.
+        return answer if fault is None else fault.spoil(replace(answer, headers=dict(answer.headers)))
+
+    def _instead(self, fault: Fault, request: Request) -> Response | None:
+        """Return what a proxy or the network answers in Kong's place, which then has not seen the call."""
         match fault.kind:
             case "status":
-                headers = {"Content-Type": fault.content_type, "Date": http_date(self._clock.now())}
+                headers = {"Content-Type": fault.content_type} | self._api.date_header()
                 return Response(fault.status, fault.body.encode(), headers | dict(fault.headers or {}))
             case "reset":
                 return Response(0, ending="reset")
-        response = self._api.handle(request)
-        match fault.kind:
-            case "body":
-                response.body = fault.body.encode()
-            case "cut_off":
-                response.ending = "cut_off"
-            case "reset_after":
-                response.ending = "reset"
-        return response
+            case "cached" if request.path in self._last_pages:
+                kept, since = self._last_pages[request.path]
+                age = {"Age": str(max(1, round(self._clock.now() - since)))}
+                return Response(kept.status, kept.body, kept.headers | age | dict(fault.headers or {}))
+        return None
 
 
 class KongProcess(Controlled):
@@ -340,6 +403,9 @@ class KongProcess(Controlled):
     advance_clock = remote(KongSimulator.advance_clock)
     add_user = remote(KongSimulator.add_user)
     configure = remote(KongSimulator.configure)
+    mix_nodes = remote(KongSimulator.mix_nodes)
+    poison = remote(KongSimulator.poison)
+    heal = remote(KongSimulator.heal)
     inject = remote(KongSimulator.inject)
     clear_faults = remote(KongSimulator.clear_faults)
     pending_faults = remote(KongSimulator.pending_faults)

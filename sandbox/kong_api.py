@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any, Literal
 
 from sandbox.clock import Clock
+from sandbox.faults import Fault
 from sandbox.http_server import Request, Response, http_date
 from sandbox.kong_profiles import Profile
 from sandbox.kong_table import AuditTable, InvalidOffset
@@ -37,6 +39,32 @@ class AdminUser:
     def id(self) -> str:
         """The user's UUID, always the same for the same name."""
         return str(uuid.uuid5(_NAMESPACE, self.name))
+
+
+@dataclass(frozen=True)
+class Poison:
+    """Rows that no answer can hold: one that would show them gets the fault instead.
+
+    Parameters
+    ----------
+    ids
+        Their `request_id`.
+    fault
+        What happens instead.
+    page_size_over
+        Only pages for which more rows than this were asked for.
+    """
+
+    ids: frozenset[str]
+    fault: Fault
+    page_size_over: int = 0
+
+
+@dataclass
+class Answer(Response):
+    """What Kong answers, and the fault that becomes of it if there is poison in it."""
+
+    fault: Fault | None = None
 
 
 class _Refused(Exception):
@@ -74,6 +102,12 @@ class KongApi:
         Record reads of `/audit/...`, `/` and `/status` too; off, it is as if the operator had told Kong to ignore them.
     visibility_delay_seconds
         How long after its time stamp a recorded call shows up.
+    date_skew_seconds, date_text
+        The `Date` header is a proxy's, whose clock is so far ahead of Kong's; or says this text, empty for no header.
+    server_header
+        Whether answers have a `Server` header.
+    poisons
+        Rows of `requests` that no answer can hold.
     """
 
     def __init__(
@@ -93,33 +127,52 @@ class KongApi:
         self.audit_log = True
         self.self_audit = False
         self.visibility_delay_seconds = 0.0
+        self.date_skew_seconds = 0.0
+        self.date_text: str | None = None
+        self.server_header = True
+        self.poisons: list[Poison] = []
+        self._other_node: Profile | None = None
+        self._every_nth = 2
+        self._numbers = count(1)
 
-    @property
-    def version(self) -> str:
-        """The version as Kong spells it, edition included."""
-        return f"{self._profile.version}-enterprise-edition"
+    def mix_nodes(self, other: Profile | None, *, every_nth: int) -> None:
+        """Let every nth call of `/audit/...` reach a node of another release over the same rows; None: no more."""
+        self._other_node, self._every_nth, self._numbers = other, every_nth, count(1)
 
-    def handle(self, request: Request) -> Response:
+    def handle(self, request: Request) -> Answer:
         """Answer one call, and record it. The record is visible to the next call, never to this one."""
         if not (request.target + "/").startswith((self._base_path + "/", self._base_path + "?")):
-            return _json_response(404, {"message": "Not found"})  # the proxy's own answer: Kong never sees the call
+            return _json_answer(404, {"message": "Not found"})  # the proxy's own answer: Kong never sees the call
         target = request.target[len(self._base_path) :] or "/"
         path = request.path[len(self._base_path) :] or "/"
         workspace, path = self._split_workspace(path)
         request_id = uuid.uuid4().hex
         user: AdminUser | None = None
+        node = self._node_for(path)
         try:
             user = self._authenticate(request)
             self._authorise(user, path)
-            response = self._answer(request, path)
+            response = self._answer(request, path, node)
         except _Refused as refusal:
-            response = _json_response(refusal.status, refusal.body)
-        response.headers["Server"] = f"kong/{self.version}"
-        response.headers["X-Kong-Admin-Request-ID"] = request_id
-        response.headers["Date"] = http_date(self._clock.now())
+            response = _json_answer(refusal.status, refusal.body)
+        response.headers |= {"X-Kong-Admin-Request-ID": request_id} | self.date_header()
+        if self.server_header:
+            response.headers["Server"] = f"kong/{node.full_version}"
         if self.audit_log and (self.self_audit or not _is_read_of_collector(request.method, path)):
             self._record(request, target, path, workspace, user, request_id, response.status)
         return response
+
+    def date_header(self) -> dict[str, str]:
+        """Return the `Date` header of an answer given now, be it Kong's or that of a proxy in front of it."""
+        if self.date_text is not None:
+            return {"Date": self.date_text} if self.date_text else {}
+        return {"Date": http_date(self._clock.now() + self.date_skew_seconds)}
+
+    def _node_for(self, path: str) -> Profile:
+        other = self._other_node
+        if other is not None and path.startswith("/audit/") and next(self._numbers) % self._every_nth == 0:
+            return other
+        return self._profile
 
     def _split_workspace(self, path: str) -> tuple[str, str]:
         first, _, rest = path.removeprefix("/").partition("/")
@@ -142,31 +195,31 @@ class KongApi:
             return
         raise _Refused(403, {"message": f"{user.name}, you do not have permissions to read this resource"})
 
-    def _answer(self, request: Request, path: str) -> Response:
+    def _answer(self, request: Request, path: str, node: Profile) -> Answer:
         route = path.rstrip("/") or "/"
         if "/audit/" in path or route.endswith("/audit"):
-            return _json_response(200, self._audit_page(request, route))
+            return self._audit_page(request, route, node)
         if route == "/" and request.method == "GET":
-            return _json_response(200, self._information())
+            return _json_answer(200, self._information(node))
         if route == "/status" and request.method == "GET":
-            return _json_response(200, {"database": {"reachable": True}, "server": {"connections_active": 1}})
+            return _json_answer(200, {"database": {"reachable": True}, "server": {"connections_active": 1}})
         if request.method == "DELETE":
-            return Response(204)
+            return Answer(204)
         if request.method in _OPERATIONS:
             entity = {"id": str(uuid.uuid4()), "created_at": int(self._clock.now())} | _object_or_empty(request.body)
-            return _json_response(201 if request.method == "POST" else 200, entity)
-        return _json_response(200, {"data": [], "next": None})
+            return _json_answer(201 if request.method == "POST" else 200, entity)
+        return _json_answer(200, {"data": [], "next": None})
 
-    def _information(self) -> dict[str, Any]:
+    def _information(self, node: Profile) -> dict[str, Any]:
         return {
-            "version": self.version,
+            "version": node.full_version,
             "hostname": self._hostname,
             "edition": "enterprise",
             "tagline": "Welcome to kong",
             "configuration": {"audit_log": self.audit_log, "audit_log_record_ttl": 2_592_000, "database": "postgres"},
         }
 
-    def _audit_page(self, request: Request, route: str) -> bytes:
+    def _audit_page(self, request: Request, route: str, node: Profile) -> Answer:
         tables = {"/audit/requests": self.requests, "/audit/objects": self.objects}
         if not self.audit_log or route not in tables:
             raise _Refused(404, {"message": "Not found"})
@@ -175,11 +228,18 @@ class KongApi:
         arguments = dict(request.query)
         size = _page_size(arguments.get("size"))
         after = before = None
-        if self._profile.filters:
+        if node.filters:
             after, before = _filter_time(arguments.get("after")), _filter_time(arguments.get("before"))
         offset = arguments.get("offset")
         try:
-            page = tables[route].page(now=self._clock.now(), size=size, offset=offset, after=after, before=before)
+            page = tables[route].page(
+                now=self._clock.now(),
+                size=size,
+                offset=offset,
+                after=after,
+                before=before,
+                newest_first=node.newest_first and route == "/audit/requests",
+            )
         except InvalidOffset:
             raise _Refused(
                 400, {"code": 7, "name": "invalid offset", "message": f"'{offset}' is not a valid offset"}
@@ -187,19 +247,15 @@ class KongApi:
         parts = [b'{"data":[', b",".join(page.rows), b"]"]
         if page.offset is not None:
             parts.append(f',"offset":{json.dumps(page.offset)}'.encode())
-        parts.append(f',"next":{json.dumps(self._next_link(route, arguments, page.offset))}}}'.encode())
-        return b"".join(parts)
+        parts.append(f',"next":{json.dumps(_next_link(node, route, arguments, page.offset))}}}'.encode())
+        answer = _json_answer(200, b"".join(parts))
+        if self.poisons and route == "/audit/requests":
+            answer.fault = self._fault_of(page.ids, size)
+        return answer
 
-    def _next_link(self, route: str, arguments: Mapping[str, str], offset: str | None) -> str | None:
-        """Return Kong's link to the next page: without base path and workspace, and as forgetful as the release."""
-        if offset is None:
-            return None
-        kept = {"offset": offset}
-        if self._profile.next_keeps_size and "size" in arguments:
-            kept["size"] = arguments["size"]
-        if self._profile.next_keeps_filters:
-            kept |= {name: arguments[name] for name in ("after", "before") if name in arguments}
-        return f"{route}?" + "&".join(f"{name}={value}" for name, value in kept.items())
+    def _fault_of(self, ids: Sequence[str], size: int) -> Fault | None:
+        hits = (poison for poison in self.poisons if size > poison.page_size_over and not poison.ids.isdisjoint(ids))
+        return next((poison.fault for poison in hits), None)
 
     def _record(
         self,
@@ -244,6 +300,18 @@ class KongApi:
                 "removed_from_entity": removed,
             }
             self.objects.add([change], now=now, visible_at=visible_at)
+
+
+def _next_link(node: Profile, route: str, arguments: Mapping[str, str], offset: str | None) -> str | None:
+    """Return Kong's link to the next page: without base path and workspace, and as forgetful as the release."""
+    if offset is None:
+        return None
+    kept = {"offset": offset}
+    if node.next_keeps_size and "size" in arguments:
+        kept["size"] = arguments["size"]
+    if node.next_keeps_filters:
+        kept |= {name: arguments[name] for name in ("after", "before") if name in arguments}
+    return f"{route}?" + "&".join(f"{name}={value}" for name, value in kept.items())
 
 
 def _is_read_of_collector(method: str, path: str) -> bool:
@@ -294,6 +362,6 @@ def _audited_payload(body: bytes) -> tuple[str | None, str | None]:
     return json.dumps(kept, separators=(",", ":")), ",".join(removed)
 
 
-def _json_response(status: int, body: Mapping[str, Any] | bytes) -> Response:
+def _json_answer(status: int, body: Mapping[str, Any] | bytes) -> Answer:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Response(status, data, {"Content-Type": "application/json; charset=utf-8"})
+    return Answer(status, data, {"Content-Type": "application/json; charset=utf-8"})

@@ -34,6 +34,11 @@ class Profile:
     next_keeps_size: bool = True
     missing_fields: frozenset[str] = frozenset()
 
+    @property
+    def full_version(self) -> str:
+        """The version as Kong spells it, edition included."""
+        return f"{self.version}-enterprise-edition"
+
 
 PROFILES = {
     "2.8": Profile(

@@ -8,7 +8,7 @@ import bisect
 import json
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -49,12 +49,37 @@ def _row_key(row: Row) -> Key:
     return row.key
 
 
+def _time_key(row: Row) -> Key:
+    return (-row.timestamp, *row.key[1:])
+
+
+def _id_key(row: Row) -> Key:
+    return (0, *row.key[1:])
+
+
 @dataclass(frozen=True)
 class Page:
-    """Serialised rows, and the offset of the page after this one if there is one."""
+    """Serialised rows, their primary keys, and the offset of the page after this one if there is one."""
 
     rows: list[bytes]
+    ids: list[str]
     offset: str | None
+
+
+class _Order:
+    """All rows, sorted by one of the two keys."""
+
+    def __init__(self, key: Callable[[Row], Key]) -> None:
+        self.key = key
+        self.rows: list[Row] = []
+
+    def insert(self, rows: Sequence[Row]) -> None:
+        if len(rows) > _INSERT_ONE_BY_ONE:
+            self.rows.extend(rows)
+            self.rows.sort(key=self.key)
+        else:
+            for row in rows:
+                bisect.insort(self.rows, row, key=self.key)
 
 
 class AuditTable:
@@ -75,11 +100,13 @@ class AuditTable:
         self._id_field = id_field
         self._missing_fields = missing_fields
         self._lock = threading.Lock()
-        self._rows: list[Row] = []
+        self._own = _Order(_row_key)
+        # By `newest_first`. The other order is made when it is asked for first.
+        self._orders = {newest_first: self._own}
         self._numbers = count(1)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._own.rows)
 
     def add(
         self,
@@ -114,10 +141,32 @@ class AuditTable:
     def clear(self) -> None:
         """Remove every row."""
         with self._lock:
-            self._rows.clear()
+            for order in self._orders.values():
+                order.rows.clear()
 
-    def page(self, *, now: float, size: int, offset: str | None, after: int | None, before: int | None) -> Page:
+    def page(
+        self,
+        *,
+        now: float,
+        size: int,
+        offset: str | None,
+        after: int | None,
+        before: int | None,
+        newest_first: bool | None = None,
+    ) -> Page:
         """Return the rows strictly beyond `offset` with `after` <= time < `before`, visible at `now`, at most `size`.
+
+        Parameters
+        ----------
+        now, after, before
+            Unix seconds.
+        size
+            Rows.
+        offset
+            Of an earlier page. One that was given out in the other order is taken for what it says in this one, as a
+            node of another release does: it leads behind everything, or back to the beginning.
+        newest_first
+            The order; by default the table's own.
 
         Raises
         ------
@@ -125,17 +174,19 @@ class AuditTable:
             If `offset` is none of this table's.
         """
         beyond = None if offset is None else _decode_offset(offset)
+        newest_first = self._newest_first if newest_first is None else newest_first
         with self._lock:
-            rows = self._rows
-            start = 0 if beyond is None else bisect.bisect_right(rows, beyond, key=_row_key)
-            if self._newest_first and before is not None:
+            order = self._order(newest_first)
+            rows = order.rows
+            start = 0 if beyond is None else bisect.bisect_right(rows, beyond, key=order.key)
+            if newest_first and before is not None:
                 # Times are negated in the key: `time < before` is `-time >= -before + 1`.
-                start = max(start, bisect.bisect_left(rows, -before + 1, key=lambda row: row.key[0]))
+                start = max(start, bisect.bisect_left(rows, -before + 1, key=lambda row: -row.timestamp))
             found: list[Row] = []
             for index in range(start, len(rows)):
                 row = rows[index]
                 if after is not None and row.timestamp < after:
-                    if self._newest_first:
+                    if newest_first:
                         break
                     continue
                 if before is not None and row.timestamp >= before:
@@ -149,16 +200,22 @@ class AuditTable:
                     break
         more = len(found) > size
         shown = found[:size]
-        return Page([row.serialised(now) for row in shown], _encode_offset(shown[-1].key) if more else None)
+        return Page(
+            [row.serialised(now) for row in shown],
+            [row.key[1] for row in shown],
+            _encode_offset(order.key(shown[-1])) if more else None,
+        )
+
+    def _order(self, newest_first: bool) -> _Order:
+        if newest_first not in self._orders:
+            self._orders[newest_first] = other = _Order(_time_key if newest_first else _id_key)
+            other.rows = sorted(self._own.rows, key=other.key)
+        return self._orders[newest_first]
 
     def _insert(self, rows: Sequence[Row]) -> int:
         with self._lock:
-            if len(rows) > _INSERT_ONE_BY_ONE:
-                self._rows.extend(rows)
-                self._rows.sort(key=_row_key)
-            else:
-                for row in rows:
-                    bisect.insort(self._rows, row, key=_row_key)
+            for order in self._orders.values():
+                order.insert(rows)
         return len(rows)
 
     def _row(self, entry: Mapping[str, Any], now: float, visible_at: float | None, raw_ttl: bool) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -20,6 +21,8 @@ import psutil
 PROJECT_DIRECTORY = Path(__file__).resolve().parent.parent
 _STOP_TIMEOUT_SECONDS = 10.0
 _POLL_SECONDS = 0.02
+_PORTS = range(10_000, 32_768)
+_PORT_NUMBERS = itertools.count(997 * os.getpid())
 
 
 class StartError(RuntimeError):
@@ -189,10 +192,16 @@ def start_module(
 
 
 def free_port() -> int:
-    """Return a loopback port that is free now, for programs that cannot choose one themselves."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a loopback port that is free now, for programs that cannot choose one themselves.
+
+    The port stays free until the program takes it, as far as that can be had: systems take ports for outgoing
+    connections from above 32767, and each process here looks in a part of its own below that, never twice at a port.
+    """
+    for number in itertools.islice(_PORT_NUMBERS, len(_PORTS)):
+        port = _PORTS[number % len(_PORTS)]
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise StartError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free")
 
 
 def serve_until_stopped(ready: Mapping[str, Any]) -> None:

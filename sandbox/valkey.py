@@ -9,6 +9,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -23,6 +24,13 @@ from sandbox.processes import ManagedProcess, free_port
 
 _TIMEOUT_SECONDS = 10.0
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a Valkey server held at some moment: keys, dumped values, and Unix milliseconds of expiry (0: never)."""
+
+    rows: tuple[tuple[bytes, bytes, int], ...]
 
 
 class Valkey:
@@ -124,15 +132,45 @@ class Valkey:
         with self.client() as client:
             client.flushall()
 
+    def limit_memory(self, headroom_bytes: int | None) -> None:
+        """Let the server refuse writes once it has used so much more memory than now; None: never again."""
+        with self.client() as client:
+            used: int = client.info("memory")["used_memory"]
+            client.config_set("maxmemory", 0 if headroom_bytes is None else used + headroom_bytes)
+
+    def snapshot(self) -> Snapshot:
+        """Return all data of the first database, for `restore`."""
+        with self._client(decode_responses=False) as client:
+            keys = list(client.scan_iter(count=1000))
+            with client.pipeline(transaction=False) as pipeline:
+                for key in keys:
+                    pipeline.execute_command("DUMP", key)
+                    pipeline.execute_command("PEXPIRETIME", key)
+                answers = pipeline.execute()
+        rows = zip(keys, answers[::2], answers[1::2], strict=True)
+        # A key that expired in between has no value any more. -1 is the expiry of a key without one.
+        return Snapshot(tuple((key, value, max(expiry, 0)) for key, value, expiry in rows if value is not None))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Replace all data by what a snapshot holds: what expires did not do so any later. Connections stay."""
+        with self._client(decode_responses=False) as client, client.pipeline(transaction=True) as pipeline:
+            pipeline.flushdb()
+            for key, value, expires_at_millis in snapshot.rows:
+                pipeline.execute_command("RESTORE", key, expires_at_millis, value, "ABSTTL")
+            pipeline.execute()
+
     def client(self, *, db: int = 0) -> redis.Redis:
         """Return a client with this server's credentials, for looking at what others stored."""
+        return self._client(db=db)
+
+    def _client(self, *, db: int = 0, decode_responses: bool = True) -> redis.Redis:
         return redis.Redis(
             host=self.host,
             port=self.port,
             db=db,
             username=self._username,
             password=self._password,
-            decode_responses=True,
+            decode_responses=decode_responses,
             socket_timeout=_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )

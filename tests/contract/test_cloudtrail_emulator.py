@@ -287,8 +287,50 @@ class TestFaults:
         codes = [{one["id"]: one["errorCode"] for one in answer["failed"]} for answer in (first, second)]
         lasting = {"b": "NeverHeardOf", "c": "InternalFailure"}
         assert codes == [{"a": "Throttling"} | lasting, lasting]
+        assert [(one.id, one.code, one.call_number) for one in cloudtrail.refused()] == [
+            ("a", "Throttling", 1),
+            ("b", "NeverHeardOf", 1),
+            ("c", "InternalFailure", 1),
+            ("b", "NeverHeardOf", 2),
+            ("c", "InternalFailure", 2),
+        ]
         cloudtrail.clear_faults()
         assert put(target, *entries)["failed"] == []
+
+    def test_each_entry_fails_so_often_and_first_for_the_first_reason(self, cloudtrail: CloudTrailEmulator) -> None:
+        cloudtrail.fail_entries("Throttling", times_per_entry=1)
+        cloudtrail.fail_entries("InvalidChecksum", times_per_entry=1)
+        target = client(cloudtrail.url)
+        answers = [put(target, entry("a")), put(target, entry("a"), entry("b")), put(target, entry("a"), entry("b"))]
+        assert [{one["id"]: one["errorCode"] for one in answer["failed"]} for answer in answers] == [
+            {"a": "Throttling"},
+            {"a": "InvalidChecksum", "b": "Throttling"},
+            {"b": "InvalidChecksum"},
+        ]
+        assert cloudtrail.accepted_ids() == ["a"]
+
+    @pytest.mark.parametrize(
+        ("fault", "error"),
+        [
+            (faults.aws_error("InternalFailure", 500), ClientError),
+            (Fault(kind="status", status=403, body="<html>no</html>", content_type="text/html"), ClientError),
+            (Fault(kind="reset"), ConnectionClosedError),
+        ],
+    )
+    def test_one_entry_poisons_every_call_that_holds_it(
+        self, cloudtrail: CloudTrailEmulator, fault: Fault, error: type[Exception]
+    ) -> None:
+        cloudtrail.poison(["b"], fault)
+        target = client(cloudtrail.url)
+        for _ in range(2):
+            with pytest.raises(error):
+                put(target, entry("a"), entry("b"))
+        put(target, entry("a"), entry("c"))
+        assert cloudtrail.accepted_ids() == ["a", "c"]
+        assert [call.error_code for call in cloudtrail.calls] == [fault.kind, fault.kind, None]
+        cloudtrail.clear_faults()
+        put(target, entry("b"))
+        assert cloudtrail.accepted_ids() == ["a", "c", "b"]
 
     def test_calls_in_flight(self) -> None:
         with CloudTrailEmulator(latency_seconds=0.3) as emulator:
@@ -297,7 +339,10 @@ class TestFaults:
                 list(pool.map(lambda number: put(target, entry(str(number))), range(4)))
             assert emulator.max_in_flight == 4
             emulator.clear()
-            assert (emulator.accepted_count(), emulator.calls) == (0, [])
+            emulator.fail_entries("Throttling")
+            put(target, entry())
+            emulator.clear()
+            assert (emulator.accepted_count(), emulator.calls, emulator.refused()) == (0, [], [])
 
 
 def test_own_process() -> None:
@@ -312,3 +357,7 @@ def test_own_process() -> None:
         (accepted,) = cloudtrail.accepted()
         assert (accepted.event, accepted.call_number) == (event(), 2)
         assert [call.failed for call in cloudtrail.calls] == [{}, {"Throttling": 1}]
+        assert [(one.id, one.code) for one in cloudtrail.refused()] == [("b", "Throttling")]
+        cloudtrail.poison(["c"], faults.aws_error("InternalFailure", 500))
+        with pytest.raises(ClientError):
+            put(target, entry("c"), externalId="agreed")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -90,7 +91,7 @@ class TestPages:
         with KongSimulator(version=version) as kong:
             kong.add_entries([entry(number, NOW + number % 3) for number in range(100, 110)])
             rows: list[int] = []
-            offset: dict[str, str] = {}
+            offset: dict[str, str | int] = {}
             for added in range(20):  # one newer entry, first in every order, while the pages are read
                 page = http.get(f"{kong.url}/audit/requests", params={"size": 3, **offset}).json()
                 rows += ids(page)
@@ -460,6 +461,177 @@ class TestFaults:
         assert finished.is_set()
 
 
+class TestPoison:
+    @pytest.mark.parametrize("version", ALL_RELEASES)
+    def test_no_answer_can_hold_a_poisoned_row(self, http: requests.Session, version: str) -> None:
+        with KongSimulator(version=version) as kong:
+            kong.add_entries([entry(number, NOW - number) for number in range(1, 6)])
+            kong.poison([f"{3:032d}"], fault=faults.server_error())
+            pages = [http.get(f"{kong.url}/audit/requests?size={size}") for size in (2, 3, 100, 2)]
+            offset = pages[0].json()["offset"]
+            behind = http.get(f"{kong.url}/audit/requests", params={"size": 1, "offset": offset})
+            others = [http.get(kong.url + path).status_code for path in ("/", "/audit/objects")]
+            kong.heal()
+            healed = http.get(f"{kong.url}/audit/requests")
+        assert [page.status_code for page in pages] == [200, 500, 500, 200]
+        assert (behind.status_code, others) == (500, [200, 200])
+        assert ids(healed.json()) == [1, 2, 3, 4, 5]
+
+    def test_poison_of_large_pages_only(self, http: requests.Session) -> None:
+        with KongSimulator() as kong:
+            kong.add_entries([entry(1), entry(2)])
+            kong.poison([f"{1:032d}"], fault=faults.bad_gateway(504), page_size_over=10)
+            assert [http.get(f"{kong.url}/audit/requests?size={size}").status_code for size in (11, 10)] == [504, 200]
+
+    def test_poison_outside_the_window_does_no_harm(self, http: requests.Session) -> None:
+        with KongSimulator() as kong:
+            kong.add_entries([entry(1, NOW - 1), entry(2, NOW - 2)])
+            kong.poison([f"{2:032d}"], fault=faults.server_error())
+            assert http.get(f"{kong.url}/audit/requests?after={NOW - 1}").status_code == 200
+            assert http.get(f"{kong.url}/audit/requests?after={NOW - 2}").status_code == 500
+
+    def test_any_fault_can_come_of_it(self, http: requests.Session) -> None:
+        with KongSimulator() as kong:
+            kong.add_entries([entry(1)])
+            for kind in ("reset", "reset_after", "cut_off"):
+                kong.poison([f"{1:032d}"], fault=Fault(kind=kind))
+                for _ in range(2):
+                    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError)):
+                        http.get(f"{kong.url}/audit/requests")
+                kong.heal()
+            kong.poison([f"{1:032d}"], fault=faults.invalid_json())
+            assert http.get(f"{kong.url}/audit/requests").text == '{"data":[{"request_id":"'
+
+
+class TestMixedNodes:
+    def test_each_nth_call_of_the_audit_log_reaches_the_other_release(self, http: requests.Session) -> None:
+        with KongSimulator(version="3.10") as kong:
+            kong.mix_nodes("2.8", every_nth=3)
+            answers = [
+                http.get(kong.url + path) for path in ("/", "/audit/requests", "/audit/objects", "/audit/requests")
+            ]
+            kong.mix_nodes(None)
+            answers += [http.get(f"{kong.url}/audit/requests") for _ in range(3)]
+        servers = [answer.headers["Server"].removesuffix("-enterprise-edition") for answer in answers]
+        assert servers == ["kong/3.10.0.2"] * 3 + ["kong/2.8.4.13"] + ["kong/3.10.0.2"] * 3
+
+    def test_it_orders_and_filters_as_its_release_does(self, http: requests.Session) -> None:
+        with KongSimulator(version="3.10") as kong:
+            kong.add_entries([entry(1, NOW - 5), entry(2, NOW - 1), entry(3, NOW - 9)])
+            kong.mix_nodes("2.8", every_nth=2)
+            url = f"{kong.url}/audit/requests?after={NOW - 5}&before={NOW}"
+            pages = [ids(http.get(url).json()) for _ in range(2)]
+            kong.add_entries([entry(0, NOW - 2)])
+            pages += [ids(http.get(url).json()) for _ in range(2)]
+        assert pages == [[2, 1], [1, 2, 3], [2, 0, 1], [0, 1, 2, 3]]
+
+    @pytest.mark.parametrize("version", ["2.8", "3.10"])
+    def test_offsets_mean_something_else_to_it(self, http: requests.Session, version: str) -> None:
+        other = {"2.8": "3.10", "3.10": "2.8"}[version]
+        with KongSimulator(version=version) as kong:
+            kong.add_entries([entry(number, NOW - number) for number in range(5)])
+            first = http.get(f"{kong.url}/audit/requests?size=2").json()
+            kong.mix_nodes(other, every_nth=1)
+            second = http.get(f"{kong.url}/audit/requests", params={"size": 9, "offset": first["offset"]}).json()
+        # Behind everything for one, back at the beginning for the other.
+        assert ids(second) == {"2.8": [], "3.10": [0, 1, 2, 3, 4]}[version]
+
+
+class TestDate:
+    def date(self, http: requests.Session, kong: KongSimulator) -> str | None:
+        return http.get(f"{kong.url}/audit/requests").headers.get("Date")
+
+    def test_a_proxy_may_write_its_own(self, http: requests.Session) -> None:
+        with KongSimulator() as kong:
+            kong.set_clock(frozen_at=NOW)
+            kong.configure(date_skew_seconds=-1200)
+            kong.add_entries([entry(1)], visible_at=NOW)
+            assert self.date(http, kong) == "Sat, 01 Jun 2024 11:40:00 GMT"
+            assert ids(http.get(f"{kong.url}/audit/requests").json()) == [1]  # Kong's own clock is as it was
+            kong.inject(faults.server_error())
+            assert self.date(http, kong) == "Sat, 01 Jun 2024 11:40:00 GMT"
+
+    def test_a_proxy_may_write_anything_or_nothing(self, http: requests.Session) -> None:
+        with KongSimulator() as kong:
+            kong.set_clock(frozen_at=NOW)
+            kong.configure(date_text="Sat, 01 Jun 2024 14:00:00 +0200")
+            assert self.date(http, kong) == "Sat, 01 Jun 2024 14:00:00 +0200"
+            kong.configure(date_text="")
+            assert self.date(http, kong) is None
+            kong.configure(date_skew_seconds=0)
+            assert self.date(http, kong) == "Sat, 01 Jun 2024 12:00:00 GMT"
+
+    def test_the_release_may_be_kept_secret(self, http: requests.Session) -> None:
+        with KongSimulator() as kong:
+            kong.configure(server_header=False)
+            assert "Server" not in http.get(f"{kong.url}/audit/requests").headers
+
+
+class TestSlowFaults:
+    """Faults of the connection, seen byte by byte."""
+
+    def receive(self, kong: KongSimulator, at_least: int) -> bytes:
+        port = int(kong.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"GET /status HTTP/1.1\r\nHost: kong\r\n\r\n")
+            data = b""
+            while len(data) < at_least and (more := connection.recv(65_536)):
+                data += more
+        return data
+
+    def test_drip_sends_the_status_line_byte_by_byte(self) -> None:
+        with KongSimulator() as kong:
+            kong.inject(Fault(kind="drip", delay_seconds=0.02))
+            assert self.receive(kong, 5) == b"HTTP/"
+            kong.inject(Fault(kind="drip"))
+            assert self.receive(kong, 10_000).endswith(b'"connections_active": 1}}')
+
+    def test_continue_never_ends(self) -> None:
+        with KongSimulator() as kong:
+            kong.inject(Fault(kind="continue", delay_seconds=0.001))
+            data = self.receive(kong, 250)
+            assert set(data.decode().split("\r\n")[:-2]) == {"HTTP/1.1 100 Continue", ""}
+            assert [call.status for call in kong.requests] == [0]
+
+    def test_hang_never_answers(self) -> None:
+        with KongSimulator() as kong:
+            kong.inject(Fault(kind="hang"))
+            with requests.Session() as session, pytest.raises(requests.ReadTimeout):
+                session.get(f"{kong.url}/status", timeout=0.05)
+            assert [call.status for call in kong.requests] == [0]
+            assert requests.get(f"{kong.url}/status", timeout=10).status_code == 200
+
+    def test_a_client_that_waits_does_not_keep_the_simulator_from_stopping(self) -> None:
+        for fault in (Fault(kind="hang"), *(Fault(kind=kind, delay_seconds=60) for kind in ("drip", "continue"))):
+            with KongSimulator() as kong:
+                kong.inject(fault)
+                port = int(kong.url.rpartition(":")[2])
+                with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                    connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                    while not kong.requests:
+                        time.sleep(0.001)
+                    kong.__exit__()
+                    with contextlib.suppress(ConnectionError):
+                        while connection.recv(65_536):
+                            pass
+
+    def test_cached_answers_are_old_and_say_so(self, http: requests.Session) -> None:
+        with KongSimulator() as kong:
+            kong.set_clock(frozen_at=NOW)
+            kong.inject(Fault(kind="cached", path="audit", times=3))
+            url = f"{kong.url}/audit/requests"
+            empty = http.get(url)  # nothing is kept yet: as Kong answers it
+            kong.add_entries([entry(1)])
+            kong.advance_clock(30)
+            cached = http.get(f"{url}?size=1")
+            root = http.get(kong.url)
+            again = http.get(url)
+            fresh = http.get(url)
+        assert ("Age" in empty.headers, "Age" in root.headers, "Age" in fresh.headers) == (False, False, False)
+        assert (cached.headers["Age"], cached.content, again.content) == ("30", empty.content, empty.content)
+        assert ids(fresh.json()) == [1]
+
+
 class TestCounting:
     def test_calls_bytes_connections_and_flight(self, http: requests.Session) -> None:
         with KongSimulator(latency_seconds=0.3) as kong:
@@ -492,6 +664,14 @@ def test_own_process(http: requests.Session, tmp_path: Path) -> None:
         assert page.headers["Date"] == "Sat, 01 Jun 2024 12:00:00 GMT"
         assert [call.status for call in kong.requests] == [429, 200]
         assert kong.calls == {"/k/audit/requests": 2}
+        kong.poison({f"{1:032d}"}, fault=faults.server_error(), page_size_over=2)
+        kong.mix_nodes("2.8", every_nth=1)
+        kong.configure(date_text="yesterday", server_header=True)
+        poisoned = http.get(f"{kong.url}/audit/requests")
+        kong.heal()
+        healed = http.get(f"{kong.url}/audit/requests")
+        assert (poisoned.status_code, healed.status_code) == (500, 200)
+        assert (healed.headers["Server"], healed.headers["Date"]) == ("kong/2.8.4.13-enterprise-edition", "yesterday")
         with pytest.raises(RuntimeError, match="unexpected keyword argument"):
             kong._remote.call("configure", {"speed": 1})
     with pytest.raises(requests.ConnectionError):

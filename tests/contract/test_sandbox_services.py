@@ -15,11 +15,15 @@ import psutil
 import pytest
 import redis
 from botocore.config import Config
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from sandbox.certificates import Certificates
 from sandbox.local_aws import LocalAws
 from sandbox.processes import ManagedProcess, StartError, is_alive, start_module
 from sandbox.valkey import TlsProxy, Valkey
+
+NO_RETRY = Retry(NoBackoff(), 0)
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def over_tls(proxy: TlsProxy, **options: Any) -> redis.Redis:
         "ssl": True,
         "ssl_ca_certs": str(proxy.ca_pem_path),
         "socket_timeout": 5,
-        "retry": None,
+        "retry": NO_RETRY,
     }
     return redis.Redis(**settings | options)
 
@@ -52,9 +56,10 @@ class TestValkey:
         with valkey.client() as client:
             assert client.acl_whoami() == "collector"
             assert client.config_get("maxmemory") == {"maxmemory": "50000000"}
-        for wrong in ({}, {"password": "pass word"}, {"username": "collector", "password": "other"}):
+        wrongs: list[dict[str, Any]] = [{}, {"password": "pass word"}, {"username": "collector", "password": "other"}]
+        for wrong in wrongs:
             with (
-                redis.Redis(port=valkey.port, retry=None, **wrong) as stranger,
+                redis.Redis(port=valkey.port, retry=NO_RETRY, **wrong) as stranger,
                 pytest.raises(redis.AuthenticationError),
             ):
                 stranger.ping()
@@ -81,7 +86,7 @@ class TestValkey:
             server.flush()
 
     def test_a_paused_server_hangs_and_goes_on(self) -> None:
-        with Valkey() as server, redis.Redis(port=server.port, socket_timeout=0.1, retry=None) as client:
+        with Valkey() as server, redis.Redis(port=server.port, socket_timeout=0.1, retry=NO_RETRY) as client:
             client.set("key", "value")
             server.pause()
             with pytest.raises(redis.TimeoutError):
@@ -89,6 +94,34 @@ class TestValkey:
             server.resume()
             assert client.get("key") == b"value"
             server.pause()  # and a paused server can be stopped
+
+    def test_a_full_server_refuses_writes_until_it_has_room_again(self) -> None:
+        with Valkey() as server, server.client() as client:
+            server.limit_memory(0)
+            with pytest.raises(redis.exceptions.OutOfMemoryError):
+                client.set("key", "x" * 10_000)
+            assert client.get("key") is None
+            server.limit_memory(1_000_000)
+            client.set("key", "x" * 10_000)
+            server.limit_memory(None)
+            client.set("other", "x" * 5_000_000)
+
+    def test_a_snapshot_brings_back_what_was_there_and_nothing_else(self) -> None:
+        with Valkey() as server, server.client() as client:
+            client.set("lasting", "1")
+            client.set("expiring", "2", ex=1000)
+            client.hset("hash", mapping={"a": "b"})
+            snapshot = server.snapshot()
+            expires_at = client.pexpiretime("expiring")
+            client.delete("lasting", "expiring")
+            client.set("newer", "3")
+
+            server.restore(snapshot)
+
+            assert sorted(client.keys()) == ["expiring", "hash", "lasting"]
+            assert (client.get("lasting"), client.hgetall("hash")) == ("1", {"a": "b"})
+            assert client.pexpiretime("expiring") == expires_at
+            assert client.ttl("lasting") == -1
 
     def test_listens_on_loopback_only(self, valkey: Valkey) -> None:
         connections = psutil.Process(valkey.pid).net_connections(kind="inet")

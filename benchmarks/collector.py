@@ -7,11 +7,11 @@ import sys
 
 from kong_cloudtrail.adapters.processes import on_one_cpu
 from kong_cloudtrail.adapters.redaction import Redactor
-from kong_cloudtrail.adapters.telemetry import TerminalTelemetry
 from kong_cloudtrail.assembly import Assembly, UnlimitedTime
 from kong_cloudtrail.settings import Settings
 
 from benchmarks.contender import tell
+from cli.terminal import TerminalTelemetry
 
 
 def run() -> int:

@@ -18,8 +18,9 @@ MARK_BYTES = 140
 USABLE_SHARE = 0.75
 """Of a node's memory; ElastiCache reserves a quarter unless told otherwise."""
 
-METRICS = 18
-ALARM_METRICS = 10
+METRICS = 20
+ALARM_METRICS = 12
+COMPOSITE_ALARMS = 2
 SECRETS = 1
 LOG_BYTES_PER_RUN = 6_000
 LEDGER_WRITES_PER_RUN = 5
@@ -65,6 +66,7 @@ PRICES: Mapping[str, Price] = {
     "Secrets Manager": Price(0.40, "secret and month", _UNVERIFIED),
     "CloudWatch: own metrics": Price(0.30, "metric and month", _SECOND_HAND),
     "CloudWatch: alarms": Price(0.10, "metric of an alarm and month", _UNVERIFIED),
+    "CloudWatch: composite alarms": Price(0.50, "alarm and month", _UNVERIFIED),
     "CloudWatch: dashboard": Price(3.00, "dashboard and month, three are free", _SECOND_HAND),
     "CloudWatch: logs": Price(0.50, "GB ingested", _SECOND_HAND),
 }
@@ -150,6 +152,7 @@ def _s3(gateway: Gateway) -> float:
 def _watching(gateway: Gateway) -> float:
     logs = gateway.runs_a_month * LOG_BYTES_PER_RUN / 1e9 * _price("CloudWatch: logs")
     named = METRICS * _price("CloudWatch: own metrics") + ALARM_METRICS * _price("CloudWatch: alarms")
+    named += COMPOSITE_ALARMS * _price("CloudWatch: composite alarms")
     return named + _price("CloudWatch: dashboard") + logs
 
 

@@ -1,11 +1,17 @@
-"""Servers that several tests share. They start once; what one test leaves in them is gone before the next."""
+"""Servers and templates that several tests share.
+
+They are made once in each process that runs tests. What one test leaves in a server is gone before the next; nobody
+changes a template.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import boto3
 import pytest
@@ -15,6 +21,9 @@ from sandbox.cloudtrail import CloudTrailEmulator
 from sandbox.kong import KongSimulator
 from sandbox.local_aws import LocalAws
 from sandbox.valkey import TlsProxy, Valkey
+
+if TYPE_CHECKING:
+    from tests.infra.synthesis import Shaped, Synthesis
 
 CACHE_USERNAME = "collector"
 CACHE_PASSWORD = "cache password/+\"'%&"
@@ -130,3 +139,30 @@ def site(
             "AWS_EC2_METADATA_DISABLED": "true",
         }
         yield Site(kong, cloudtrail, valkey, tmp_path / "ledger", environment)
+
+
+# The CDK is imported by those who ask for a template: its kernel takes seconds to start, and 300 MB.
+
+
+@pytest.fixture(scope="session")
+def shaped(tmp_path_factory: pytest.TempPathFactory) -> Shaped:
+    """Somebody else's app, with the construct in one of the shapes that it can take."""
+    from tests.infra.synthesis import synthesise_shape
+
+    return cache(lambda shape: synthesise_shape(tmp_path_factory.mktemp("shape"), shape))
+
+
+@pytest.fixture(scope="session")
+def synthesis(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """The stack from nothing but the required settings."""
+    from tests.infra.synthesis import synthesise
+
+    return synthesise(tmp_path_factory.mktemp("default"))
+
+
+@pytest.fixture(scope="session")
+def with_new_token(tmp_path_factory: pytest.TempPathFactory) -> Synthesis:
+    """The stack that creates the secret for Kong's token."""
+    from tests.infra.synthesis import synthesise
+
+    return synthesise(tmp_path_factory.mktemp("token"), kong_superadmin="true")

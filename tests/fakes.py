@@ -7,13 +7,14 @@ that a test can run again with what a failed run left behind.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kong_cloudtrail.collector import Collector, Plan
+from kong_cloudtrail.collector import Collector
 from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.event import Event, EventMapper, Gateway
 from kong_cloudtrail.domain.report import RunReport
@@ -21,11 +22,14 @@ from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import LedgerError, LockLost, SeenSetUnavailable, SourceUnavailable
 from kong_cloudtrail.guard import FOR_DELIVERING, FOR_READING, RunGuard
 from kong_cloudtrail.ledger import Ledger
-from kong_cloudtrail.ports import Answer, Failure, Page, Probe, Stored, TimeBudget
+from kong_cloudtrail.plan import Plan
+from kong_cloudtrail.ports import Answer, CacheState, Failure, Gap, Page, Stored, TimeBudget
 
 from tests.helpers import ACCOUNT_ID, GATEWAY, NOW, Budget, FakeClock
 
 SOURCE_NAME = "kong-test"
+
+_cache_ids = itertools.count(1)
 
 
 class Death(BaseException):
@@ -50,45 +54,75 @@ class Life:
 
 
 class Kong:
-    """Entries, shown newest first in pages, like a gateway that can filter by time; or one that cannot."""
+    """Entries, shown in pages: newest first and filtered by time, or as they stand, like a gateway without filters."""
 
     def __init__(self, entries: Iterable[object] = (), *, filters: bool = True, page_size: int = 2) -> None:
         self.entries: list[object] = list(entries)
         self.now = NOW
+        self.clock: Callable[[], int | None] = lambda: self.now
+        self.version = GATEWAY.version
         self.filters = filters
         self.page_size = page_size
         self.fails_at_page: int | None = None
+        self.is_down_from_page: int | None = None
+        self.poison: Callable[[object], bool] = lambda row: False
+        self.hides: Callable[[object], bool] = lambda row: False
+        self.ignores_filter_at_page: int | None = None
+        self.proves_nothing = False
         self.pages_read = 0
         self.windows: list[Window | None] = []
         self.life = Life()
 
     def describe(self) -> Gateway:
         self.life.step()
-        return Gateway(GATEWAY.version, GATEWAY.hostname, self.now)
+        return Gateway(self.version, GATEWAY.hostname, self.clock())
 
-    def probe(self, later: int) -> Probe:
+    def filters_by_time(self, later: int) -> bool:
         self.life.step()
-        return Probe(self.filters, self.filters and bool(self._within(Window(later, None))))
+        return self.filters
 
     def has_entries_before(self, timestamp: int) -> bool:
         self.life.step()
         return bool(self._within(Window(-(10**12), timestamp)))
 
-    def pages(self, window: Window | None) -> Iterator[Page]:
+    def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
         self.windows.append(window)
         rows = self._within(window if self.filters else None)
-        for start in range(0, max(len(rows), 1), self.page_size):
+        names = [repr(row) for row in rows]
+        start = names.index(resume) + 1 if resume in names else 0
+        gap: Gap | None = None
+        while True:
             self.life.step()
             self.pages_read += 1
-            if self.pages_read == self.fails_at_page:
+            is_down = self.is_down_from_page is not None and self.pages_read >= self.is_down_from_page
+            if is_down or self.pages_read == self.fails_at_page:
                 raise SourceUnavailable("Kong is down.")
-            yield Page(rows[start : start + self.page_size], is_last=start + self.page_size >= len(rows))
+            if self.pages_read == self.ignores_filter_at_page:
+                yield Page(self.entries[: self.page_size], None, is_last=True, as_asked=False)
+                return
+            shown = rows[start : start + self.page_size]
+            poison = next((index for index, row in enumerate(shown) if self.poison(row)), None)
+            start += len(shown)
+            following_gap = None
+            if poison is not None:
+                start += poison + 1 - len(shown)
+                at = _timestamp(shown[poison])
+                following_gap = Gap(Window(at, at + 1) if self.filters else None, "status 500")
+                shown = shown[:poison]
+            is_last = start >= len(rows) and following_gap is None
+            resume = None if is_last else names[start - 1]
+            yield Page(shown, resume, is_last=is_last, gap=gap, as_asked=not self.proves_nothing)
+            if is_last:
+                return
+            gap = following_gap
 
     def _within(self, window: Window | None) -> list[object]:
+        shown = [row for row in self.entries if not self.hides(row)]
         if window is None:
-            return list(self.entries)
+            return shown
         before = 10**12 if window.before is None else window.before
-        return [row for row in self.entries if window.after <= _timestamp(row) < before]
+        rows = [row for row in shown if window.after <= _timestamp(row) < before]
+        return sorted(rows, key=lambda row: -_timestamp(row))
 
 
 def _timestamp(row: object) -> int:
@@ -154,10 +188,17 @@ class Seen:
 
     def __init__(self) -> None:
         self.marks: dict[str, int] = {}
-        self.complete = False
+        self.cache_id = str(next(_cache_ids))
+        self.marks_written = 0
         self.fails_to_tell = False
         self.fails_to_mark = False
         self.life = Life()
+
+    def open(self) -> CacheState:
+        self.life.step()
+        if self.fails_to_tell:
+            raise SeenSetUnavailable("Redis is down.")
+        return CacheState(self.cache_id, self.marks_written)
 
     def seen(self, keys: Sequence[str]) -> set[str]:
         self.life.step()
@@ -170,18 +211,11 @@ class Seen:
         if self.fails_to_mark:
             raise SeenSetUnavailable("Redis is down.")
         self.marks |= dict.fromkeys(keys, lifetime_seconds)
+        self.marks_written += len(keys)
         self.life.step()
-
-    def is_complete(self) -> bool:
-        self.life.step()
-        return self.complete
-
-    def set_complete(self) -> None:
-        self.life.step()
-        self.complete = True
 
     def lose_everything(self) -> None:
-        self.marks, self.complete = {}, False
+        self.marks, self.cache_id, self.marks_written = {}, str(next(_cache_ids)), 0
 
 
 class Store:
@@ -190,6 +224,7 @@ class Store:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.refuses: Callable[[str], bool] = lambda name: False
+        self.is_read_only = False
         self.life = Life()
 
     def locate(self, name: str) -> str:
@@ -201,12 +236,12 @@ class Store:
         return None if body is None else Stored(body, _version(body))
 
     def write(self, name: str, body: bytes) -> None:
-        self._step(name)
+        self._step(name, writes=True)
         self.objects[name] = body
         self.life.step()
 
     def write_if(self, name: str, body: bytes, version: str | None) -> str | None:
-        self._step(name)
+        self._step(name, writes=True)
         stored = self.objects.get(name)
         if (None if stored is None else _version(stored)) != version:
             return None
@@ -215,15 +250,15 @@ class Store:
         return _version(body)
 
     def move(self, name: str, new_name: str) -> None:
-        self._step(name)
+        self._step(name, writes=True)
         self.objects[new_name] = self.objects.pop(name)
 
     def names(self, prefix: str) -> Iterator[str]:
         yield from sorted(name for name in self.objects if name.startswith(prefix))
 
-    def _step(self, name: str) -> None:
+    def _step(self, name: str, *, writes: bool = False) -> None:
         self.life.step()
-        if self.refuses(name):
+        if self.refuses(name) or (writes and self.is_read_only):
             raise LedgerError(f"The ledger is down for {name}.")
 
     def documents(self, prefix: str) -> list[dict[str, Any]]:
@@ -306,6 +341,7 @@ class World:
             "keep_checkpoint": True,
             "overlap_seconds": 900,
             "settle_seconds": 0,
+            "sweep_seconds": 86_400,
             "initial_lookback_seconds": None,
             "parallel_deliveries": 2,
         }

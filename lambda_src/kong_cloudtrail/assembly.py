@@ -8,7 +8,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from functools import cache, cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,11 +24,13 @@ from .adapters.redaction import Redactor
 from .adapters.s3_store import S3Store
 from .adapters.secrets import Secrets
 from .adapters.valkey import ValkeyLock, ValkeySeenSet, connect
-from .collector import Collector, Plan
+from .collector import Collector
 from .domain.event import EventMapper, Gateway
+from .domain.limits import MAX_BATCH_EVENTS
 from .errors import SettingsError
 from .guard import FOR_DELIVERING, FOR_READING, RunGuard
 from .ledger import Ledger
+from .plan import Plan
 from .ports import ObjectStore, Telemetry, TimeBudget
 from .release import QuarantineRelease
 from .settings import LedgerSettings, Settings
@@ -40,10 +43,12 @@ lie in the working directory must not decide what is read."""
 
 
 class SystemClock:
-    """The machine's time."""
+    """The machine's time. It goes on while the machine is suspended, where the system has a clock that does."""
 
     now = staticmethod(time.time)
-    monotonic = staticmethod(time.monotonic)
+    monotonic = staticmethod(
+        partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+    )
     sleep = staticmethod(time.sleep)
 
 
@@ -53,6 +58,141 @@ class UnlimitedTime:
     def remaining_seconds(self) -> float:
         """Return infinity."""
         return math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a run waits for each of its parts. All time-outs are here; `guard` says when something new may begin.
+
+    A part that hangs makes the run fail, and that has to be over before the run's time is. So the shorter that is, the
+    less is waited for.
+
+    Parameters
+    ----------
+    cache_seconds
+        For Valkey: for a connection, and for each answer, once. A run that finds it hanging waits for two answers (the
+        one at hand, and one that another delivery has begun to wait for meanwhile) and for `release_seconds`.
+    release_seconds
+        For the lock to be given back.
+    connect_seconds, answer_seconds
+        For CloudTrail: for a connection, and for each part of an answer. What is late in the run is waited for only
+        until the run has to end.
+    ledger_connect_seconds, ledger_answer_seconds
+        For S3 and for Secrets Manager: the same, three times.
+    """
+
+    cache_seconds: float
+    release_seconds: float
+    connect_seconds: float
+    answer_seconds: float
+    ledger_connect_seconds: float
+    ledger_answer_seconds: float
+
+    @classmethod
+    def within(cls, budget_seconds: float) -> Limits:
+        """Return the limits for a run that may take so long."""
+        # Invocations of one function differ by milliseconds; that is no reason for new connections.
+        seconds = math.floor(2 * min(budget_seconds, 900.0)) / 2
+        return cls(
+            cache_seconds=_between(0.4, seconds / 12, 3.0),
+            release_seconds=_between(0.2, seconds / 30, 0.5),
+            connect_seconds=_between(0.5, seconds / 10, 5.0),
+            answer_seconds=_between(1.0, seconds / 3, 15.0),
+            ledger_connect_seconds=_between(0.3, seconds / 30, 3.0),
+            ledger_answer_seconds=_between(0.3, seconds / 20, 5.0),
+        )
+
+
+def _between(least: float, value: float, most: float) -> float:
+    return max(least, min(value, most))
+
+
+class Connections:
+    """The clients of the services, made when they are first used, each waiting no longer than it may.
+
+    Parameters
+    ----------
+    settings
+        Which services.
+    limits
+        How long to wait for them.
+    redactor
+        Told of every secret.
+    """
+
+    def __init__(self, settings: Settings, limits: Limits, redactor: Redactor) -> None:
+        self._settings = settings
+        self.limits = limits
+        self._redactor = redactor
+
+    @cached_property
+    def cache(self) -> redis.Redis:
+        """The connections to Valkey. Raises `SecretUnavailable`."""
+        settings = self._settings
+        password = settings.redis_password.value if settings.redis_password else None
+        if settings.redis_password_secret is not None:
+            password = self.secrets.read(settings.redis_password_secret)
+        return connect(
+            settings.redis_host,
+            settings.redis_port,
+            db=settings.redis_db,
+            tls=settings.redis_tls,
+            username=settings.redis_username,
+            password=password,
+            credentials=self._cache_token,
+            # One for each batch that may mark something, for the page at hand, for the lock, and for the guard of the
+            # invocation.
+            connections=2 * settings.parallel_deliveries + 3,
+            command_seconds=self.limits.cache_seconds,
+        )
+
+    @property
+    def _cache_token(self) -> ElastiCacheIam | None:
+        settings = self._settings
+        if settings.redis_iam_cache is None or settings.redis_username is None:
+            return None
+        return ElastiCacheIam(
+            settings.redis_username,
+            settings.redis_iam_cache,
+            settings.channel_region,  # a channel takes events in its own region only, so everything is there
+            serverless=settings.redis_serverless,
+        )
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of the source."""
+        return open_ledger(LedgerSettings(self._settings.ledger, self._settings.source_name), self.limits)
+
+    @cached_property
+    def destination(self) -> CloudTrailDestination:
+        """The channel."""
+        settings = self._settings
+        return _with_aws(
+            lambda: CloudTrailDestination(
+                settings.channel_arn,
+                settings.channel_region,
+                external_id=settings.external_id,
+                connections=settings.parallel_deliveries,
+                connect_seconds=self.limits.connect_seconds,
+                answer_seconds=self.limits.answer_seconds,
+            )
+        )
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """Secrets Manager."""
+        return _with_aws(
+            lambda: Secrets(
+                self._redactor.conceal,
+                connect_seconds=self.limits.ledger_connect_seconds,
+                answer_seconds=self.limits.ledger_answer_seconds,
+            )
+        )
+
+    def close(self) -> None:
+        """Close the connections to Valkey; the others are closed when nobody needs them any more."""
+        if "cache" in self.__dict__:
+            self.cache.close()
 
 
 class Assembly:
@@ -81,9 +221,24 @@ class Assembly:
         self._is_gone = is_gone
         self._redactor = redactor
         self._clock = SystemClock()
+        self._connections: Connections | None = None
         for secret in (settings.kong_admin_token, settings.redis_password):
             if secret is not None:
                 redactor.conceal(secret.value)
+
+    def connections(self, budget: TimeBudget) -> Connections:
+        """Return the connections for a run of so much time: the same ones as before if that is as much as before."""
+        limits = Limits.within(budget.remaining_seconds())
+        if self._connections is None or self._connections.limits != limits:
+            self.close()
+            self._connections = Connections(self.settings, limits, self._redactor)
+        return self._connections
+
+    def close(self) -> None:
+        """Close all connections; what is asked for afterwards makes new ones."""
+        if self._connections is not None:
+            self._connections.close()
+            self._connections = None
 
     def collector(self, telemetry: Telemetry, budget: TimeBudget) -> Collector:
         """Return what does one run.
@@ -94,11 +249,19 @@ class Assembly:
             If the cache's password cannot be read.
         """
         settings = self.settings
-        lock = ValkeyLock(self.cache, settings.source_name, self._clock, owner=self._owner, is_gone=self._is_gone)
+        connections = self.connections(budget)
+        lock = ValkeyLock(
+            connections.cache,
+            settings.source_name,
+            self._clock,
+            owner=self._owner,
+            is_gone=self._is_gone,
+            release_seconds=connections.limits.release_seconds,
+        )
         reading_guard = RunGuard(budget, lock, self._clock, FOR_READING)
         source = KongAuditSource(
             settings.kong_admin_api,
-            token=self._kong_token,
+            token=partial(self._kong_token, connections),
             root_ca=self._kong_root_ca_path,
             page_size=settings.page_size,
             clock=self._clock,
@@ -110,17 +273,19 @@ class Assembly:
             keep_checkpoint=settings.ledger is not None,
             overlap_seconds=settings.overlap_seconds,
             settle_seconds=settings.settle_seconds,
+            sweep_seconds=settings.sweep_seconds,
             initial_lookback_seconds=settings.initial_lookback_seconds,
             parallel_deliveries=settings.parallel_deliveries,
         )
+        marks_in_flight = 2 * settings.parallel_deliveries * MAX_BATCH_EVENTS
         return Collector(
             plan,
             source=source,
-            seen=ValkeySeenSet(self.cache, settings.source_name, lock),
-            destination=self._destination,
-            ledger=self.ledger,
+            seen=ValkeySeenSet(connections.cache, settings.source_name, lock, marks_in_flight=marks_in_flight),
+            destination=connections.destination,
+            ledger=connections.ledger,
             lock=lock,
-            mapper=self._mapper,
+            mapper=partial(self._mapper, connections.ledger),
             reading_guard=reading_guard,
             delivery_guard=RunGuard(budget, lock, self._clock, FOR_DELIVERING),
             telemetry=telemetry,
@@ -129,67 +294,16 @@ class Assembly:
 
     def quarantine_release(self) -> QuarantineRelease:
         """Return what delivers the entries in quarantine. Needs neither Kong nor the cache."""
-        return QuarantineRelease(self.ledger, self._destination, self._mapper)
+        connections = self.connections(UnlimitedTime())
+        return QuarantineRelease(connections.ledger, connections.destination, partial(self._mapper, connections.ledger))
 
-    def _mapper(self, gateway: Gateway) -> EventMapper:
+    def _mapper(self, ledger: Ledger, gateway: Gateway) -> EventMapper:
         return EventMapper(
             gateway,
             self.settings.channel_account_id,
-            self.ledger.locate_original,
+            ledger.locate_original,
             map_status_to_error_code=self.settings.map_status_to_error_code,
         )
-
-    @cached_property
-    def cache(self) -> redis.Redis:
-        """The connections to Valkey. Raises `SecretUnavailable`."""
-        settings = self.settings
-        password = settings.redis_password.value if settings.redis_password else None
-        if settings.redis_password_secret is not None:
-            password = self._secrets.read(settings.redis_password_secret)
-        return connect(
-            settings.redis_host,
-            settings.redis_port,
-            db=settings.redis_db,
-            tls=settings.redis_tls,
-            username=settings.redis_username,
-            password=password,
-            credentials=self._cache_token,
-            # One for each delivery, for the page at hand, for the lock, and for the guard of the invocation.
-            connections=settings.parallel_deliveries + 3,
-        )
-
-    @property
-    def _cache_token(self) -> ElastiCacheIam | None:
-        settings = self.settings
-        if settings.redis_iam_cache is None or settings.redis_username is None:
-            return None
-        return ElastiCacheIam(
-            settings.redis_username,
-            settings.redis_iam_cache,
-            settings.channel_region,  # a channel takes events in its own region only, so everything is there
-            serverless=settings.redis_serverless,
-        )
-
-    @cached_property
-    def ledger(self) -> Ledger:
-        """The ledger of the source."""
-        return open_ledger(LedgerSettings(self.settings.ledger, self.settings.source_name))
-
-    @cached_property
-    def _destination(self) -> CloudTrailDestination:
-        settings = self.settings
-        return _with_aws(
-            lambda: CloudTrailDestination(
-                settings.channel_arn,
-                settings.channel_region,
-                external_id=settings.external_id,
-                connections=settings.parallel_deliveries,
-            )
-        )
-
-    @cached_property
-    def _secrets(self) -> Secrets:
-        return _with_aws(lambda: Secrets(self._redactor.conceal))
 
     @cached_property
     def _kong_root_ca_path(self) -> str | None:
@@ -198,19 +312,30 @@ class Assembly:
             return None
         return _as_file(self.settings.kong_root_ca)
 
-    def _kong_token(self, fresh: bool) -> str | None:
+    def _kong_token(self, connections: Connections, fresh: bool) -> str | None:
         settings = self.settings
         if not settings.kong_needs_token:
             return None
         if settings.kong_admin_token_secret is not None:
-            return self._secrets.read(settings.kong_admin_token_secret, fresh=fresh)
+            return connections.secrets.read(settings.kong_admin_token_secret, fresh=fresh)
         return settings.kong_admin_token.value if settings.kong_admin_token else None
 
 
-def open_ledger(settings: LedgerSettings) -> Ledger:
+def open_ledger(settings: LedgerSettings, limits: Limits | None = None) -> Ledger:
     """Return the ledger of a source. Raises `SettingsError` if boto3's own configuration cannot be used."""
+    limits = limits or Limits.within(math.inf)
     place = settings.place or DEFAULT_LEDGER
-    store: ObjectStore = _with_aws(lambda: S3Store(place)) if place.startswith("s3://") else FolderStore(place)
+    store: ObjectStore
+    if place.startswith("s3://"):
+        store = _with_aws(
+            lambda: S3Store(
+                place,
+                connect_seconds=limits.ledger_connect_seconds,
+                answer_seconds=limits.ledger_answer_seconds,
+            )
+        )
+    else:
+        store = FolderStore(place)
     return Ledger(store, settings.source_name, SystemClock())
 
 
@@ -228,9 +353,9 @@ def _with_aws(make: Callable[[], _T]) -> _T:
     """Make something that needs boto3's own configuration: profile, region, files."""
     try:
         return make()
-    except BotoCoreError as error:
+    except (BotoCoreError, ValueError) as error:  # botocore raises ValueError for a malformed endpoint
         problem = (
-            f"The AWS configuration cannot be used: {str(error).rstrip('.')}. Check AWS_PROFILE and AWS_REGION, and "
-            "the files that they refer to."
+            f"The AWS configuration cannot be used: {str(error).rstrip('.')}. Check AWS_PROFILE, AWS_REGION and "
+            "AWS_ENDPOINT_URL…, and the files that they refer to."
         )
         raise SettingsError([problem]) from None

@@ -6,22 +6,25 @@ What becomes of an entry if the process dies
     after it was marked       it is done
 
 Only ids that CloudTrail lists as ``successful`` are marked, and ids that are safely in quarantine. Several batches are
-under way at once; the number falls when CloudTrail throttles and rises again when it takes what it gets.
+under way at once; the number falls when CloudTrail throttles and rises again when it takes what it gets. `shipment`
+says what is sent again.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 
-from .backoff import backoff_seconds
 from .domain.batching import Batch
+from .domain.codes import Meaning, meaning_of
 from .domain.entry import Entry
 from .domain.event import Event, Gateway
 from .domain.report import RunReport
 from .errors import (
     BatchRefused,
+    CacheFull,
     DestinationMisconfigured,
     DestinationUnavailable,
     KongCloudTrailError,
@@ -31,41 +34,35 @@ from .errors import (
 )
 from .guard import RunGuard
 from .ledger import NOT_MAPPABLE, Ledger
-from .pace import Pace, Places
+from .pace import POLL_SECONDS, Pace, Places
 from .ports import Answer, Clock, Destination, Failure, SeenSet
-
-MAX_ATTEMPTS = 7
-"""Sendings of an entry before it is given up for this run: about a quarter of a minute of waiting in all."""
-
-GIVE_UP_AFTER_BATCHES = 3
-"""Batches in a row of which CloudTrail took nothing through all attempts: then it is down, and the run ends."""
+from .shipment import LifeSigns, Shipment, shows_life
+from .workers import Workers
 
 MAX_WAITING_ORIGINAL_BYTES = 24 * 2**20
 """Of whole entries behind shortened events, under way at once: bounds memory when entries of 10 MB come in a row."""
 
-GIVE_UP_AFTER_REFUSALS = 10
-"""Entries in a row, each refused alone by a whole call, and none accepted: then it is not their content."""
+LONGEST_CALL_SECONDS = 60.0
+"""If nothing ends for so long, it is given up: bytes that trickle in prolong every time-out of a call."""
 
-BAD_RECORD_CODES = frozenset({"FieldTooLong", "FieldNotFound", "InvalidData", "InvalidChecksum"})
-SENT_ONCE_MORE_CODES = frozenset({"InvalidChecksum"})
-"""Codes of damage in transit at first; of a bad record if it happens twice."""
-UNCONFIRMED = "Unconfirmed"
-"""Stands for the error code of an entry that CloudTrail's answer does not name."""
-TRANSIENT_CODES = frozenset({"Throttling", "InternalFailure"})
-MISCONFIGURATION_ADVICE = {
-    "InvalidRecipient": (
-        "the account in CHANNEL_ARN is not the one that owns the channel: write the ARN as CloudTrail shows it"
-    ),
-    "InvalidEventSource": (
-        "the channel's source does not take the event source kong-gateway: use a channel whose source is Kong Gateway "
-        "(KongGatewayEnterprise) or Custom"
-    ),
-    "AccountNotSubscribed": (
-        "the account has no CloudTrail Lake, which is closed to new customers since 2026-05-31: use a channel of an "
-        "account that has"
-    ),
-}
-"""Error codes of single entries that are true of every entry, each with what to change."""
+
+@dataclass(eq=False, slots=True)
+class _Task:
+    """Something under way.
+
+    Parameters
+    ----------
+    entries
+        What it settles.
+    original_bytes
+        What it weighs, see `Places`.
+    outcome
+        Told when it has ended, or was given up.
+    """
+
+    entries: Sequence[Entry]
+    original_bytes: int
+    outcome: Future[bool] = field(default_factory=Future)
 
 
 class Delivery:
@@ -107,12 +104,19 @@ class Delivery:
         self._report = report
         self._mark_margin_seconds = mark_margin_seconds
         self._pace = Pace(parallel_deliveries)
-        self._executor = ThreadPoolExecutor(parallel_deliveries, thread_name_prefix="delivery")
-        # One batch waiting for each that is under way keeps the lanes full and memory bounded.
+        # One batch waiting for each that is under way keeps the lanes full and memory bounded. As many threads as
+        # places: a batch that waits for another attempt has one, and no lane.
         self._places = Places(2 * parallel_deliveries, MAX_WAITING_ORIGINAL_BYTES)
-        self._lock = threading.Lock()
-        self._barren_batches = 0
-        self._lone_refusals = 0
+        self._workers = Workers(2 * parallel_deliveries, "delivery")
+        self._changed = threading.Condition()
+        self._tasks: set[_Task] = set()
+        self._asleep = 0
+        self._closed = False
+        self._last_progress = clock.monotonic()
+        self.life = LifeSigns()
+        """Which calls CloudTrail answered with a sign of life."""
+        self.one_search = threading.Lock()
+        """Held while looking for what calls fail of."""
         self.under_way: set[str] = set()
         """Keys of entries that are neither marked nor given up yet."""
         self.oldest_undelivered: int | None = None
@@ -142,148 +146,8 @@ class Delivery:
 
     def quarantine(self, entry: Entry, reason: str) -> Future[bool]:
         """Take over an entry of which no event can be made. Returns as `submit`."""
-        return self._in_background([entry], lambda: self._quarantine(entry, Failure(NOT_MAPPABLE, reason), attempts=0))
-
-    def check(self) -> None:
-        """Raise what made deliveries stop, if anything did."""
-        if self.stopped_by is not None:
-            raise self.stopped_by
-
-    def close(self) -> None:
-        """Wait for everything that is under way."""
-        self._executor.shutdown(wait=True)
-
-    def _in_background(
-        self, entries: Sequence[Entry], work: Callable[[], bool], *, original_bytes: int = 0
-    ) -> Future[bool]:
-        self._places.take(original_bytes)
-
-        def task() -> bool:
-            done = False
-            try:
-                self.check()
-                self._guard.check()
-                done = work()
-            except KongCloudTrailError as error:
-                self._stop(error)
-            finally:
-                if not done:
-                    self._note_undelivered(entries)
-                self.under_way.difference_update(entry.key for entry in entries)
-                self._places.give_back(original_bytes)
-            return done
-
-        return self._executor.submit(task)
-
-    def _note_undelivered(self, entries: Sequence[Entry]) -> None:
-        timestamps = [entry.timestamp for entry in entries if entry.timestamp is not None]
-        with self._lock:
-            known = [] if self.oldest_undelivered is None else [self.oldest_undelivered]
-            self.oldest_undelivered = min(timestamps + known, default=None)
-
-    def _stop(self, error: KongCloudTrailError) -> None:
-        with self._lock:
-            if self.stopped_by is None or _weight(error) > _weight(self.stopped_by):
-                self.stopped_by = error
-
-    # -- one batch
-
-    def _deliver_batch(self, events: Sequence[Event]) -> bool:
-        kept = [event for event in events if self._keep_original(event)]
-        return self._deliver(kept) and len(kept) == len(events)
-
-    def _deliver(self, events: Sequence[Event]) -> bool:
-        """Send until every event is settled or the attempts are used up."""
-        pending = {event.id: event for event in events}
-        complete = True
-        for attempt in range(1, MAX_ATTEMPTS + 1):
-            if not pending:
-                return complete
-            if attempt > 1:
-                self._guard.sleep(backoff_seconds(attempt - 1))
-            try:
-                answer = self._send(list(pending.values()))
-            except BatchRefused as refusal:
-                return self._halve(list(pending.values()), refusal, attempt) and complete
-            except DestinationUnavailable as error:
-                if attempt == MAX_ATTEMPTS:
-                    self._give_up(pending, error)
-            else:
-                complete &= self._settle(pending, answer, attempt)
-                if attempt == MAX_ATTEMPTS:
-                    self._give_up(pending)
-        return complete and not pending
-
-    def _send(self, events: Sequence[Event]) -> Answer:
-        """Make one call, in a lane of its own."""
-        self.check()
-        with self._pace.lane():
-            self._guard.check()  # after the wait for the lane: the last look before entries leave
-            started = self._clock.monotonic()
-            try:
-                answer = self._destination.deliver(events)
-            except DestinationUnavailable as error:
-                self._count_failure(error.code, throttled=error.throttled)
-                raise
-            seconds = self._clock.monotonic() - started
-        throttled = any(failure.code == "Throttling" for failure in answer.failed.values())
-        if throttled:
-            self._count_throttling()
-        else:
-            self._pace.speed_up()
-        with self._lock:
-            self._report.batches += 1
-            self._report.delivery_seconds += seconds
-        return answer
-
-    def _settle(self, pending: dict[str, Event], answer: Answer, attempt: int) -> bool:
-        """Act on an answer; leave in `pending` what should be sent again.
-
-        An id that the answer does not name was not confirmed, so it stays pending too.
-
-        Returns
-        -------
-        bool
-            Whether everything that left `pending` is marked.
-        """
-        self._mark_delivered([pending.pop(event_id) for event_id in answer.successful if event_id in pending])
-        complete = True
-        misconfiguration = None
-        if unconfirmed := len(pending.keys() - answer.failed.keys()):
-            with self._lock:
-                self._report.error_codes[UNCONFIRMED] += unconfirmed
-        for event_id, failure in answer.failed.items():
-            if event_id not in pending:
-                continue
-            with self._lock:
-                self._report.error_codes[failure.code] += 1
-            if failure.code in MISCONFIGURATION_ADVICE:
-                misconfiguration = failure.code
-            elif failure.code in SENT_ONCE_MORE_CODES and attempt == 1:
-                continue
-            elif failure.code in BAD_RECORD_CODES or (failure.code not in TRANSIENT_CODES and attempt == MAX_ATTEMPTS):
-                complete &= self._quarantine(pending.pop(event_id).entry, failure, attempt)
-        if misconfiguration:
-            raise DestinationMisconfigured(
-                f"CloudTrail refuses every entry with {misconfiguration}: {MISCONFIGURATION_ADVICE[misconfiguration]}."
-            )
-        return complete
-
-    def _mark_delivered(self, events: Sequence[Event]) -> None:
-        if not events:
-            return
-        try:
-            self.mark([event.entry for event in events])
-        except SeenSetUnavailable as error:
-            raise SeenSetUnavailable(
-                f"CloudTrail accepted {len(events)} entries that could not be marked as delivered, so they may be "
-                f"delivered a second time, with the same UID. {error}"
-            ) from error
-        with self._lock:
-            self._barren_batches = self._lone_refusals = 0
-            self._report.delivered += len(events)
-            self._report.shortened += sum(event.original is not None for event in events)
-            self._report.delivered_bytes += sum(len(event.data) for event in events)
+        failure = Failure(NOT_MAPPABLE, reason)
+        return self._in_background([entry], lambda: self.put_in_quarantine(entry, failure, attempts=0))
 
     def mark(self, entries: Sequence[Entry]) -> None:
         """Mark entries that are delivered or in quarantine, each for at least as long as Kong shows it.
@@ -291,29 +155,223 @@ class Delivery:
         Raises
         ------
         SeenSetUnavailable
-            If the cache does not answer.
+            If the cache does not answer, or is full.
         """
         # One lifetime for all halves what has to be packed; entries of one batch expire at about the same time anyway.
         longest_seconds = max(entry.remaining_seconds for entry in entries)
         self._seen.mark([entry.key for entry in entries], longest_seconds + self._mark_margin_seconds)
 
-    def _halve(self, events: Sequence[Event], refusal: BatchRefused, attempt: int) -> bool:
-        """Find the event for which a whole call was refused, by sending ever smaller parts."""
-        if len(events) > 1:
-            middle = len(events) // 2
-            first = self._deliver(events[:middle])
-            return self._deliver(events[middle:]) and first
-        with self._lock:
-            self._report.error_codes[refusal.code] += 1
-            self._lone_refusals += 1
-            if self._lone_refusals >= GIVE_UP_AFTER_REFUSALS:
-                raise DestinationMisconfigured(
-                    f"CloudTrail refuses one call after the other with {refusal.code}, whatever entry it holds, so it "
-                    "is not the entries. Check CHANNEL_ARN and EXTERNAL_ID, and look for a proxy in between."
-                )
-        return self._quarantine(events[0].entry, Failure(refusal.code, str(refusal)), attempt)
+    def check(self) -> None:
+        """Raise what made deliveries stop, if anything did."""
+        if self.stopped_by is not None:
+            raise self.stopped_by
 
-    # -- what needs the ledger: if it is down, the entry stays unmarked and the others go on
+    def close(self) -> None:
+        """Wait for everything that is under way; but not beyond the run's end, nor for a call that does not end.
+
+        Every outcome is told afterwards. What is given up stays unmarked, and is a reason to have stopped.
+        """
+        with self._changed:
+            while self._in_hand() and not self._is_overdue():
+                self._changed.wait(min(POLL_SECONDS, self._guard.seconds_to_end()))
+            self._give_up_what_hangs()
+            self._closed = True
+            for task in list(self._tasks):
+                self._end(task, done=False)
+        self._pace.end()
+        self._workers.end()
+
+    # -- what is under way
+
+    def _in_background(
+        self, entries: Sequence[Entry], work: Callable[[], bool], *, original_bytes: int = 0
+    ) -> Future[bool]:
+        task = _Task(entries, original_bytes)
+        has_place = self._places.take(original_bytes, unless=self._need_not_wait)
+        with self._changed:
+            self._tasks.add(task)
+            if not has_place:
+                self._end(task, done=False, has_place=False)
+                return task.outcome
+        self._workers.submit(lambda: self._do(task, work))
+        return task.outcome
+
+    def _do(self, task: _Task, work: Callable[[], bool]) -> None:
+        done = False
+        fault: BaseException | None = None
+        try:
+            self.check()
+            self._guard.check()
+            done = work()
+        except KongCloudTrailError as error:
+            self._stop(error)
+        except BaseException as error:
+            fault = error
+        with self._changed:
+            if task in self._tasks:
+                self._end(task, done=done, fault=fault)
+
+    def _end(self, task: _Task, *, done: bool, fault: BaseException | None = None, has_place: bool = True) -> None:
+        """Tell the outcome of a task. To be called while holding the lock."""
+        self._tasks.remove(task)
+        if not done:
+            timestamps = [entry.timestamp for entry in task.entries if entry.timestamp is not None]
+            known = [] if self.oldest_undelivered is None else [self.oldest_undelivered]
+            self.oldest_undelivered = min(timestamps + known, default=None)
+        self.under_way.difference_update([entry.key for entry in task.entries])
+        if has_place:
+            self._places.give_back(task.original_bytes)
+        if fault is None:
+            task.outcome.set_result(done)
+        else:
+            task.outcome.set_exception(fault)
+        self._note_progress()
+
+    def _stop(self, error: KongCloudTrailError) -> None:
+        with self._changed:
+            if not self._closed and (self.stopped_by is None or _weight(error) > _weight(self.stopped_by)):
+                self.stopped_by = error
+            self._changed.notify_all()
+        self._pace.end()
+
+    def _note_progress(self) -> None:
+        self._last_progress = self._clock.monotonic()
+        self._changed.notify_all()
+
+    def _in_hand(self) -> int:
+        """Return how many tasks have to be waited for: once stopped, not those that wait for another attempt."""
+        return len(self._tasks) - (self._asleep if self.stopped_by is not None else 0)
+
+    def _is_overdue(self) -> bool:
+        """Tell whether to wait no longer: the run has to end, or nothing ends any more."""
+        return self._guard.seconds_to_end() <= 0 or self._clock.monotonic() - self._last_progress > LONGEST_CALL_SECONDS
+
+    def _need_not_wait(self) -> bool:
+        if self.stopped_by is None and self._is_overdue():
+            with self._changed:
+                self._give_up_what_hangs()
+        return self.stopped_by is not None
+
+    def _give_up_what_hangs(self) -> None:
+        """Stop because of what is in hand and does not end. To be called while holding the lock."""
+        if not self._in_hand():
+            return
+        entries = sum(len(task.entries) for task in self._tasks)
+        self._stop(
+            DestinationUnavailable(
+                "Unanswered",
+                f"{entries} entries were still under way when the run had to end: CloudTrail or the cache does not "
+                "answer. They may have been accepted and are not marked, so they may be delivered a second time, with "
+                "the same UID. Check the ways to both, and their dashboards.",
+                maybe_accepted=True,
+            )
+        )
+
+    # -- one batch
+
+    def _deliver_batch(self, events: Sequence[Event]) -> bool:
+        kept = [event for event in events if self._keep_original(event)]
+        with self._pace.lane() as lane:
+            return Shipment(self, lane).deliver(kept) and len(kept) == len(events)
+
+    def send(self, events: Sequence[Event]) -> Answer:
+        """Make one call, in a lane that was taken, and mark what is accepted."""
+        self.check()
+        self._guard.check()  # after the wait for the lane: the last look before entries leave
+        self._last_progress = started = self._clock.monotonic()
+        call = self.life.begin()
+        try:
+            answer = self._destination.deliver(events)
+        except (DestinationUnavailable, BatchRefused) as error:
+            throttled = isinstance(error, DestinationUnavailable) and error.throttled
+            self.life.end(call, alive=False, throttled=throttled)
+            self.count_code(error.code, 1)
+            if throttled:
+                self._slow_down()
+            raise
+        accepted = [event for event in events if event.id in answer.successful]
+        self.life.end(call, alive=shows_life(answer, accepted))
+        self._add_to_report(batches=1, delivery_seconds=self._clock.monotonic() - started)
+        if any(meaning_of(failure.code) is Meaning.THROTTLING for failure in answer.failed.values()):
+            self._slow_down()
+        else:
+            self._pace.speed_up()
+        if accepted:
+            self._settle(accepted)
+            self._pace.prove()
+        return answer
+
+    def _settle(self, events: Sequence[Event]) -> None:
+        try:
+            full = self._mark_settled([event.entry for event in events])
+        except SeenSetUnavailable as error:
+            raise SeenSetUnavailable(
+                f"CloudTrail accepted {len(events)} entries that could not be marked as delivered, so they may be "
+                f"delivered a second time, with the same UID. {error}"
+            ) from error
+        self._add_to_report(
+            delivered=len(events),
+            shortened=sum(event.original is not None for event in events),
+            delivered_bytes=sum(len(event.data) for event in events),
+        )
+        if full is not None:
+            raise full
+
+    def _mark_settled(self, entries: Sequence[Entry]) -> CacheFull | None:
+        """Mark entries; return what to raise if these are marked and nothing more may be delivered."""
+        try:
+            self.mark(entries)
+        except CacheFull as full:
+            if full.marked:
+                return full
+            raise
+        return None
+
+    # -- for shipments
+
+    def wait(self, seconds: float) -> None:
+        """Wait before another attempt; whoever closes a stopped delivery does not wait for that."""
+        with self._changed:
+            self._asleep += 1
+            self._changed.notify_all()
+        try:
+            self._guard.sleep(seconds)
+        finally:
+            with self._changed:
+                self._asleep -= 1
+        self.check()
+
+    def has_time_for(self, seconds: float) -> bool:
+        """Tell whether something new may still begin after a wait."""
+        return self._guard.remaining_seconds() >= seconds
+
+    def give_up(self, count: int, error: DestinationUnavailable | None = None) -> None:
+        """Note that so many entries stay undelivered although there was time."""
+        with self._changed:
+            if not self._closed:
+                self.given_up += count
+                self.problems += [] if error is None else [error]
+
+    def count_code(self, code: str, times: int) -> None:
+        """Note that an error code was given so many times."""
+        with self._changed:
+            if not self._closed:
+                self._report.error_codes[code] += times
+
+    def put_in_quarantine(self, entry: Entry, failure: Failure, attempts: int) -> bool:
+        """Put an entry into quarantine and mark it; ``False`` if that was not possible."""
+        try:
+            self._ledger.quarantine(entry, self._gateway, failure, attempts)
+        except LedgerError as error:
+            self._withhold(error)
+            return False
+        full = self._mark_settled([entry])
+        self._add_to_report(quarantined=1)
+        if full is not None:
+            raise full
+        return True
+
+    # -- if the ledger is down, what needs it stays unmarked and the others go on
 
     def _keep_original(self, event: Event) -> bool:
         if event.original is None:
@@ -325,45 +383,23 @@ class Delivery:
             return False
         return True
 
-    def _quarantine(self, entry: Entry, failure: Failure, attempts: int) -> bool:
-        try:
-            self._ledger.quarantine(entry, self._gateway, failure, attempts)
-        except LedgerError as error:
-            self._withhold(error)
-            return False
-        self.mark([entry])
-        with self._lock:
-            self._report.quarantined += 1
-        return True
-
     def _withhold(self, error: LedgerError) -> None:
-        with self._lock:
-            self.given_up += 1
-            self.problems.append(error)
+        with self._changed:
+            if not self._closed:
+                self.given_up += 1
+                self.problems.append(error)
 
-    # -- what does not get through
+    # -- counting; a call that was given up may still end, but not change the report any more
 
-    def _give_up(self, pending: dict[str, Event], error: DestinationUnavailable | None = None) -> None:
-        with self._lock:
-            self.given_up += len(pending)
-            if error is None:
-                return
-            self.problems.append(error)
-            self._barren_batches += 1
-            if self._barren_batches < GIVE_UP_AFTER_BATCHES:
-                return
-        raise error
-
-    def _count_failure(self, code: str, *, throttled: bool) -> None:
-        with self._lock:
-            self._report.error_codes[code] += 1
-        if throttled:
-            self._count_throttling()
-
-    def _count_throttling(self) -> None:
+    def _slow_down(self) -> None:
         self._pace.slow_down()
-        with self._lock:
-            self._report.throttled += 1
+        self._add_to_report(throttled=1)
+
+    def _add_to_report(self, **amounts: float) -> None:
+        with self._changed:
+            if not self._closed:
+                for name, amount in amounts.items():
+                    setattr(self._report, name, getattr(self._report, name) + amount)
 
 
 def _weight(error: KongCloudTrailError) -> int:

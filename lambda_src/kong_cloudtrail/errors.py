@@ -11,10 +11,11 @@
     │   └── PageTooHeavy            one response was too large or too slow: the page is asked for again, smaller
     ├── DestinationError
     │   ├── DestinationMisconfigured  run stops, nothing further is marked; says what to change
-    │   ├── DestinationUnavailable    the whole call failed and may work later: sent again within the time budget
+    │   ├── DestinationUnavailable    a call failed and may work later: sent again within the time budget
     │   └── BatchRefused              the whole call was refused for its content: halved until one entry stands alone
     ├── StateError                run stops; what was delivered in the batches in flight may come twice
     │   ├── SeenSetUnavailable      Redis could not be asked or told
+    │   │   └── CacheFull             Redis takes no more marks: nothing more is delivered
     │   └── LockLost                another run may have begun: nothing more is delivered
     ├── LedgerError               what depends on the ledger stays unmarked; run fails
     │   └── CheckpointConflict      another run moved the checkpoint: ours is not written
@@ -96,12 +97,15 @@ class DestinationUnavailable(DestinationError):
         What happened and what to do, fit to be logged.
     throttled
         Whether the service asked to be called less often.
+    maybe_accepted
+        Whether the entries may have been accepted all the same: the answer got lost, or says nothing.
     """
 
-    def __init__(self, code: str, message: str, *, throttled: bool = False) -> None:
+    def __init__(self, code: str, message: str, *, throttled: bool = False, maybe_accepted: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.throttled = throttled
+        self.maybe_accepted = maybe_accepted
 
 
 class BatchRefused(DestinationError):
@@ -126,6 +130,22 @@ class StateError(KongCloudTrailError):
 
 class SeenSetUnavailable(StateError):
     """Redis could not be asked which entries were delivered, or told that they were."""
+
+
+class CacheFull(SeenSetUnavailable):
+    """Redis has no memory left for marks, and nothing may be delivered that cannot be marked.
+
+    Parameters
+    ----------
+    message
+        What happened and what to do, fit to be logged.
+    marked
+        Whether the marks at hand could still be written, thanks to memory that was reserved for them.
+    """
+
+    def __init__(self, message: str, *, marked: bool) -> None:
+        super().__init__(message)
+        self.marked = marked
 
 
 class LockLost(StateError):

@@ -14,20 +14,30 @@ class Reserve:
 
     Parameters
     ----------
+    least_seconds
+        Of any budget.
     share
-        Of a short budget.
+        Of the budget, on top of that.
     longest_seconds
-        Of a long one.
+        Of a long budget.
     """
 
+    least_seconds: float
     share: float
     longest_seconds: float
 
+    def of(self, budget_seconds: float) -> float:
+        """Return the seconds to keep of a budget."""
+        return min(self.longest_seconds, self.least_seconds + self.share * max(budget_seconds, 0.0))
 
-FOR_DELIVERING = Reserve(0.25, 30.0)
-"""What a call of CloudTrail may take (it ends by itself, its time-outs are below), the marks, and the report."""
 
-FOR_READING = Reserve(0.375, 45.0)
+FOR_ENDING = Reserve(0.15, 0.03, 0.8)
+"""To give the lock back and to publish the report: what is still under way by then is given up."""
+
+FOR_DELIVERING = Reserve(0.5, 0.22, 20.0)
+"""What a call of CloudTrail and its marks may take, and the end."""
+
+FOR_READING = Reserve(0.6, 0.3, 35.0)
 """The same, and before that the delivery of what was read: a run never leaves off with entries in its hands."""
 
 
@@ -50,7 +60,9 @@ class RunGuard:
         self._budget = budget
         self._lock = lock
         self._clock = clock
-        self._reserve_seconds = min(reserve.longest_seconds, reserve.share * budget.remaining_seconds())
+        whole_seconds = budget.remaining_seconds()
+        self._reserve_seconds = reserve.of(whole_seconds)
+        self._ending_seconds = FOR_ENDING.of(whole_seconds)
 
     def check(self) -> None:
         """Return if something new may begin.
@@ -68,6 +80,10 @@ class RunGuard:
     def remaining_seconds(self) -> float:
         """Return how long something new may still begin; negative if no longer."""
         return self._budget.remaining_seconds() - self._reserve_seconds
+
+    def seconds_to_end(self) -> float:
+        """Return how long something that is under way may be waited for; negative if no longer."""
+        return self._budget.remaining_seconds() - self._ending_seconds
 
     def time_is_up(self) -> TimeBudgetReached:
         """Return what to raise when nothing new may begin any more."""

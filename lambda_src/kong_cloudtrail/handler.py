@@ -24,12 +24,13 @@ from .adapters.telemetry import (
     RedactingFormatter,
     publish_misconfiguration,
 )
-from .adapters.valkey import key_prefix
+from .adapters.valkey import LOCK_SECONDS, key_prefix
 from .assembly import Assembly
 from .errors import KongCloudTrailError, RunFailed, SecretUnavailable, SettingsError, describe_fault
 from .settings import Settings
 
 if TYPE_CHECKING:
+    import redis
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 INVOCATION_MEMORY_SECONDS = 2 * 86_400
@@ -57,6 +58,33 @@ class _LambdaTime:
 
     def remaining_seconds(self) -> float:
         return self._context.get_remaining_time_in_millis() / 1000
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Tell Powertools how long a tick counts as being worked off: no longer than the run's lock outlives the run.
+
+        By the function's own deadline, a tick whose run was killed would be left alone for up to a quarter of an hour.
+        """
+        return min(self._context.get_remaining_time_in_millis(), int(LOCK_SECONDS * 1000))
+
+
+class _Records:
+    """The cache, as Powertools keeps its records in it; recognises a record that it has just written itself.
+
+    The client repeats a command whose answer got lost, and then meets its own record. That must not look like another
+    invocation at work.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def get(self, name: str) -> Any:
+        return self._client.get(name)
+
+    def set(self, name: str, value: str, ex: int | None = None, nx: bool = False) -> bool:
+        return bool(self._client.set(name, value, ex=ex, nx=nx)) or (nx and self._client.get(name) == value)
+
+    def delete(self, *names: str) -> Any:
+        return self._client.delete(*names)
 
 
 @cache
@@ -120,9 +148,10 @@ def _first_of_ours(error: BaseException) -> KongCloudTrailError | None:
 def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any]:
     """Do the run unless this tick was worked off before."""
     parts = assembly()
+    time = _LambdaTime(context)
 
     def run(execution_id: str | None) -> dict[str, Any]:
-        collector = parts.collector(LambdaTelemetry(logger, metrics), _LambdaTime(context))
+        collector = parts.collector(LambdaTelemetry(logger, metrics), time)
         with on_one_cpu():
             report = collector.run()
         if not report.finished:
@@ -134,11 +163,11 @@ def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any
     config = IdempotencyConfig(
         expires_after_seconds=INVOCATION_MEMORY_SECONDS, hash_function="sha256", response_hook=_note_repetition
     )
-    config.register_lambda_context(context)
+    config.register_lambda_context(time)  # type: ignore[arg-type]
     guarded = idempotent_function(
         run,
         data_keyword_argument="execution_id",
-        persistence_store=CachePersistenceLayer(client=parts.cache),  # type: ignore[arg-type]
+        persistence_store=CachePersistenceLayer(client=_Records(parts.connections(time).cache)),  # type: ignore[arg-type]
         config=config,
         key_prefix=f"{key_prefix(parts.settings.source_name)}:invocation",
     )

@@ -27,25 +27,34 @@ class Intake:
         Where batches go.
     report
         Counts what was fetched and what was known.
+    overlap_seconds
+        How far before the checkpoint runs begin.
     """
 
-    def __init__(self, mapper: EventMapper, seen: SeenSet, delivery: Delivery, report: RunReport) -> None:
+    def __init__(
+        self, mapper: EventMapper, seen: SeenSet, delivery: Delivery, report: RunReport, *, overlap_seconds: int
+    ) -> None:
         self._mapper = mapper
         self._seen = seen
         self._delivery = delivery
         self._report = report
+        self._overlap_seconds = overlap_seconds
         self._batcher = Batcher()
-        self.known_before: int | None = None
-        """Entries older than this, Unix seconds, are none of this run's even if they are not marked."""
         self._outcomes: list[Future[bool]] = []
 
-    def take(self, page: Sequence[object]) -> None:
+    def take(self, page: Sequence[object], *, assumed_before: int | None = None, checkpoint: int | None = None) -> None:
         """Send the new entries of a page on their way, full batches at a time.
 
         Parameters
         ----------
         page
             The elements of ``data`` as parsed.
+        assumed_before
+            Entries with an older request time, Unix seconds, are none of this run's even if they are not marked:
+            nothing tells whether they were delivered, or they lie before the trail begins.
+        checkpoint
+            Where the checkpoint stood as the run began, Unix seconds: new entries that are older by more than the
+            overlap are counted as found late.
         """
         entries = {entry.key: entry for entry in map(Entry.read, page)}
         # First what is under way, then what is marked: an entry that goes from the one to the other in between is
@@ -54,16 +63,18 @@ class Intake:
         candidates = [key for key in entries if key not in under_way]
         seen = self._seen.seen(candidates)
         fresh = [entries[key] for key in candidates if key not in seen]
-        if self.known_before is not None:
-            fresh = self._mark_what_is_known(fresh, self.known_before)
+        if assumed_before is not None:
+            fresh = [entry for entry in fresh if not _is_dated_before(entry, assumed_before)]
         self._report.pages += 1
         self._report.fetched += len(page)
         self._report.duplicates += len(page) - len(fresh)
+        if checkpoint is not None:
+            self._count_late(fresh, checkpoint)
         for entry in fresh:
             self._send(entry)
 
-    def end_slice(self) -> list[Future[bool]]:
-        """Send off what is left, so that no batch holds entries of two slices.
+    def end_part(self) -> list[Future[bool]]:
+        """Send off what is left, so that no batch holds entries of two parts.
 
         Returns
         -------
@@ -74,18 +85,13 @@ class Intake:
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
-    def _mark_what_is_known(self, unmarked: Sequence[Entry], known_before: int) -> list[Entry]:
-        """Mark the entries that are older than `known_before`; return the others."""
-        # A date from before Kong could have kept anything is no date: such an entry may be new.
-        oldest = known_before - MAX_RETENTION_SECONDS
-        known: list[Entry] = []
-        fresh: list[Entry] = []
-        for entry in unmarked:
-            date = entry.timestamp
-            (known if date is not None and oldest <= date < known_before else fresh).append(entry)
-        if known:
-            self._delivery.mark(known)
-        return fresh
+    def _count_late(self, fresh: Sequence[Entry], checkpoint: int) -> None:
+        late_before = checkpoint - self._overlap_seconds
+        times = [entry.timestamp for entry in fresh if _is_dated_before(entry, late_before)]
+        lateness = [checkpoint - moment for moment in times if moment is not None]
+        report = self._report
+        report.found_late += len(lateness)
+        report.max_lateness_seconds = max([report.max_lateness_seconds, *lateness])
 
     def _send(self, entry: Entry) -> None:
         self._delivery.under_way.add(entry.key)
@@ -99,3 +105,9 @@ class Intake:
     def _submit(self, batch: Batch | None) -> None:
         if batch is not None:
             self._outcomes.append(self._delivery.submit(batch))
+
+
+def _is_dated_before(entry: Entry, moment: int) -> bool:
+    # A date from before Kong could have kept anything is no date: nothing is known of such an entry.
+    date = entry.timestamp
+    return date is not None and moment - MAX_RETENTION_SECONDS <= date < moment

@@ -12,19 +12,19 @@ from .domain.window import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
-    """What one question told about a gateway's time filters.
+class Gap:
+    """Rows that Kong cannot show at the moment. They are passed, and read again later.
 
     Parameters
     ----------
-    filters
-        Whether ``after`` and ``before`` are honoured. Older gateways ignore them without an error.
-    has_later_entries
-        Whether there are entries from the moment asked about on.
+    window
+        Request times that hold them; ``None`` if the gateway cannot filter, as the times are unknown then.
+    reason
+        Why they could not be read, in a few words that may be logged.
     """
 
-    filters: bool
-    has_later_entries: bool
+    window: Window | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +35,37 @@ class Page:
     ----------
     entries
         The elements of ``data`` as parsed.
+    resume
+        Passed to `AuditSource.pages`, it goes on right after this page. Opaque. ``None`` for the last page.
     is_last
-        Whether nothing of the window follows.
+        Whether the reading ends with this page.
+    gap
+        Rows between the page before and this one that could not be read and were passed.
+    as_asked
+        Whether the answer honours what was asked for: bounds, order, size, and an end that is one. If not, its entries
+        are real, but nothing is known about what lies around them.
     """
 
     entries: Sequence[object]
+    resume: str | None
     is_last: bool
+    gap: Gap | None = None
+    as_asked: bool = True
 
 
 class AuditSource(Protocol):
-    """Where entries come from. Every method raises `SourceError` if Kong does not answer as documented."""
+    """Where entries come from. Methods raise `SourceError` if Kong does not answer as documented."""
 
     def describe(self) -> Gateway:
-        """Ask for version, host name and clock."""
+        """Ask for version, host name and clock. Never raises `SourceError`: a run can do without."""
 
-    def probe(self, later: int) -> Probe:
+    def filters_by_time(self, later: int) -> bool:
         """Find out whether time filters work, by asking for entries from `later` (Unix seconds) on."""
 
     def has_entries_before(self, timestamp: int) -> bool:
         """Tell whether there is any entry older than `timestamp` (Unix seconds)."""
 
-    def pages(self, window: Window | None) -> Iterator[Page]:
+    def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
         """Read a window page by page, or everything for ``None``; the last page says so, and may be empty."""
 
 
@@ -100,24 +110,38 @@ class Destination(Protocol):
         Raises
         ------
         DestinationError
-            If the call as a whole was not accepted.
+            If the call as a whole was not accepted, or if that is not known: `DestinationUnavailable.maybe_accepted`.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """What tells a cache that kept its marks from one that lost some.
+
+    Parameters
+    ----------
+    cache_id
+        Random, made when the cache had none. Another one means that the cache was emptied or replaced.
+    marks_written
+        Marks ever written to this cache for this source. A lower number than before means that the cache was restored
+        from an old snapshot.
+    """
+
+    cache_id: str
+    marks_written: int
 
 
 class SeenSet(Protocol):
     """Which entries were delivered already. Every method raises `SeenSetUnavailable`."""
 
+    def open(self) -> CacheState:
+        """Identify the cache, and reserve room for the marks of what will be in flight. Raises `CacheFull`."""
+
     def seen(self, keys: Sequence[str]) -> set[str]:
         """Return those of the keys that are marked, with one round trip."""
 
     def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
-        """Mark keys for so long, with one round trip."""
-
-    def is_complete(self) -> bool:
-        """Tell whether `set_complete` was called, and nothing was lost since."""
-
-    def set_complete(self) -> None:
-        """Note that every delivered entry which Kong still shows is marked."""
+        """Mark keys for so long, with one round trip. Raises `CacheFull`."""
 
 
 class RunLock(Protocol):

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .delivery import UNCONFIRMED
 from .domain.event import EventMapper, Gateway
-from .errors import BatchRefused, EntryNotMappable
+from .errors import BatchRefused, DestinationUnavailable, EntryNotMappable
 from .ledger import NOT_MAPPABLE, Ledger, Quarantined
 from .ports import Destination
+from .shipment import UNCONFIRMED
+
+GIVE_UP_AFTER_FAILURES = 3
+"""Entries in a row of which the call fails: then it is CloudTrail, and not the entries."""
 
 
 @dataclass(slots=True)
@@ -57,18 +60,30 @@ class QuarantineRelease:
         Raises
         ------
         DestinationError
-            If CloudTrail did not answer, or takes nothing at all. What it accepted before has left the quarantine.
+            If CloudTrail is down, or takes nothing at all. What it accepted before has left the quarantine.
         LedgerError
             If the quarantine cannot be read or changed.
         """
         outcome = Released()
+        failures: list[DestinationUnavailable] = []
         for quarantined in self._ledger.quarantined():
-            code = self._refusal(quarantined)
+            try:
+                code = self._refusal(quarantined)
+            except DestinationUnavailable as error:
+                failures.append(error)
+                if len(failures) >= GIVE_UP_AFTER_FAILURES:
+                    raise
+                outcome.refused[quarantined.name] = error.code
+                continue
+            if code != NOT_MAPPABLE:
+                failures.clear()
             if code is not None:
                 outcome.refused[quarantined.name] = code
                 continue
             self._ledger.release(quarantined)
             outcome.delivered += 1
+        if failures and not outcome.delivered:
+            raise failures[-1]
         return outcome
 
     def _refusal(self, quarantined: Quarantined) -> str | None:

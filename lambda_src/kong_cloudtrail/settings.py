@@ -22,6 +22,9 @@ _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _CACHE_NAME = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _CERTIFICATE = re.compile("-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _MASKED = "***"
+_DEFAULT_SWEEP_SECONDS = 86_400
+_SHORTEST_SWEEP_SECONDS = 3600
+_LONGEST_SWEEP_SECONDS = 2_592_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Settings:
     overlap_seconds: int
     settle_seconds: int
     initial_lookback_seconds: int | None
+    sweep_seconds: int
     page_size: int
     parallel_deliveries: int
 
@@ -116,6 +120,7 @@ class Settings:
             overlap_seconds=read.number("OVERLAP_SECONDS", default=900, lowest=0, highest=2_592_000),
             settle_seconds=read.number("SETTLE_SECONDS", default=0, lowest=0, highest=2_592_000),
             initial_lookback_seconds=read.optional_number("INITIAL_LOOKBACK_SECONDS", lowest=1, highest=10**10),
+            sweep_seconds=read.sweep_seconds("SWEEP_SECONDS"),
             page_size=read.number("PAGE_SIZE", default=1000, lowest=1, highest=1000),
             parallel_deliveries=read.number("PARALLEL_DELIVERIES", default=8, lowest=1, highest=64),
         )
@@ -205,6 +210,18 @@ class _Reader:
         if re.fullmatch(r"[0-9]{1,12}", value) is None or not lowest <= int(value) <= highest:
             self.problem(f"{name} is not a whole number from {lowest} to {highest}: write one, without a unit.")
             return lowest
+        return int(value)
+
+    def sweep_seconds(self, name: str) -> int:
+        value = self.text(name) or str(_DEFAULT_SWEEP_SECONDS)
+        if re.fullmatch(r"[0-9]{1,7}", value) is None or not (
+            int(value) == 0 or _SHORTEST_SWEEP_SECONDS <= int(value) <= _LONGEST_SWEEP_SECONDS
+        ):
+            self.problem(
+                f"{name} is neither 0, for no sweeps, nor a whole number from {_SHORTEST_SWEEP_SECONDS} to "
+                f"{_LONGEST_SWEEP_SECONDS}: write one of the two, without a unit."
+            )
+            return _DEFAULT_SWEEP_SECONDS
         return int(value)
 
     def matching(self, name: str, pattern: re.Pattern[str], description: str) -> str | None:

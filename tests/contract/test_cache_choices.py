@@ -11,6 +11,8 @@ import boto3
 import kong_cloudtrail.handler as module
 import pytest
 import redis
+from botocore.credentials import Credentials
+from botocore.exceptions import CredentialRetrievalError
 from kong_cloudtrail.adapters.elasticache_iam import ElastiCacheIam
 from kong_cloudtrail.errors import SecretUnavailable, SettingsError
 from kong_cloudtrail.settings import Settings
@@ -88,7 +90,7 @@ def test_a_run_needs_no_more_rights_than_the_users(
     try:
         reports = [module.handler(event, Context()) for event in invocations]  # type: ignore[arg-type]
     finally:
-        module.assembly().cache.close()
+        module.assembly().close()
         module.assembly.cache_clear()
 
     assert [report["delivered"] for report in reports] == [250, 250, 0, 0]
@@ -151,6 +153,22 @@ def test_credentials_are_asked_for_at_every_connection(monkeypatch: pytest.Monke
 def test_without_credentials_the_advice_is_to_give_some() -> None:
     with pytest.raises(SecretUnavailable, match="Give the process a role, or use a password"):
         ElastiCacheIam(USER, "cache", "eu-central-1", serverless=False).get_credentials()
+
+
+@pytest.mark.usefixtures("aws_credentials")
+@pytest.mark.parametrize("where", ["get_credentials", "get_frozen_credentials"])
+def test_credentials_that_cannot_be_fetched_are_a_failure_that_says_so(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def fail(self: Any) -> None:
+        raise CredentialRetrievalError(provider="container-role", error_msg="planted")
+
+    monkeypatch.setattr(boto3.Session if where == "get_credentials" else Credentials, where, fail)
+
+    with pytest.raises(SecretUnavailable, match="could not be fetched") as unavailable:
+        ElastiCacheIam(USER, "cache", "eu-central-1", serverless=False).get_credentials()
+
+    assert "planted" not in str(unavailable.value)
 
 
 @pytest.mark.parametrize(

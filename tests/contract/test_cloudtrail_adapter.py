@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kong_cloudtrail.adapters import cloudtrail as adapter
 from kong_cloudtrail.adapters.cloudtrail import CloudTrailDestination
 from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.event import Event, EventMapper
 from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
 
 from sandbox import faults
+from sandbox.certificates import Certificates
 from sandbox.cloudtrail import CHANNEL_ARN, CloudTrailEmulator
 from sandbox.faults import Fault
-from sandbox.http_server import HttpServer, Request, Response
+from sandbox.http_server import LOOPBACK, HttpServer, Request, Response
 from tests.helpers import ACCOUNT_ID, GATEWAY, entries, entry, locate_original
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
+
+ANSWERS_THAT_SAY_NOTHING = [
+    "",
+    "{}",
+    "null",
+    "[]",
+    "[1]",
+    '"text"',
+    "<html>",
+    '{"successful":',
+    '{"successful":[],"failed":[]}',
+    '{"successful":null,"failed":null}',
+    '{"successful":[null],"failed":[null]}',
+    '{"successful":[{}],"failed":[{}]}',
+    '{"successful":[1,"a",[]],"failed":[2]}',
+    '{"successful":{"id":"a"},"failed":"b"}',
+    '{"successful":[{"id":["a"]},{"id":{}},{"id":5}]}',
+]
 
 Connect = Callable[..., CloudTrailDestination]
 
@@ -32,15 +52,20 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     made: list[CloudTrailDestination] = []
 
     def connect_to(
-        url: str, *, channel_arn: str = CHANNEL_ARN, region: str = "us-east-1", external_id: str | None = None
+        url: str,
+        *,
+        channel_arn: str = CHANNEL_ARN,
+        region: str = "us-east-1",
+        external_id: str | None = None,
+        **seconds: float,
     ) -> CloudTrailDestination:
         monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL_DATA", url)
-        made.append(CloudTrailDestination(channel_arn, region, external_id=external_id, connections=4))
+        made.append(CloudTrailDestination(channel_arn, region, external_id=external_id, connections=4, **seconds))
         return made[-1]
 
     yield connect_to
     for destination in made:
-        destination._client.close()
+        destination.close()
 
 
 def events(count: int = 1, *, account_id: str = ACCOUNT_ID) -> list[Event]:
@@ -88,7 +113,7 @@ class TestDelivery:
 
         def answer(request: Request) -> Response:
             bodies.append(request.body)
-            return Response(200, b'{"successful":[],"failed":[]}')
+            return Response(200, b'{"successful":[{"id":"a"}],"failed":[]}')
 
         server = HttpServer(answer)
         server.start()
@@ -131,7 +156,10 @@ class TestIncompleteAnswer:
             ({"successful": [{"id": "a", "eventID": "x"}]}, {"a"}, {}),
             ({"failed": [{"id": "a", "errorCode": "InvalidData"}]}, set(), {"a": "InvalidData"}),
             ({"successful": [], "failed": [{"id": "a"}]}, set(), {"a": "unknown"}),
-            ({"successful": [{}], "failed": [{}]}, set(), {}),
+            ({"successful": None, "failed": [{"id": "a", "errorCode": None}]}, set(), {"a": "unknown"}),
+            ({"successful": [{"id": "a"}, None, {}], "failed": None}, {"a"}, {}),
+            ({"successful": [{"id": "a"}], "failed": [None]}, {"a"}, {}),
+            ({"successful": [{"id": ["x"]}, {"id": "a"}], "failed": [{"id": 5}]}, {"a"}, {}),
         ],
     )
     def test_is_read_as_far_as_it_goes(
@@ -163,6 +191,11 @@ class TestMisconfiguration:
             ("UnrecognizedClientException", "credentials"),
             ("InvalidSignatureException", "the clock is wrong"),
             ("ExpiredTokenException", "expired"),
+            ("SignatureDoesNotMatch", "the clock is wrong"),
+            ("RequestExpired", "clock"),
+            ("RequestTimeTooSkewed", "clock"),
+            ("InvalidSignature", "the clock is wrong"),
+            ("InvalidClientTokenId", "credentials"),
         ],
     )
     def test_says_what_to_change_and_is_not_repeated(
@@ -241,20 +274,20 @@ class TestUnavailable:
         [
             (Fault(kind="throttle"), "ThrottlingException", True),
             (faults.aws_error("TooManyRequestsException", 429), "TooManyRequestsException", True),
+            (faults.aws_error("SlowDown", 503), "SlowDown", True),
+            (faults.aws_error("RequestLimitExceeded", 400), "RequestLimitExceeded", True),
             (Fault(kind="status", status=429, body="slow down"), "429", True),
             (faults.aws_error("InternalFailure", 500), "InternalFailure", False),
+            (faults.aws_error("ServiceUnavailable", 503), "ServiceUnavailable", False),
+            (faults.aws_error("InternalServerException", 502), "InternalServerException", False),
+            (Fault(kind="status", status=500, body="<html>"), "500", False),
             (Fault(kind="status", status=503, body="<html>"), "503", False),
+            (Fault(kind="status", status=403, body="<html>"), "403", False),
             (faults.aws_error("SomethingNew", 400), "SomethingNew", False),
-            (Fault(kind="reset"), "ConnectionClosedError", False),
-            (Fault(kind="reset_after"), "ConnectionClosedError", False),
-            (Fault(kind="cut_off"), "BrokenAnswer", False),
-            (Fault(kind="body", body="<html>"), "BrokenAnswer", False),
-            (Fault(kind="body", body="{}"), "BrokenAnswer", False),
-            (Fault(kind="body", body=""), "BrokenAnswer", False),
         ],
         ids=lambda value: f"{value.kind} {value.status}" if isinstance(value, Fault) else None,
     )
-    def test_may_work_later_and_is_not_repeated_here(
+    def test_was_not_accepted_and_may_work_later(
         self, connect: Connect, cloudtrail: CloudTrailEmulator, fault: Fault, code: str, throttled: bool
     ) -> None:
         cloudtrail.inject(fault)
@@ -264,35 +297,85 @@ class TestUnavailable:
 
         assert unavailable.value.code == code
         assert unavailable.value.throttled is throttled
+        assert not unavailable.value.maybe_accepted
+        assert len(cloudtrail.calls) == 1
+
+    @pytest.mark.parametrize(
+        ("fault", "code"),
+        [
+            (Fault(kind="reset"), "ConnectionClosedError"),
+            (Fault(kind="reset_after"), "ConnectionClosedError"),
+            (Fault(kind="status", status=502, body="<html>"), "502"),
+            (Fault(kind="status", status=504, body="<html>"), "504"),
+            (Fault(kind="cut_off"), "BrokenAnswer"),
+            *[(Fault(kind="body", body=body), "BrokenAnswer") for body in ANSWERS_THAT_SAY_NOTHING],
+        ],
+        ids=lambda value: f"{value.kind} {value.body or value.status}" if isinstance(value, Fault) else None,
+    )
+    def test_may_have_been_accepted(
+        self, connect: Connect, cloudtrail: CloudTrailEmulator, fault: Fault, code: str
+    ) -> None:
+        cloudtrail.inject(fault)
+
+        with pytest.raises(DestinationUnavailable) as unavailable:
+            connect(cloudtrail.url).deliver(events())
+
+        assert unavailable.value.code == code
+        assert unavailable.value.maybe_accepted
         assert len(cloudtrail.calls) == 1
 
     def test_nobody_listens(self, connect: Connect, cloudtrail: CloudTrailEmulator) -> None:
         cloudtrail.__exit__()
 
-        with pytest.raises(DestinationUnavailable, match=r"could not be reached \(EndpointConnectionError\).*NAT"):
+        with pytest.raises(
+            DestinationUnavailable, match=r"could not be reached \(EndpointConnectionError\).*NAT"
+        ) as away:
             connect(cloudtrail.url).deliver(events())
 
-    def test_answer_that_does_not_come_in_time(
-        self, connect: Connect, cloudtrail: CloudTrailEmulator, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(adapter, "READ_TIMEOUT_SECONDS", 0.1)
-        cloudtrail.configure(latency_seconds=0.5)
+        assert not away.value.maybe_accepted
+
+    def test_name_that_nobody_knows(self, connect: Connect) -> None:
+        with pytest.raises(
+            DestinationUnavailable, match=r"could not be reached \(EndpointConnectionError\)"
+        ) as unknown:
+            connect("http://cloudtrail.invalid").deliver(events())
+
+        assert not unknown.value.maybe_accepted
+
+    def test_certificate_that_is_not_trusted(self, connect: Connect, certificates: Certificates) -> None:
+        server = HttpServer(lambda request: Response(200), tls=certificates.server_context())
+        server.start()
+        try:
+            with pytest.raises(DestinationUnavailable, match="certificate is not trusted") as untrusted:
+                connect(server.origin).deliver(events())
+        finally:
+            server.stop()
+
+        assert not untrusted.value.maybe_accepted
+
+    def test_answer_that_does_not_come_in_time(self, connect: Connect, cloudtrail: CloudTrailEmulator) -> None:
+        cloudtrail.configure(latency_seconds=1)
 
         with pytest.raises(DestinationUnavailable) as unavailable:
-            connect(cloudtrail.url).deliver(events())
+            connect(cloudtrail.url, answer_seconds=0.1).deliver(events())
 
         assert unavailable.value.code == "ReadTimeoutError"
+        assert unavailable.value.maybe_accepted
 
-    def test_answer_with_other_things_than_texts_confirms_nothing_by_them(
-        self, connect: Connect, cloudtrail: CloudTrailEmulator
-    ) -> None:
-        answer = {"successful": [{"id": ["a"]}, {"id": {}}], "failed": [{"id": "b", "errorCode": ["x"]}, {"id": 5}]}
-        cloudtrail.inject(Fault(kind="status", status=200, body=json.dumps(answer)))
+    def test_connection_that_is_not_made_in_time(self, connect: Connect) -> None:
+        # Given a listener whose queue is full: the next connection waits for ever
+        with contextlib.ExitStack() as stack:
+            listener = stack.enter_context(socket.create_server((LOOPBACK, 0), backlog=0))
+            for _ in range(3):
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(listener.getsockname())
 
-        read = connect(cloudtrail.url).deliver(events())
+            with pytest.raises(DestinationUnavailable) as unavailable:
+                connect(f"http://{LOOPBACK}:{listener.getsockname()[1]}", connect_seconds=0.2).deliver(events())
 
-        assert read.successful == frozenset()
-        assert [(name, type(failure.code)) for name, failure in read.failed.items()] == [("b", str)]
+        assert unavailable.value.code == "ConnectTimeoutError"
+        assert not unavailable.value.maybe_accepted
 
     def test_message_holds_nothing_of_the_answer(self, connect: Connect, cloudtrail: CloudTrailEmulator) -> None:
         body = json.dumps({"message": "the payload was hunter2"})

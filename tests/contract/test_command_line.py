@@ -4,46 +4,80 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
+import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from unittest import mock
 
+import boto3
 import pytest
+from kong_cloudtrail import __main__ as door
+from kong_cloudtrail import __version__
+from packaging.requirements import Requirement
 
+from cli.exit_status import ExitStatus
+from cli.main import commands, main
 from sandbox.http_server import LOOPBACK
 from sandbox.processes import free_port
 from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
 from tests.helpers import REPOSITORY, entries, entry, wait_until
 
+DOOR = ("-m", "kong_cloudtrail")
+PAGE = REPOSITORY / "docs" / "command-line.md"
+
 
 class Terminal:
     """Runs commands in an empty folder, with the site's environment variables and no others."""
 
-    def __init__(self, site: Site, folder: Path) -> None:
+    def __init__(self, site: Site, folder: Path, capture: pytest.CaptureFixture[str]) -> None:
         folder.mkdir()
-        (temporary := folder.with_name("temporary")).mkdir()
+        self.temporary = folder.with_name("temporary")
+        self.temporary.mkdir()
         self.folder = folder
+        self._capture = capture
         self.environment: dict[str, str] = {
             **site.environment,
             "PYTHONPATH": str(REPOSITORY / "lambda_src"),
             "PATH": os.environ["PATH"],
-            "TMPDIR": str(temporary),
+            "TMPDIR": str(self.temporary),
             "PYTHONWARNINGS": "error::ResourceWarning",
         }
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def run(self, *arguments: str) -> Output:
+        """Run a command in this process."""
+        before = Path.cwd()
+        self._capture.readouterr()
+        with (
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            mock.patch.object(boto3, "DEFAULT_SESSION", None),
+        ):
+            os.chdir(self.folder)
+            try:
+                status = main(arguments)
+            finally:
+                os.chdir(before)
+        return Output(status, *self._capture.readouterr())
+
+    def start(
+        self, *arguments: str, stdout: int | IO[Any] = subprocess.PIPE, stderr: int = subprocess.PIPE
+    ) -> subprocess.Popen[str]:
+        """Start a command as a process of its own, by the door of a plain checkout."""
         return subprocess.Popen(
-            [sys.executable, "-m", "kong_cloudtrail", *arguments],
+            [sys.executable, *DOOR, *arguments],
             cwd=self.folder,
             env=self.environment,
             text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=stderr,
         )
 
-    def run(self, *arguments: str) -> Output:
+    def run_process(self, *arguments: str) -> Output:
         process = self.start(*arguments)
         out, err = process.communicate(timeout=60)
         return Output(process.returncode, out, err)
@@ -58,11 +92,11 @@ class Output:
         report: dict[str, Any] = json.loads(self.out.splitlines()[-1])
         return report
 
-    def assert_failed(self, *words: str) -> None:
+    def assert_failed(self, status: ExitStatus | set[ExitStatus], *words: str) -> None:
         """Check that it failed as it should: with a message for people, and nothing that is for programmers only."""
-        assert self.status == 1
+        assert self.status in (status if isinstance(status, set) else {status}), self.err
         assert "Traceback" not in self.err + self.out
-        assert self.err.startswith("kong_cloudtrail: ") or "\nkong_cloudtrail: " in self.err
+        assert "kong-cloudtrail: " in self.err
         for word in words:
             assert word in self.err
         for secret in (KONG_TOKEN, CACHE_PASSWORD, json.dumps(KONG_TOKEN)[1:-1]):
@@ -70,12 +104,21 @@ class Output:
 
 
 @pytest.fixture
-def terminal(site: Site, tmp_path: Path) -> Terminal:
-    return Terminal(site, tmp_path / "folder")
+def terminal(site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(site, tmp_path / "folder", capsys)
+
+
+EITHER_FAILURE = {ExitStatus.FAILED, ExitStatus.MISCONFIGURED}
+"""Where the engine does not tell yet whether it will pass."""
 
 
 def recent(site: Site, count: int) -> list[dict[str, Any]]:
     return [entry(number, request_timestamp=int(site.kong.now()) - 10 - number) for number in range(1, count + 1)]
+
+
+def odd(site: Site) -> dict[str, Any]:
+    """Return an entry of which no event can be made."""
+    return {"request_id": "odd", "request_timestamp": int(site.kong.now()) - 5}
 
 
 class TestSync:
@@ -84,7 +127,7 @@ class TestSync:
 
         first, second = terminal.run("sync", "--json"), terminal.run("sync", "--json")
 
-        assert (first.status, first.err, second.status) == (0, "", 0)
+        assert (first.status, first.err, second.status) == (ExitStatus.DONE, "", ExitStatus.DONE)
         assert sorted(site.cloudtrail.accepted_uids()) == [row["request_id"] for row in entries(5)]
         counts = [
             {name: output.report[name] for name in ("fetched", "duplicates", "delivered", "failed")}
@@ -100,7 +143,7 @@ class TestSync:
 
         output = terminal.run("sync")
 
-        assert output.status == 0
+        assert output.status == ExitStatus.DONE
         assert dict(line.split() for line in output.out.splitlines()) == {
             "fetched": "5",
             "duplicates": "0",
@@ -110,23 +153,110 @@ class TestSync:
             "failed": "0",
         }
 
+    def test_quiet_gateway_is_told_in_zeros(self, terminal: Terminal) -> None:
+        output = terminal.run("sync")
+
+        assert output.status == ExitStatus.DONE
+        assert {line.split()[1] for line in output.out.splitlines()} == {"0"}
+
     def test_without_a_ledger_keeps_no_checkpoint_and_makes_no_folder(self, terminal: Terminal, site: Site) -> None:
         del terminal.environment["LEDGER"]
         site.kong.add_entries(recent(site, 5))
 
-        assert terminal.run("sync").status == 0
+        assert terminal.run("sync").status == ExitStatus.DONE
 
         assert list(terminal.folder.iterdir()) == []
 
-    def test_without_a_ledger_a_bad_record_still_has_a_place(self, terminal: Terminal, site: Site) -> None:
-        del terminal.environment["LEDGER"]
-        site.kong.add_entries([{"request_id": "odd", "request_timestamp": int(site.kong.now()) - 5}])
+    def test_quarantine_has_a_status_of_its_own(self, terminal: Terminal, site: Site) -> None:
+        del terminal.environment["LEDGER"]  # a bad record still has a place
+        site.kong.add_entries([odd(site), *recent(site, 2)])
 
         output = terminal.run("sync", "--json")
 
-        assert (output.status, output.report["quarantined"]) == (0, 1)
+        assert (output.status, output.report["quarantined"], output.report["delivered"]) == (5, 1, 2)
+        assert "Refused and put into quarantine: 1." in output.err
+        assert "kong-cloudtrail release" in output.err
         [quarantined] = terminal.folder.glob("ledger/quarantine/kong-eu/*.json")
         assert json.loads(quarantined.read_text())["entry"]["request_id"] == "odd"
+        assert terminal.run("sync").status == ExitStatus.DONE
+
+    @pytest.mark.parametrize("options", [(), ("--json",)])
+    def test_another_run_is_at_work(self, terminal: Terminal, site: Site, options: tuple[str, ...]) -> None:
+        site.kong.add_entries(recent(site, 2))
+        with site.valkey.client() as other:
+            other.set("kong-cloudtrail:{kong-eu}:lock", "somebody else's")
+
+        output = terminal.run("sync", *options)
+
+        assert output.status == ExitStatus.SKIPPED
+        assert "Another run is at work" in output.err
+        assert (output.out == "") is (options == ())
+        assert site.cloudtrail.accepted_count() == 0
+
+
+class TestDoor:
+    """``python -m kong_cloudtrail`` in a plain checkout, with nothing but the collector on the path."""
+
+    def test_quarantine_is_a_success(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_entries([odd(site), *recent(site, 2)])
+
+        output = terminal.run_process("sync", "--json")
+
+        assert (output.status, output.report["quarantined"], output.report["delivered"]) == (0, 1, 2)
+        assert "Traceback" not in output.err
+
+    def test_arguments_can_be_passed_by_a_program(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert door.main(["--version"]) == ExitStatus.DONE
+        assert capsys.readouterr().out == f"kong-cloudtrail {__version__}\n"
+
+    def test_its_own_version(self) -> None:
+        process = self.run("import runpy, sys; sys.argv[1:] = ['--version']", {})
+
+        assert (process.returncode, process.stdout) == (0, f"kong-cloudtrail {__version__}\n")
+
+    @pytest.mark.parametrize(
+        ("code", "words"),
+        [
+            ("sys.version_info = (3, 10, 13, 'final', 0)", "Python 3.11 or later is needed; this is Python 3.10.13."),
+            ("sys.modules['click'] = None", "not installed (no package click). Install"),
+        ],
+    )
+    def test_what_is_missing_is_said_in_a_sentence(self, code: str, words: str) -> None:
+        process = self.run(f"import runpy, sys; {code}", {})
+
+        assert (process.returncode, process.stdout) == (ExitStatus.USAGE, "")
+        assert process.stderr.startswith("kong-cloudtrail: ")
+        assert words in process.stderr
+        assert process.stderr.count("\n") == 1
+
+    def test_without_the_command_line(self, tmp_path: Path) -> None:
+        (tmp_path / "kong_cloudtrail").symlink_to(REPOSITORY / "lambda_src" / "kong_cloudtrail")
+        # As in the function's asset: what the link leads to is not looked at.
+        code = "import pathlib, runpy, sys; pathlib.Path.resolve = pathlib.Path.absolute"
+
+        process = self.run(code, {"PYTHONPATH": str(tmp_path)})
+
+        assert process.returncode == ExitStatus.USAGE
+        assert "kong-cloudtrail-integration[cli]" in process.stderr
+
+    def test_help_imports_nothing_that_takes_long(self) -> None:
+        slow = {"boto3", "redis", "requests", "rich", "hcl2", "aws_lambda_powertools"}
+        code = f"import atexit, runpy, sys; atexit.register(lambda: print({slow} & set(sys.modules), file=sys.stderr))"
+
+        process = self.run(f"{code}; sys.argv[1:] = ['--help']", {})
+
+        assert (process.returncode, process.stderr) == (0, "set()\n")
+
+    def run(self, code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run the door after some code."""
+        return subprocess.run(
+            [sys.executable, "-c", f"{code}; runpy.run_module('kong_cloudtrail', run_name='__main__')"],
+            env={"PYTHONPATH": str(REPOSITORY / "lambda_src"), "PATH": os.environ["PATH"], **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
 
 
 class TestFailure:
@@ -135,33 +265,39 @@ class TestFailure:
 
         output = terminal.run("sync", "--json")
 
-        output.assert_failed("3 problem(s)", "CHANNEL_ARN is", "REDIS_HOST is", "PAGE_SIZE is")
+        output.assert_failed(ExitStatus.USAGE, "3 problem(s)", "CHANNEL_ARN is", "REDIS_HOST is", "PAGE_SIZE is")
         assert output.out == ""
 
-    def test_kong_that_is_away(self, terminal: Terminal) -> None:
+    @pytest.mark.parametrize("options", [(), ("--json",)])
+    def test_kong_that_is_away(self, terminal: Terminal, options: tuple[str, ...]) -> None:
         terminal.environment["KONG_ADMIN_API"] = f"https://{LOOPBACK}:{free_port()}"
 
-        output = terminal.run("sync", "--json")
+        output = terminal.run("sync", *options)
 
-        output.assert_failed("did not answer", "security groups")
-        assert output.report["fetched"] == 0
+        output.assert_failed(ExitStatus.FAILED, "did not answer", "security groups")
+        if options:
+            assert output.report["fetched"] == 0
+        else:
+            assert output.out == ""  # no table of zeros
 
     def test_kong_that_refuses_the_token(self, terminal: Terminal, site: Site) -> None:
         site.kong.add_user("collector", "another")
 
-        terminal.run("sync", "--json").assert_failed("401", "token of an RBAC user")
+        terminal.run("sync", "--json").assert_failed(ExitStatus.MISCONFIGURED, "401", "token of an RBAC user")
 
     def test_kong_that_is_not_trusted(self, terminal: Terminal) -> None:
         del terminal.environment["KONG_ROOT_CA"]
 
-        terminal.run("sync").assert_failed("KONG_ROOT_CA")
+        output = terminal.run("sync")
+
+        output.assert_failed(EITHER_FAILURE, "KONG_ROOT_CA")
 
     def test_cache_that_is_away(self, terminal: Terminal, site: Site) -> None:
         site.valkey.stop()
 
         output = terminal.run("sync", "--json")
 
-        output.assert_failed("The cache did not answer", "REDIS_HOST")
+        output.assert_failed(ExitStatus.FAILED, "The cache did not answer", "REDIS_HOST")
         assert output.report["fetched"] == 0
 
     def test_cache_that_refuses_the_password(self, terminal: Terminal) -> None:
@@ -169,7 +305,7 @@ class TestFailure:
 
         output = terminal.run("sync")
 
-        output.assert_failed("refused the credentials")
+        output.assert_failed(EITHER_FAILURE, "refused the credentials")
         assert "wrong-password" not in output.err
 
     def test_channel_that_does_not_exist(self, terminal: Terminal, site: Site) -> None:
@@ -178,7 +314,7 @@ class TestFailure:
 
         output = terminal.run("sync", "--json")
 
-        output.assert_failed("ChannelNotFound", "correct CHANNEL_ARN")
+        output.assert_failed(ExitStatus.MISCONFIGURED, "ChannelNotFound", "correct CHANNEL_ARN")
         assert {name: output.report[name] for name in ("fetched", "delivered", "failed")} == {
             "fetched": 5,
             "delivered": 0,
@@ -189,39 +325,143 @@ class TestFailure:
         site.cloudtrail.fail_entries("InvalidRecipient")
         site.kong.add_entries(recent(site, 5))
 
-        terminal.run("sync").assert_failed("InvalidRecipient", "the account in CHANNEL_ARN")
+        output = terminal.run("sync")
+
+        output.assert_failed(ExitStatus.MISCONFIGURED, "InvalidRecipient", "the account in CHANNEL_ARN")
+        assert output.out.splitlines()[0].split() == ["fetched", "5"]
 
     def test_ledger_that_cannot_be_written(self, terminal: Terminal, site: Site) -> None:
         site.ledger.write_text("a file is in the way")
 
-        terminal.run("sync").assert_failed("Check LEDGER")
+        terminal.run("sync").assert_failed(ExitStatus.FAILED, "Check LEDGER")
 
     def test_missing_credentials(self, terminal: Terminal, site: Site) -> None:
         del terminal.environment["AWS_ACCESS_KEY_ID"], terminal.environment["AWS_SECRET_ACCESS_KEY"]
         site.kong.add_entries(recent(site, 1))
 
-        terminal.run("sync").assert_failed("no AWS credentials")
+        terminal.run("sync").assert_failed(ExitStatus.MISCONFIGURED, "no AWS credentials")
 
-    def test_interruption_ends_in_order(self, terminal: Terminal, site: Site) -> None:
-        site.kong.add_entries(recent(site, 5))
-        site.kong.configure(latency_seconds=0.3)
+    @pytest.mark.parametrize("endpoint", ["not a url", "127.0.0.1:4566"])
+    def test_endpoint_that_is_none(self, terminal: Terminal, endpoint: str) -> None:
+        terminal.environment["AWS_ENDPOINT_URL_CLOUDTRAIL_DATA"] = endpoint
+
+        terminal.run("sync").assert_failed(ExitStatus.USAGE, "AWS_ENDPOINT_URL", "Invalid endpoint")
+
+    def test_fault_of_the_program(self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("kong_cloudtrail.settings.Settings.from_mapping", lambda _: 1 / 0)
+
+        terminal.run("sync").assert_failed(ExitStatus.PROGRAM, "ZeroDivisionError", "report it")
+
+    @pytest.mark.parametrize("arguments", [("synch",), (), ("sync", "--jsno"), ("tfvars",)])
+    def test_wrong_arguments_show_the_usage(self, terminal: Terminal, arguments: tuple[str, ...]) -> None:
+        output = terminal.run(*arguments)
+
+        assert output.status == ExitStatus.USAGE
+        assert "Usage: kong-cloudtrail" in output.err
+
+
+class TestOutput:
+    """What became of the output is no fault of the program."""
+
+    @pytest.fixture
+    def arguments(self, terminal: Terminal) -> tuple[str, ...]:
+        (terminal.folder / "my.tfvars").write_text('aws_region = "us-east-1"\n')
+        return ("tfvars", "my.tfvars")
+
+    def test_reader_that_has_ended(self, terminal: Terminal, arguments: tuple[str, ...]) -> None:
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = terminal.start(*arguments, stdout=writing)
+        os.close(writing)
+        _, err = process.communicate(timeout=60)
+
+        assert (process.returncode, err.splitlines()) == (
+            ExitStatus.CLOSED_PIPE,
+            ["kong-cloudtrail: The program that reads the output has ended."],
+        )
+
+    def test_full_disk(self, terminal: Terminal, arguments: tuple[str, ...]) -> None:
+        with Path("/dev/full").open("w") as full:
+            process = terminal.start(*arguments, stdout=full)
+            _, err = process.communicate(timeout=60)
+
+        assert process.returncode == ExitStatus.PROGRAM
+        assert err.startswith("kong-cloudtrail: Writing failed: No space left on device. Check the place")
+        assert err.count("\n") == 1
+
+    def test_reader_of_everything_that_has_ended(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_entries([odd(site), *recent(site, 2)])
+        reading, writing = os.pipe()
+        os.close(reading)
+        process = terminal.start("sync", stdout=writing, stderr=writing)
+        os.close(writing)
+        process.communicate(timeout=60)
+
+        assert process.returncode == ExitStatus.CLOSED_PIPE
+        assert site.cloudtrail.accepted_count() == 2  # nobody listens to a run; it does its work all the same
+        assert terminal.run("sync", "--json").report["duplicates"] == 3
+
+    def test_closed_from_the_beginning(self, terminal: Terminal, arguments: tuple[str, ...]) -> None:
+        command = shlex.join([sys.executable, *DOOR, *arguments])
+        process = subprocess.run(
+            ["sh", "-c", f"{command} >&-"],
+            cwd=terminal.folder,
+            env=terminal.environment,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+        assert (process.returncode, "kong-cloudtrail" in process.stderr) == (ExitStatus.DONE, False)
+
+
+class TestSignals:
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_run_ends_in_order(self, terminal: Terminal, site: Site, number: signal.Signals, status: int) -> None:
+        site.kong.add_entries(recent(site, 3000))
+        site.cloudtrail.configure(latency_seconds=0.2)
         process = terminal.start("sync")
-        wait_until(lambda: bool(site.kong.requests))
+        wait_until(lambda: site.cloudtrail.accepted_count() > 0)
+
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+
+        assert process.returncode == status
+        assert "Press Ctrl-C again to end at once." in errors
+        assert "Interrupted. What was delivered is marked" in errors
+        assert "Traceback" not in errors
+        with site.valkey.client() as observer:
+            marked = len(observer.keys("*:seen:*"))
+        assert marked == site.cloudtrail.accepted_count() < 3000
+        site.cloudtrail.configure(latency_seconds=0)
+        assert terminal.run("sync", "--json").status == ExitStatus.DONE
+        assert sorted(site.cloudtrail.accepted_uids()) == sorted(row["request_id"] for row in entries(3000))
+
+    def test_a_second_one_ends_the_process_at_once(self, terminal: Terminal, site: Site) -> None:
+        site.kong.configure(latency_seconds=60)
+        process = terminal.start("sync")
+        with site.valkey.client() as observer:
+            wait_until(lambda: bool(observer.keys("*:lock")))
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        process.stderr.readline(), process.stderr.readline()  # it says that it goes on
 
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
 
-        assert process.returncode == 130
-        assert "interrupted" in err
-        assert "Traceback" not in err
-        assert terminal.run("sync", "--json").status == 0
-        assert sorted(site.cloudtrail.accepted_uids()) == [row["request_id"] for row in entries(5)]
+        process.communicate(timeout=20)
+        assert process.returncode == -signal.SIGINT
 
-    def test_unknown_command_shows_the_usage(self, terminal: Terminal) -> None:
-        output = terminal.run("synch")
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_other_commands_end_at_once(
+        self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+    ) -> None:
+        handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+        monkeypatch.setattr("cli.environment.read", lambda *_: signal.raise_signal(number))
 
-        assert output.status == 2
-        assert "usage: python -m kong_cloudtrail" in output.err
+        output = terminal.run("release")
+
+        assert (output.status, output.err) == (status, "kong-cloudtrail: Interrupted.\n")
+        assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
 def test_killed_run_does_not_keep_the_next_one_waiting(terminal: Terminal, site: Site) -> None:
@@ -253,15 +493,15 @@ class TestRelease:
         assert list(terminal.folder.glob("ledger/quarantine/kong-eu/*")) == []
 
     def test_names_what_is_still_refused(self, terminal: Terminal, site: Site) -> None:
-        site.kong.add_entries([{"request_id": "odd", "request_timestamp": int(site.kong.now()) - 5}])
+        site.kong.add_entries([odd(site)])
         terminal.run("sync")
 
         output = terminal.run("release")
 
-        assert output.status == 1
+        assert output.status == ExitStatus.QUARANTINED
         assert output.out.startswith("delivered 0, still refused 1\nNotMappable  quarantine/kong-eu/odd-")
 
-    def test_needs_neither_kong_nor_the_cache(self, terminal: Terminal, site: Site) -> None:
+    def test_needs_neither_kong_nor_the_cache(self, terminal: Terminal) -> None:
         terminal.environment |= {"KONG_ADMIN_API": "http://127.0.0.1:9", "REDIS_HOST": "127.0.0.1:9"}
 
         assert terminal.run("release").out == "delivered 0, still refused 0\n"
@@ -273,35 +513,95 @@ class TestRelease:
         site.cloudtrail.clear_faults()
         terminal.environment["AWS_ENDPOINT_URL_CLOUDTRAIL_DATA"] = "http://127.0.0.1:9"
 
-        terminal.run("release").assert_failed("CloudTrail could not be reached")
+        terminal.run("release").assert_failed(ExitStatus.FAILED, "CloudTrail could not be reached")
 
 
 class TestVerifyRuns:
-    def test_whole_chain(self, terminal: Terminal, site: Site) -> None:
-        site.kong.add_entries(recent(site, 5))
-        terminal.run("sync")
+    @pytest.fixture
+    def chain(self, terminal: Terminal, site: Site) -> list[Path]:
+        """Two run reports."""
+        for number in (1, 2):
+            site.kong.add_entries([entry(number, request_timestamp=int(site.kong.now()) - 10)])
+            assert terminal.run("sync").status == ExitStatus.DONE
+        return sorted((site.ledger / "runs" / "kong-eu").iterdir())
 
+    def test_whole_chain(self, terminal: Terminal, site: Site, chain: list[Path]) -> None:
         output = terminal.run("verify-runs")
 
-        assert (output.status, output.out) == (0, "The chain of run reports is whole.\n")
+        assert (output.status, output.err) == (ExitStatus.DONE, "")
+        *lines, result = output.out.splitlines()
+        facts = dict(re.split("  +", line, maxsplit=1) for line in lines)
+        written = json.loads(chain[0].read_text())["writtenAt"]
+        assert facts["place"] == str(chain[0].parent)
+        assert (facts["source"], facts["reports"]) == ("kong-eu", "2")
+        assert facts["first run"].startswith(f"1, {datetime.fromtimestamp(written, UTC):%Y-%m-%dT%H:%M:%S}Z")
+        assert facts["last run"].startswith("2, 20")
+        assert {facts[name][:2] for name in ("entries from", "entries until")} == {"20"}
+        assert result == "The chain of run reports is whole: none was removed or altered."
 
-    def test_needs_nothing_but_the_ledger_and_the_name_of_the_source(self, terminal: Terminal, site: Site) -> None:
-        site.kong.add_entries(recent(site, 5))
-        terminal.run("sync")
+    def test_needs_nothing_but_the_ledger_and_the_name_of_the_source(
+        self, terminal: Terminal, site: Site, chain: list[Path]
+    ) -> None:
         for name in site.environment.keys() - {"LEDGER", "SOURCE_NAME"}:
             del terminal.environment[name]
 
-        assert terminal.run("verify-runs").status == 0
+        assert terminal.run("verify-runs").status == ExitStatus.DONE
 
-    def test_removed_report(self, terminal: Terminal, site: Site) -> None:
-        site.kong.add_entries(recent(site, 5))
-        terminal.run("sync")
-        (site.ledger / "runs/kong-eu/0000000001.json").unlink()
+    def test_removed_report(self, terminal: Terminal, chain: list[Path]) -> None:
+        chain[0].unlink()
 
         output = terminal.run("verify-runs")
 
-        assert output.status == 1
-        assert "1 to 1 are missing" in output.out
+        output.assert_failed(ExitStatus.NOT_VERIFIED, "1 to 1 are missing")
+        assert "whole" not in output.out
+
+    @pytest.mark.parametrize("content", ["", "[]", "{}", '{"window": 1, "writtenAt": 1e99}', "\0"])
+    def test_altered_report(self, terminal: Terminal, chain: list[Path], content: str) -> None:
+        chain[0].write_text(content)
+
+        terminal.run("verify-runs").assert_failed(ExitStatus.NOT_VERIFIED, "was altered")
+
+    def test_all_reports_removed(self, terminal: Terminal, chain: list[Path]) -> None:
+        for report in chain:
+            report.unlink()
+
+        terminal.run("verify-runs").assert_failed(ExitStatus.NOT_VERIFIED, "1 to 2 are missing", "Nothing to verify")
+
+    @pytest.mark.parametrize("value", ["", None])
+    def test_ledger_that_is_not_set(self, terminal: Terminal, value: str | None) -> None:
+        terminal.environment["LEDGER"] = value or ""
+        if value is None:
+            del terminal.environment["LEDGER"]
+
+        terminal.run("verify-runs").assert_failed(ExitStatus.USAGE, "LEDGER is not set")
+
+    @pytest.mark.parametrize("place", ["missing", "s3:/bucket/prefix", "."])
+    def test_ledger_without_reports(self, terminal: Terminal, chain: list[Path], place: str) -> None:
+        terminal.environment["LEDGER"] = place
+
+        output = terminal.run("verify-runs")
+
+        output.assert_failed(
+            ExitStatus.NOT_VERIFIED, "Nothing to verify", str(terminal.folder / place / "runs/kong-eu"), "Check LEDGER"
+        )
+
+    def test_source_that_is_mistyped(self, terminal: Terminal, chain: list[Path]) -> None:
+        terminal.environment["SOURCE_NAME"] = "kong-ue"
+
+        terminal.run("verify-runs").assert_failed(
+            ExitStatus.NOT_VERIFIED, "source kong-ue", "has reports of: kong-eu. Check SOURCE_NAME."
+        )
+
+    def test_runs_that_delivered_nothing(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_entries(recent(site, 1))
+        terminal.run("sync")
+        (report,) = (site.ledger / "runs" / "kong-eu").iterdir()
+        report.unlink()
+        checkpoint = site.ledger / "checkpoints" / "kong-eu.json"
+        fields = json.loads(checkpoint.read_text()) | {"run": {"number": 0, "sha256": "0" * 64}}
+        checkpoint.write_text(json.dumps(fields))
+
+        terminal.run("verify-runs").assert_failed(ExitStatus.NOT_VERIFIED, "none of them delivered anything yet")
 
 
 class TestSurroundings:
@@ -311,48 +611,91 @@ class TestSurroundings:
     def test_aws_profile_that_does_not_exist(self, terminal: Terminal, ledger: str) -> None:
         terminal.environment |= {"AWS_PROFILE": "tpyo", "LEDGER": ledger}
 
-        terminal.run("sync", "--json").assert_failed("tpyo")
+        terminal.run("sync", "--json").assert_failed(ExitStatus.USAGE, "tpyo")
 
     def test_secret_without_a_region_to_read_it_in(self, terminal: Terminal) -> None:
         for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "KONG_ADMIN_TOKEN"):
             del terminal.environment[name]
         terminal.environment["KONG_ADMIN_TOKEN_SECRET"] = "kong/token"
 
-        terminal.run("sync", "--json").assert_failed("region")
+        output = terminal.run("sync", "--json")
 
-    def test_nothing_is_left_in_the_temporary_folder(self, terminal: Terminal, tmp_path: Path) -> None:
-        temporary = tmp_path / "tmp"
-        temporary.mkdir()
-        terminal.environment["TMPDIR"] = str(temporary)
+        output.assert_failed(EITHER_FAILURE, "region")
 
-        terminal.run("sync")
+    def test_nothing_is_left_in_the_temporary_folder(self, terminal: Terminal) -> None:
+        assert terminal.run_process("sync").status == ExitStatus.DONE
 
-        assert list(temporary.iterdir()) == []
+        assert list(terminal.temporary.iterdir()) == []
 
     def test_comment_around_the_certificate(self, terminal: Terminal, site: Site) -> None:
         pem = Path(site.environment["KONG_ROOT_CA"]).read_text()
         terminal.environment |= {"KONG_ROOT_CA": f"# CN=Zertifizierungsstelle für alles\n{pem}", "LC_ALL": "C.UTF-8"}
 
-        assert terminal.run("sync").status == 0
+        assert terminal.run_process("sync").status == ExitStatus.DONE
 
     def test_certificate_that_is_damaged(self, terminal: Terminal) -> None:
         terminal.environment["KONG_ROOT_CA"] = "-----BEGIN CERTIFICATE-----\nMIIBdamaged\n-----END CERTIFICATE-----"
 
-        terminal.run("sync").assert_failed("KONG_ROOT_CA")
+        terminal.run("sync").assert_failed(ExitStatus.USAGE, "KONG_ROOT_CA")
 
 
-def test_interrupted_run_leaves_nothing_unmarked(terminal: Terminal, site: Site) -> None:
-    site.kong.add_entries(recent(site, 3000))
-    site.cloudtrail.configure(latency_seconds=0.2)
-    process = terminal.start("sync")
-    wait_until(lambda: site.cloudtrail.accepted_count() > 0)
+class TestEnvFile:
+    def test_holds_all_settings(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_entries(recent(site, 2))
+        lines = [f"{name}='{value}'" for name, value in site.environment.items() if "'" not in value]
+        (terminal.folder / "kong.env").write_text("# the gateway in Europe\n\n" + "\n".join(lines))
+        for name in site.environment:
+            if f"{name}='{site.environment[name]}'" in lines:
+                del terminal.environment[name]
 
-    process.send_signal(signal.SIGINT)
+        output = terminal.run("sync", "--json", "--env-file", "kong.env")
 
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "interrupted" in errors
-    assert "Traceback" not in errors
-    with site.valkey.client() as observer:
-        marked = len(observer.keys("*:seen:*"))
-    assert marked == site.cloudtrail.accepted_count() < 3000
+        assert (output.status, output.err, output.report["delivered"]) == (0, "", 2)
+
+    def test_is_overridden_by_the_environment(self, terminal: Terminal, site: Site) -> None:
+        (terminal.folder / "kong.env").write_text(f"CHANNEL_ARN={site.cloudtrail.channel_arn}\nSOURCE_NAME=kong-us\n")
+
+        output = terminal.run("sync", "--json", "--env-file", "kong.env")
+
+        assert (output.status, output.report["source"]) == (0, "kong-eu")
+        assert output.err == "The environment overrides SOURCE_NAME.\n"
+
+
+class TestDocumentation:
+    def test_every_exit_status_is_in_the_help_and_on_the_page(self, terminal: Terminal) -> None:
+        shown = " ".join(terminal.run("--help").out.split())
+        page = PAGE.read_text("utf-8")
+        for status in ExitStatus:
+            assert f"{status.value} {status.meaning.replace('`', '')}" in shown
+            assert f"| {status.value} | {status.meaning} |" in page
+
+    @pytest.mark.parametrize("name", list(commands.commands))
+    def test_every_command_is_on_the_page_with_its_options(self, terminal: Terminal, name: str) -> None:
+        output = terminal.run(name, "--help")
+        assert output.status == ExitStatus.DONE
+        assert f"kong-cloudtrail {name}" in output.out  # an example
+        page = PAGE.read_text("utf-8")
+        assert f"### `{name}`" in page
+        options = set(re.findall(r"--[a-z-]+", output.out.partition("Options:")[2]))
+        assert "--help" in options
+        for option in options - {"--help"}:
+            assert f"`{option}" in page
+
+    def test_one_version(self, terminal: Terminal) -> None:
+        assert terminal.run("--version").out == f"kong-cloudtrail {__version__}\n"
+
+    def test_the_extra_names_what_is_pinned(self) -> None:
+        project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+        ranges = {it.name: it.specifier for it in map(Requirement, project["optional-dependencies"]["cli"])}
+        files = [REPOSITORY / "cli" / "requirements.txt", REPOSITORY / "lambda_src" / "requirements.in"]
+        pins = {it.name: it for it in map(Requirement, _lines(files))}
+        assert ranges.keys() == pins.keys()
+        for name, pin in pins.items():
+            ((operator, version),) = [(it.operator, it.version) for it in pin.specifier]
+            assert operator == "=="
+            assert version in ranges[name]
+
+
+def _lines(files: list[Path]) -> list[str]:
+    lines = [line for file in files for line in file.read_text("utf-8").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]

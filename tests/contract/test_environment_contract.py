@@ -7,11 +7,11 @@ from pathlib import Path
 
 from kong_cloudtrail.settings import Settings
 
-from tests.infra.synthesis import function_environment, synthesise
+from tests.infra.synthesis import Synthesis, function_environment, synthesise
 
 
-def test_the_function_understands_the_environment_of_a_plain_deployment(tmp_path: Path) -> None:
-    environment = function_environment(synthesise(tmp_path))
+def test_the_function_understands_the_environment_of_a_plain_deployment(synthesis: Synthesis) -> None:
+    environment = function_environment(synthesis)
 
     settings = Settings.from_mapping(environment)
 
@@ -39,6 +39,7 @@ def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path)
             overlap_seconds="60",
             settle_seconds="5",
             initial_lookback_seconds="3600",
+            sweep_seconds="7200",
             page_size="500",
             parallel_deliveries="4",
             lambda_env=json.dumps({"OUR_OWN": "passed through"}),
@@ -57,6 +58,7 @@ def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path)
     assert settings.overlap_seconds == 60
     assert settings.settle_seconds == 5
     assert settings.initial_lookback_seconds == 3600
+    assert settings.sweep_seconds == 7200
     assert settings.page_size == 500
     assert settings.parallel_deliveries == 4
     assert environment["OUR_OWN"] == "passed through"

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any
 
 import kong_cloudtrail.handler as module
 import pytest
+import redis
 from kong_cloudtrail.adapters.kong import KongAuditSource
 from kong_cloudtrail.assembly import SystemClock
+from kong_cloudtrail.collector import Collector
 from kong_cloudtrail.errors import RunFailed, SettingsError
+from redis.connection import AbstractConnection
 
 from sandbox import faults
 from sandbox.http_server import LOOPBACK
@@ -246,6 +250,88 @@ class TestRepeatedTick:
             assert 86_400 < observer.ttl(key) <= 2 * 86_400
 
 
+class TestTickThatWasNotWorkedOff:
+    """A tick must neither be lost nor blocked because its own record is in the way."""
+
+    def test_reply_to_the_first_record_is_lost(
+        self, function: Function, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Given a cache whose answer to the first record gets lost, so that the client repeats the command
+        site.kong.add_entries(recent(site, 3))
+        send: Any = AbstractConnection.send_packed_command
+        read: Any = AbstractConnection.read_response
+        lost: list[bool] = []
+
+        def note(self: Any, command: Any, check_health: bool = True) -> None:
+            self.holds_the_record = b":invocation#" in b"".join(command)
+            send(self, command, check_health)
+
+        def lose(self: Any, *arguments: Any, **options: Any) -> Any:
+            answer = read(self, *arguments, **options)
+            if getattr(self, "holds_the_record", False) and not lost:
+                lost.append(True)
+                raise redis.exceptions.ConnectionError("the connection was lost")
+            return answer
+
+        monkeypatch.setattr(AbstractConnection, "send_packed_command", note)
+        monkeypatch.setattr(AbstractConnection, "read_response", lose)
+
+        summary = function.tick("one")
+
+        assert lost
+        assert (summary["delivered"], summary["finished"]) == (3, True)
+
+    def test_run_was_killed(self, function: Function, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Given a run that was killed, so that nobody took its record away, and a lock that has expired since
+        monkeypatch.setattr(module, "LOCK_SECONDS", 0.2)
+        collector = Collector.run
+
+        def be_killed(self: Collector) -> Any:
+            raise KeyboardInterrupt  # the one thing that Powertools does not tidy up after
+
+        monkeypatch.setattr(Collector, "run", be_killed)
+        with pytest.raises(KeyboardInterrupt):
+            function.tick("one", Context(lambda: 900_000))
+        monkeypatch.setattr(Collector, "run", collector)
+        with site.valkey.client() as observer:
+            [key] = [key for key in observer.keys() if "invocation" in key]  # noqa: SIM118 - a Redis command
+            record = json.loads(observer.get(key))
+        wait_until(lambda: time.time() * 1000 > record["in_progress_expiration"])
+
+        assert function.tick("one", Context(lambda: 900_000))["finished"] is True
+
+    def test_counts_as_being_worked_off_no_longer_than_the_lock_outlives_a_run(
+        self, function: Function, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        records: list[dict[str, Any]] = []
+
+        def look(self: Collector) -> Any:
+            with site.valkey.client() as observer:
+                [key] = [key for key in observer.keys() if "invocation" in key]  # noqa: SIM118 - a Redis command
+                records.append(json.loads(observer.get(key)))
+            raise RunFailed([], {})
+
+        monkeypatch.setattr(Collector, "run", look)
+        with pytest.raises(RunFailed):
+            function.tick("one", Context(lambda: 900_000))
+
+        assert records[0]["in_progress_expiration"] <= (time.time() + 15) * 1000
+
+
+class TestCacheThatHangs:
+    @pytest.mark.parametrize("tick", [{"execution_id": "one"}, {}])
+    def test_from_the_beginning_is_a_failure_soon(self, function: Function, site: Site, tick: dict[str, Any]) -> None:
+        site.valkey.pause()
+        started = time.monotonic()
+        try:
+            with pytest.raises(RunFailed, match="The cache"):
+                function.invoke(tick, Context(lambda: 10_000))
+        finally:
+            site.valkey.resume()
+
+        assert time.monotonic() - started < 8  # and not a minute; two time-outs of 0.8 s, with room for a busy machine
+
+
 class TestUnfinishedRun:
     @pytest.fixture
     def short(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> Context:
@@ -253,7 +339,7 @@ class TestUnfinishedRun:
         monkeypatch.setenv("PAGE_SIZE", "100")
         module.assembly.cache_clear()
         site.kong.add_entries(recent(site, 1000))
-        return Context(lambda: 300_000 if site.cloudtrail.accepted_count() == 0 else 1_000)
+        return Context(lambda: 300_000 if site.cloudtrail.accepted_count() == 0 else 10_000)
 
     def test_succeeds_and_says_so(self, function: Function, site: Site, short: Context) -> None:
         summary = function.tick("one", short)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +21,7 @@ from kong_cloudtrail.errors import CheckpointConflict, LedgerError
 from kong_cloudtrail.ledger import Checkpoint, Ledger
 from kong_cloudtrail.ports import ObjectStore
 
+from sandbox.http_server import LOOPBACK, HttpServer, Request, Response
 from sandbox.local_aws import LocalAws
 from tests.helpers import FakeClock
 
@@ -222,6 +226,79 @@ class TestS3:
         first = store.write_if("a", b"same", None)
 
         assert store.write_if("a", b"same", None) == first
+
+
+class BusyS3:
+    """Answers conditional writes with a status, so often, and then takes them; tells what it has otherwise."""
+
+    def __init__(self, status: int, code: str, *, times: int) -> None:
+        self._error = (status, f"<Error><Code>{code}</Code><Message>busy</Message></Error>".encode())
+        self._times = times
+        self.writes = 0
+        self.server = HttpServer(self._answer)
+
+    def _answer(self, request: Request) -> Response:
+        if request.method != "PUT":
+            return Response(200, b"of another run", {"ETag": '"other"'})
+        self.writes += 1
+        if self.writes <= self._times:
+            return Response(*self._error, {"Content-Type": "application/xml"})
+        return Response(200, b"", {"ETag": '"new"'})
+
+
+class TestBusyS3:
+    """What is no other run must not look like one."""
+
+    @pytest.fixture
+    def open_busy(self, aws_credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+        with contextlib.ExitStack() as stack:
+
+            def open_one(status: int, code: str, *, times: int) -> tuple[BusyS3, S3Store, list[float]]:
+                s3 = BusyS3(status, code, times=times)
+                waits: list[float] = []
+                s3.server.start()
+                stack.callback(s3.server.stop)
+                monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3.server.origin)
+                store = S3Store(f"s3://{BUCKET}/p", sleep=waits.append)
+                stack.callback(store.close)
+                return s3, store, waits
+
+            yield open_one
+
+    @pytest.mark.parametrize("version", [None, '"old"'])
+    @pytest.mark.parametrize("code", ["ConditionalRequestConflict", "OperationAborted"])
+    def test_is_asked_again(self, open_busy: Callable[..., Any], code: str, version: str | None) -> None:
+        s3, store, waits = open_busy(409, code, times=2)
+
+        assert store.write_if("a", b"mine", version) == '"new"'
+        assert s3.writes == 3
+        assert len(waits) == 2
+        assert 0 < waits[0] < waits[1]
+
+    def test_that_stays_busy_is_no_other_run(self, open_busy: Callable[..., Any]) -> None:
+        _, store, _ = open_busy(409, "ConditionalRequestConflict", times=100)
+
+        with pytest.raises(LedgerError, match="ConditionalRequestConflict"):
+            store.write_if("a", b"mine", '"old"')
+
+    def test_another_run_is_one_at_once(self, open_busy: Callable[..., Any]) -> None:
+        s3, store, waits = open_busy(412, "PreconditionFailed", times=100)
+
+        assert store.write_if("a", b"mine", '"old"') is None
+        assert (s3.writes, waits) == (1, [])
+
+
+def test_s3_that_hangs_is_an_error_in_time(aws_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server((LOOPBACK, 0)) as listener:  # takes connections and says nothing
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{LOOPBACK}:{listener.getsockname()[1]}")
+        store = S3Store(f"s3://{BUCKET}/p", connect_seconds=0.2, answer_seconds=0.2)
+        started = time.monotonic()
+
+        with pytest.raises(LedgerError, match="ReadTimeoutError"):
+            store.read("a")
+
+        assert time.monotonic() - started < 10
+        store.close()
 
 
 def keep_reports(store: ObjectStore) -> Ledger:

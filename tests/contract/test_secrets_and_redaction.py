@@ -16,9 +16,10 @@ import pytest
 from aws_lambda_powertools import Logger
 from kong_cloudtrail.adapters.redaction import Redactor
 from kong_cloudtrail.adapters.secrets import Secrets
-from kong_cloudtrail.adapters.telemetry import LambdaTelemetry, RedactingFormatter, TerminalTelemetry
+from kong_cloudtrail.adapters.telemetry import LambdaTelemetry, RedactingFormatter
 from kong_cloudtrail.errors import SecretUnavailable
 
+from cli.terminal import TerminalTelemetry
 from sandbox.http_server import HttpServer, Request, Response
 from sandbox.local_aws import LocalAws
 

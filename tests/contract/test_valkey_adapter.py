@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
 from kong_cloudtrail.adapters import valkey as adapter
 from kong_cloudtrail.adapters.valkey import ValkeyLock, ValkeySeenSet
-from kong_cloudtrail.errors import LockLost, SeenSetUnavailable
+from kong_cloudtrail.errors import CacheFull, LockLost, SecretUnavailable, SeenSetUnavailable
 
 from sandbox.valkey import TlsProxy, Valkey
 from tests.conftest import CACHE_PASSWORD, CACHE_USERNAME
@@ -169,13 +171,201 @@ class TestServerAway:
         with pytest.raises(SeenSetUnavailable):
             ValkeyLock(orphan, "kong", FakeClock()).acquire()
 
-    def test_full_server_is_an_error(self) -> None:
+    def test_cannot_be_opened(self, orphan: redis.Redis) -> None:
+        with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
+            ValkeySeenSet(orphan, "kong").open()
+
+
+class TestOpening:
+    def test_tells_the_same_cache_again_and_counts_its_marks(self, client: redis.Redis) -> None:
+        first = ValkeySeenSet(client, "kong").open()
+        ValkeySeenSet(client, "kong").mark(["a", "b", "c"], 60)
+        ValkeySeenSet(client, "kong").mark(["c", "d"], 60)
+
+        second = ValkeySeenSet(client, "kong").open()
+
+        assert (first.marks_written, second.marks_written) == (0, 5)
+        assert first.cache_id == second.cache_id
+
+    def test_tells_that_the_cache_was_emptied(self, client: redis.Redis, valkey: Valkey) -> None:
+        first = ValkeySeenSet(client, "kong").open()
+        ValkeySeenSet(client, "kong").mark(["a"], 60)
+        valkey.flush()
+
+        second = ValkeySeenSet(client, "kong").open()
+
+        assert first.cache_id != second.cache_id
+        assert second.marks_written == 0
+
+    def test_is_one_for_each_source(self, client: redis.Redis) -> None:
+        ValkeySeenSet(client, "other").mark(["a"], 60)
+
+        one, other = ValkeySeenSet(client, "kong").open(), ValkeySeenSet(client, "other").open()
+
+        assert (one.marks_written, other.marks_written) == (0, 1)
+        assert one.cache_id != other.cache_id
+
+    def test_takes_one_round_trip(self, client: redis.Redis, valkey: Valkey) -> None:
+        client.ping()
+        with valkey.client() as observer:
+            before = observer.info("stats")["total_reads_processed"]
+
+            ValkeySeenSet(client, "kong").open()
+
+            assert observer.info("stats")["total_reads_processed"] - before == 2  # and one is the observer's
+
+    def test_reserve_outlives_no_source_that_nobody_runs_any_more(self, client: redis.Redis, valkey: Valkey) -> None:
+        ValkeySeenSet(client, "kong").open()
+
+        with valkey.client() as observer:
+            assert 0 < observer.ttl("kong-cloudtrail:{kong}:reserve") <= 7 * 86_400
+
+
+class TestFullCache:
+    """Nothing may be delivered that cannot be marked: it would be delivered again in each run."""
+
+    IN_FLIGHT = 1600
+
+    @pytest.fixture
+    def small(self) -> Iterator[redis.Redis]:
         with (
-            Valkey(max_memory_bytes=1) as full,
-            connect(full.port, username=None, password=None) as client,
-            pytest.raises(SeenSetUnavailable),
+            Valkey(max_memory_bytes=3_000_000) as server,
+            connect(server.port, username=None, password=None) as connected,
         ):
-            ValkeySeenSet(client, "kong").mark(["a"], 60)
+            yield connected
+
+    def seen_set(self, client: redis.Redis) -> ValkeySeenSet:
+        return ValkeySeenSet(client, "kong", marks_in_flight=self.IN_FLIGHT)
+
+    def fill_by_marks(self, seen: ValkeySeenSet, name: str) -> CacheFull:
+        for batch in range(10_000):
+            try:
+                seen.mark([f"{name}-{batch}-{number:020d}:0123456789abcdef" for number in range(100)], 3600)
+            except CacheFull as full:
+                return full
+        raise AssertionError("it is never full")
+
+    def fill_by_others(self, client: redis.Redis) -> None:
+        with contextlib.suppress(redis.exceptions.OutOfMemoryError):
+            for number in range(1_000_000):
+                client.set(f"other-{number}", "x" * 1000)
+
+    def test_that_becomes_full_still_takes_the_marks_in_flight(self, small: redis.Redis) -> None:
+        seen = self.seen_set(small)
+        seen.open()
+
+        full = self.fill_by_marks(seen, "first")
+
+        assert full.marked
+        assert "more memory" in str(full)
+        for batch in range(self.IN_FLIGHT // 100 - 1):
+            seen.mark([f"late-{batch}-{number:020d}:0123456789abcdef" for number in range(100)], 3600)
+
+    def test_marks_that_came_with_the_news_are_there(self, small: redis.Redis) -> None:
+        seen = self.seen_set(small)
+        seen.open()
+        self.fill_by_others(small)
+
+        with pytest.raises(CacheFull) as full:
+            seen.mark(["a", "b"], 60)
+
+        assert full.value.marked
+        assert seen.seen(["a", "b", "c"]) == {"a", "b"}
+
+    def test_that_is_full_without_a_reserve_says_that_nothing_was_marked(self, small: redis.Redis) -> None:
+        self.fill_by_others(small)
+        seen = self.seen_set(small)
+
+        with pytest.raises(CacheFull) as full:
+            seen.mark(["a"], 60)
+
+        assert not full.value.marked
+        assert seen.seen(["a"]) == set()
+
+    def test_is_not_opened_again_and_again(self, small: redis.Redis) -> None:
+        seen = self.seen_set(small)
+        seen.open()
+        self.fill_by_marks(seen, "first")
+        self.fill_by_others(small)
+
+        for _ in range(3):
+            with pytest.raises(CacheFull, match=r"Nothing was delivered.*more memory"):
+                self.seen_set(small).open()
+
+    def test_that_has_room_for_less_than_is_in_flight_is_not_opened_and_keeps_that_room(
+        self, small: redis.Redis
+    ) -> None:
+        self.fill_by_others(small)
+        small.delete(*[f"other-{number}" for number in range(200)])
+
+        with pytest.raises(CacheFull):
+            self.seen_set(small).open()
+
+        assert small.exists("kong-cloudtrail:{kong}:reserve") == 0
+        small.set("another-source", "can still write")
+
+    def test_is_opened_once_there_is_room(self, small: redis.Redis) -> None:
+        self.fill_by_others(small)
+        with pytest.raises(CacheFull):
+            self.seen_set(small).open()
+
+        small.config_set("maxmemory", 4_000_000)
+
+        assert self.seen_set(small).open().marks_written == 0
+
+
+class TestServerThatHangs:
+    """It takes connections and answers nothing: no wait is longer than the time that a command may take."""
+
+    SECONDS = 0.3
+
+    @pytest.fixture
+    def hanging(
+        self, valkey: Valkey, valkey_tls: TlsProxy, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    ) -> Iterator[redis.Redis]:
+        monkeypatch.setenv("SSL_CERT_FILE", str(valkey_tls.ca_pem_path))
+        with connect(valkey_tls.port, tls=True, command_seconds=self.SECONDS) as client:
+            client.ping()
+            yield client
+            valkey.resume()
+
+    @pytest.mark.parametrize("connected", [True, False])
+    @pytest.mark.parametrize("command", ["open", "seen", "mark"])
+    def test_is_waited_for_once(self, hanging: redis.Redis, valkey: Valkey, command: str, connected: bool) -> None:
+        seen = ValkeySeenSet(hanging, "kong")
+        commands: dict[str, Callable[[], object]] = {
+            "open": seen.open,
+            "seen": lambda: seen.seen(["a"]),
+            "mark": lambda: seen.mark(["a"], 60),
+        }
+        if not connected:
+            hanging.connection_pool.disconnect()
+        valkey.pause()
+        started = time.monotonic()
+
+        with pytest.raises(SeenSetUnavailable, match="did not answer"):
+            commands[command]()
+
+        assert time.monotonic() - started < 10 * self.SECONDS  # and not the 16 time-outs of retries within retries
+
+    def test_does_not_hold_up_the_end_of_a_run(self, hanging: redis.Redis, valkey: Valkey) -> None:
+        lock = ValkeyLock(hanging, "kong", FakeClock(), release_seconds=0.2)
+        assert lock.acquire()
+        valkey.pause()
+        started = time.monotonic()
+
+        lock.release()
+
+        assert time.monotonic() - started < 3
+
+    def test_that_closes_a_connection_is_asked_again(self, valkey: Valkey, valkey_tls: TlsProxy) -> None:
+        with connect(valkey.port, command_seconds=self.SECONDS) as client:
+            seen = ValkeySeenSet(client, "kong")
+            seen.mark(["a"], 60)
+            with valkey.client() as observer:
+                observer.client_kill_filter(_type="normal", skipme=True)
+
+            assert seen.seen(["a"]) == {"a"}
 
 
 class TestLock:
@@ -262,6 +452,31 @@ class TestLock:
         lock.release()
         client.close()
 
+    @pytest.mark.usefixtures("quick")
+    @pytest.mark.parametrize("error", [RuntimeError("odd"), SecretUnavailable("no credentials"), OSError("no route")])
+    def test_is_kept_on_after_a_failure_of_any_kind(
+        self, client: redis.Redis, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        # Given a renewal for which the client could not sign in
+        lock = self.lock(client)
+        failures = iter([error, error])
+        reacquire = lock._lock.reacquire
+
+        def fail_at_first() -> bool:
+            for failure in failures:
+                raise failure
+            return reacquire()
+
+        monkeypatch.setattr(lock._lock, "reacquire", fail_at_first)
+        assert lock.acquire()
+        with valkey.client() as observer:
+            wait_until(lambda: observer.pttl(LOCK) < 350)
+
+            wait_until(lambda: observer.pttl(LOCK) > 400)
+
+        lock.check()
+        lock.release()
+
     def test_is_given_back_even_if_redis_is_away(self, client: redis.Redis, valkey: Valkey) -> None:
         lock = self.lock(client)
         lock.acquire()
@@ -313,21 +528,5 @@ class TestCacheThatIsEmptiedDuringARun:
             seen.seen(["a", "b"])
         with pytest.raises(LockLost):
             lock.check()
-        lock.release()
-        client.close()
-
-    def test_marks_are_not_called_complete(self, valkey: Valkey) -> None:
-        client = connect(valkey.port)
-        lock = ValkeyLock(client, "kong", FakeClock())
-        seen = ValkeySeenSet(client, "kong", lock)
-        assert lock.acquire()
-        seen.set_complete()
-        assert seen.is_complete()
-
-        valkey.flush()
-
-        with pytest.raises(LockLost):
-            seen.set_complete()
-        assert not seen.is_complete()
         lock.release()
         client.close()

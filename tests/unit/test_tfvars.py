@@ -1,10 +1,9 @@
 """The proof of concept's variables file becomes context, and none of its secrets becomes text on a screen."""
 
+import contextlib
 import json
-import os
+import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,12 @@ import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
-from kong_cloudtrail import hcl, tfvars
-from kong_cloudtrail.__main__ import main
 from kong_cloudtrail.errors import SettingsError
 
+from cli import tfvars, variables_file
+from cli.exit_status import ExitStatus
+from cli.files import LONGEST_FILE_BYTES
+from cli.main import main
 from stacks import DeploymentOptions
 
 PLANTED = "planted-Secret-4711"
@@ -82,8 +83,14 @@ def arguments_of(translation: tfvars.Translation) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words[3::2])
 
 
-def value_of(text: str) -> Any:
-    return hcl.parse(f"a = {text}\n")["a"].value
+def parse(folder: Path, text: str) -> dict[str, variables_file.Assignment]:
+    file = folder / "any.tfvars"
+    file.write_text(text, "utf-8", newline="")
+    return variables_file.read(file)
+
+
+def value_of(folder: Path, text: str) -> Any:
+    return parse(folder, f"a = {text}\n")["a"].value
 
 
 def test_complete_file(tmp_path: Path) -> None:
@@ -114,17 +121,70 @@ def test_the_app_accepts_what_is_printed(tmp_path: Path) -> None:
         assert options.notes == ()
 
 
-def test_the_command_needs_no_other_setting(tmp_path: Path) -> None:
+def test_the_command_needs_no_other_setting(
+    tmp_path: Path, bare_environment: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "my.tfvars"
     file.write_text(COMPLETE, "utf-8")
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(tfvars.__file__).parents[1])}
-    command = [sys.executable, "-m", "kong_cloudtrail", "tfvars", str(file)]
-    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
-    assert finished.returncode == 0, finished.stderr
-    assert '"existing_vpc": "vpc-0123456789abcdef0"' in finished.stdout
-    assert "\n  -c existing_vpc=vpc-0123456789abcdef0 \\\n" in finished.stdout
-    assert "aws secretsmanager create-secret" in finished.stderr
-    assert PLANTED not in finished.stdout + finished.stderr
+    assert main(["tfvars", str(file)]) == ExitStatus.DONE
+    printed = capsys.readouterr()
+    assert '"existing_vpc": "vpc-0123456789abcdef0"' in printed.out
+    assert "\n  -c existing_vpc=vpc-0123456789abcdef0 \\\n" in printed.out
+    assert "aws secretsmanager create-secret" in printed.err
+    assert PLANTED not in printed.out + printed.err
+
+
+def test_the_same_as_json(tmp_path: Path) -> None:
+    variables = {
+        "aws_region": "us-east-1",
+        "existing_vpc": CONTEXT["existing_vpc"],
+        "existing_subnet_ids": CONTEXT["existing_subnet_ids"],
+        "security_group": "kong-ct-sg",
+        "lambda_env": {
+            "KONG_ADMIN_API": "https://kong-admin.example.com:8444",
+            "KONG_SUPERADMIN": True,
+            "KONG_ADMIN_TOKEN": PLANTED,
+            "KONG_ROOT_CA": None,
+            "REDIS_DB": 2,
+            "REDIS_HOST": "redis.example.com:6379",
+        },
+        "channel_arn": CHANNEL,
+        "image": "kong/cloudtrail-integration:${literally}",
+        "resource_name": "kong-ct-integration",
+        "resource_tags": CONTEXT["resource_tags"],
+    }
+    file = tmp_path / "my.tfvars.json"
+    file.write_text(json.dumps(variables), "utf-8")
+
+    translation = tfvars.read(file)
+
+    assert translation.context == CONTEXT
+    assert "lambda_env REDIS_HOST: is not needed" in "".join(translation.remarks)
+    assert PLANTED not in "".join(translation.remarks)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", ", line 1: is not JSON"),
+        (f'{{\n"{PLANTED}": }}', ", line 2: is not JSON"),
+        ("[]", ", line 1: a map was expected"),
+        (f'{{"a": 1, "{PLANTED}": 1, "{PLANTED}": 2}}', ": a name is set a second time"),
+        ('{"a": NaN}', ": NaN and Infinity are no JSON"),
+        ('{"a": 1e999}', ": a number is too large"),
+        ('{"a": ' + "9" * 5000 + "}", ": the number is too long"),
+        ("[" * 100_000, ": lists and maps are nested too deeply"),
+        ('{"existing_vpc": [1]}', ": existing_vpc must be text"),
+    ],
+)
+def test_bad_json(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str) -> None:
+    file = tmp_path / "bad.tfvars.json"
+    file.write_text(text, "utf-8")
+    assert main(["tfvars", str(file)]) == ExitStatus.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"{file}{problem}" in captured.err
+    assert PLANTED not in captured.err
 
 
 def test_an_almost_empty_file_is_told_what_is_missing(tmp_path: Path) -> None:
@@ -183,31 +243,37 @@ def test_no_root_ca(tmp_path: Path, nothing: str) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f'existing_vpc = "{PLANTED}', "line 1: the text that begins here is not closed"),
-        (f'\n\nlambda_env = {{\n  KONG_ADMIN_TOKEN = "{PLANTED}"\n', "line 5: a key was expected"),
-        (f"existing_vpc = {PLANTED}", "line 1: this is no value (text stands in double quotes)"),
+        (f'existing_vpc = "{PLANTED}', "line 1: the file ends in the middle of a value"),
+        (f'existing_vpc = "{PLANTED}\naws_region = "us-east-1"', "line 2: the file ends in the middle of a value"),
+        ('a = "b"\nc = d"', "line 2: the double quotes are not expected here; perhaps a text before them"),
+        (f'\n\nlambda_env = {{\n  KONG_ADMIN_TOKEN = "{PLANTED}"\n', "line 5: the file ends in the middle of a value"),
+        (f"existing_vpc = {PLANTED}", "line 1: a variables file holds plain values only (text in double quotes)"),
         ('image = "${var.image}"', "line 1: a variables file holds plain values only"),
         ("a = <<EOT\none\n%{ if true }\nEOT\n", "line 3: a variables file holds plain values only"),
-        ("a = <<EOT\none\n", "line 1: the text that begins here is not closed by its word"),
-        ("a = <<\none\n", "line 1: << must be followed by a word"),
-        ("a = var.b", "line 1: this is no value"),
-        ("a = 1 + 2", "line 1: the line should end after the value"),
-        ("a = [for x in y : x]", "line 1: this is no value"),
-        ("a =\n1", "line 1: a value was expected"),
-        ("a = -", "line 1: a value was expected"),
-        ("a = [1\n2]", "line 2: a comma or the list's closing ] was expected"),
-        ("a = { b = 1 c = 2 }", "line 1: a comma, the end of the line or the map's closing } was expected"),
-        ("a = { b 1 }", "line 1: = or : was expected after the name"),
-        ("variable {\n}", "line 1: = was expected after the name"),
-        ('"a" = 1', "line 1: the name of a variable was expected"),
-        ("a = 1\na = 2", "line 2: a is set a second time; the first time is in line 1"),
-        (f"a = {{\n {PLANTED} = 1\n {PLANTED} = 2\n}}", "line 3: this key is set a second time; the first time is in"),
+        ("a = <<EOT\none\n", "line 1: the text that begins here with << is not closed by its word"),
+        ("a = <<\none\n", "line 1: the text that begins here with << is not closed"),
+        ("a = var.b", "line 1: a variables file holds plain values only"),
+        ("a = 1 + 2", "line 1: a variables file holds plain values only"),
+        ("a = [for x in y : x]", "line 1: a variables file holds plain values only"),
+        ("a =\n1", "line 1: cannot be read from column"),
+        ("a = -", "line 1: cannot be read from column"),
+        ('a = "one\ntwo"', "line 1: the text that begins here is not closed by double quotes in the same line"),
+        ("a = " + "[" * 5000, "line 1: the file ends in the middle of a value"),
+        ("a = { (b) = 1 }", "line 1: a variables file holds plain values only"),
+        ("a = { b.c = 1 }", "line 1: a variables file holds plain values only"),
+        ("a = !true", "line 1: a variables file holds plain values only"),
+        ("a = [1\n2]", "line 2: cannot be read from column 1 on"),
+        ("a = { b 1 }", "line 1: cannot be read from column 9 on"),
+        ("variable {\n}", "line 1: a variables file holds no blocks"),
+        ('"a" = 1', "line 1: the double quotes are not expected here"),
+        ("a = 1\na = 2", "line 2: a name is set a second time; the first time is in line 1"),
+        (f"a = {{\n {PLANTED} = 1\n {PLANTED} = 2\n}}", "line 3: a name is set a second time; the first time is in"),
         ("a = /* 1", "line 1: the comment that begins here is not closed"),
-        (r'a = "\q"', "line 1: this escape is unknown"),
-        (r'a = "\ud800"', "line 1: this escape stands for no character"),
+        (r'a = "\q"', "line 1: an escape in this text is unknown"),
+        (r'a = "\ud800"', "line 1: an escape in this text stands for no character"),
         ("a = 1e999", "line 1: the number is too large"),
         ("a = " + "9" * 5000, "line 1: the number is too long"),
-        ("a = " + "[" * 5000, "line 1: lists and maps are nested too deeply"),
+        ("a = " + "[" * 50 + "]" * 50, "line 1: lists and maps are nested too deeply"),
         ("existing_vpc = [1]", "line 1: existing_vpc must be text"),
         (f'\nexisting_subnet_ids = "{PLANTED}"', "line 2: existing_subnet_ids must be a list of text"),
         ("existing_subnet_ids = [null]", "line 1: existing_subnet_ids must be a list of text"),
@@ -228,7 +294,7 @@ def test_no_root_ca(tmp_path: Path, nothing: str) -> None:
 def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str) -> None:
     file = tmp_path / "bad.tfvars"
     file.write_text(text, "utf-8")
-    assert main(["tfvars", str(file)]) == 1
+    assert main(["tfvars", str(file)]) == ExitStatus.USAGE
     captured = capsys.readouterr()
     assert captured.out == ""
     assert f"{file}, line " in captured.err
@@ -242,15 +308,30 @@ def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
     assert len(raised.value.problems) == 3
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "is empty"),
+        (b" \n\n", "is empty"),
+        (b"PK\x03\x04\0\0", "is a binary file"),
+        (b'a = "b"\nc = "\xe9"\n', "line 2: is not UTF-8"),
+        (b"#" * (LONGEST_FILE_BYTES + 1), "is longer than 256 KiB"),
+    ],
+)
+def test_files_of_another_kind(tmp_path: Path, content: bytes, problem: str) -> None:
+    file = tmp_path / "other.tfvars"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=problem):
+        tfvars.read(file)
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         tfvars.read(tmp_path / "missing.tfvars")
     with pytest.raises(SettingsError, match="cannot be read"):
         tfvars.read(tmp_path)
-    latin = tmp_path / "latin.tfvars"
-    latin.write_bytes(b'a = "b"\nc = "\xe9"\n')
-    with pytest.raises(SettingsError, match="line 2: is not UTF-8"):
-        tfvars.read(latin)
+    with pytest.raises(SettingsError, match="longer than"):
+        tfvars.read(Path("/dev/zero"))
 
 
 def test_windows_files(tmp_path: Path) -> None:
@@ -276,29 +357,34 @@ def test_windows_files(tmp_path: Path) -> None:
         ("[<<A\none\nA\n, 2]", ["one\n", 2]),
     ],
 )
-def test_values(text: str, value: Any) -> None:
-    assert value_of(text) == value
+def test_values(tmp_path: Path, text: str, value: Any) -> None:
+    assert value_of(tmp_path, text) == value
 
 
-def test_maps() -> None:
-    found = value_of('{\n  # comment\n  b-c = 1\n  "d e" : 2, f = 3\n}')
+def test_maps(tmp_path: Path) -> None:
+    found = value_of(tmp_path, '{\n  # comment\n  b-c = 1\n  "d e" : 2, f = 3\n}')
     assert {key: (entry.value, entry.line) for key, entry in found.items()} == {
         "b-c": (1, 3),
         "d e": (2, 4),
         "f": (3, 4),
     }
-    assert value_of("{}") == {}
+    assert value_of(tmp_path, "{}") == {}
 
 
-@given(st.text(alphabet='ab=:{}[]"\\$%#/*<>-_,.01 \n\r\té', max_size=60))
-def test_any_text_is_read_or_refused(text: str) -> None:
-    try:
-        hcl.parse(text)
-    except hcl.HclError as error:
-        assert 1 <= error.line <= text.count("\n") + 1
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all examples of a property."""
+    return tmp_path_factory.mktemp("variables")
 
 
-@given(st.text())
-def test_any_text_comes_back_from_quotes(text: str) -> None:
-    escaped = text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-    assert value_of('"' + escaped.replace("${", "$${").replace("%{", "%%{") + '"') == text
+@given(text=st.text(alphabet='ab=:{}[]"\\$%#/*<>-_,.01 \n\r\té', max_size=60))
+def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
+    with contextlib.suppress(SettingsError):
+        parse(folder, text)
+
+
+@given(text=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_any_text_comes_back_from_quotes(folder: Path, text: str) -> None:
+    escaped = text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n").replace("\r", r"\r")
+    written = re.sub(r"([$%])(?=\{)", r"\1\1", escaped)
+    assert value_of(folder, f'"{written}"') == text

@@ -6,15 +6,22 @@ quota of 100 calls a second and region, which is shared with everything else in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import botocore
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    SSLError,
+)
 
 from .. import __version__
+from ..domain.codes import Meaning, advice_on, meaning_of
 from ..domain.event import Event
 from ..errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
 from ..ports import Answer, Failure
@@ -22,38 +29,11 @@ from ..ports import Answer, Failure
 if TYPE_CHECKING:
     from mypy_boto3_cloudtrail_data.client import CloudTrailDataServiceClient
 
-CONNECT_TIMEOUT_SECONDS = 5
-READ_TIMEOUT_SECONDS = 15
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 15.0
 
-_THROTTLING_CODES = frozenset(
-    {"Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded"}
-)
-_CONTENT_CODES = frozenset(
-    {
-        "DuplicatedAuditEventId",
-        "InvalidParameterException",
-        "RequestEntityTooLarge",
-        "RequestEntityTooLargeException",
-        "SerializationException",
-        "ValidationException",
-        "413",
-    }
-)
-_MISCONFIGURATION_ADVICE = {
-    "ChannelNotFound": "there is no such channel in this region: correct CHANNEL_ARN, or create the channel",
-    "InvalidChannelARN": "CHANNEL_ARN is not the ARN of a channel: write it as CloudTrail shows it",
-    "ChannelInsufficientPermission": (
-        "the channel does not allow this account or role: check its resource policy, and EXTERNAL_ID if the policy "
-        "asks for one"
-    ),
-    "ChannelUnsupportedSchema": "the channel does not take events of this kind: use a channel for activity audit logs",
-    "UnsupportedOperationException": "this region or account has no CloudTrail Lake channels",
-    "AccessDeniedException": "the role may not call cloudtrail-data:PutAuditEvents on the channel: allow it",
-    "UnrecognizedClientException": "the AWS credentials are not valid",
-    "InvalidSignatureException": "the AWS credentials are not valid, or the clock is wrong",
-    "ExpiredTokenException": "the AWS credentials have expired",
-}
-"""Codes of whole calls that will not go away by themselves, each with what to change."""
+_STATUSES_OF_LOST_ANSWERS = frozenset({502, 504})
+"""With these a proxy says that it passed the call on and got no answer, or none that it understood."""
 
 
 class CloudTrailDestination:
@@ -69,9 +49,20 @@ class CloudTrailDestination:
         Sent with each call if the channel's policy asks for it.
     connections
         Connections kept open: as many as deliveries at once.
+    connect_seconds, answer_seconds
+        How long to wait for a connection, and for each part of an answer.
     """
 
-    def __init__(self, channel_arn: str, region: str, *, external_id: str | None, connections: int) -> None:
+    def __init__(
+        self,
+        channel_arn: str,
+        region: str,
+        *,
+        external_id: str | None,
+        connections: int,
+        connect_seconds: float = CONNECT_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self._channel = {"channelArn": channel_arn}
         if external_id is not None:
             self._channel["externalId"] = external_id
@@ -82,8 +73,8 @@ class CloudTrailDestination:
                 # One attempt a call: the delivery repeats, as it knows the run's time, its lock, and which entries of
                 # a call to send again.
                 retries={"mode": "standard", "total_max_attempts": 1},
-                connect_timeout=CONNECT_TIMEOUT_SECONDS,
-                read_timeout=READ_TIMEOUT_SECONDS,
+                connect_timeout=connect_seconds,
+                read_timeout=answer_seconds,
                 max_pool_connections=connections,
                 # Walking through a hundred entries that were made to fit costs as much as sending them.
                 parameter_validation=False,
@@ -92,6 +83,10 @@ class CloudTrailDestination:
                 user_agent=f"kong-cloudtrail/{__version__} Botocore/{botocore.__version__}",
             ),
         )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
     def deliver(self, events: Sequence[Event]) -> Answer:
         """Make one call of PutAuditEvents.
@@ -103,7 +98,7 @@ class CloudTrailDestination:
         DestinationMisconfigured
             If no call can succeed until somebody changes something.
         DestinationUnavailable
-            If it may succeed later.
+            If it may succeed later, or may have succeeded already: ``maybe_accepted``.
         """
         try:
             response = self._client.put_audit_events(
@@ -119,49 +114,74 @@ class CloudTrailDestination:
                 "There are no AWS credentials to call CloudTrail with: give some, e.g. AWS_PROFILE."
             ) from error
         except BotoCoreError as error:
-            code = type(error).__name__
-            raise DestinationUnavailable(
-                code,
-                f"CloudTrail could not be reached ({code}). Check the function's way to the internet: NAT, routes.",
-            ) from error
+            raise _no_answer(error) from error
         except (AttributeError, TypeError, ValueError) as error:
             raise _broken_answer() from error  # botocore stumbles over JSON that is not an object
-        return _answer(dict(response))
+        return _read(dict(response))
+
+
+def _no_answer(error: BotoCoreError) -> DestinationUnavailable:
+    code = type(error).__name__
+    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return DestinationUnavailable(
+            code,
+            f"CloudTrail's certificate is not trusted ({code}). Look for a proxy in between, and check AWS_CA_BUNDLE.",
+        )
+    # What is neither of these happens before anything is sent: no connection, no address, no credentials.
+    if isinstance(error, HTTPClientError | SSLError):
+        return DestinationUnavailable(
+            code,
+            f"CloudTrail's answer got lost ({code}), so what it accepted is not known. Check the function's way to "
+            "the internet: NAT, routes, and proxies in between.",
+            maybe_accepted=True,
+        )
+    return DestinationUnavailable(
+        code, f"CloudTrail could not be reached ({code}). Check the function's way to the internet: NAT, routes."
+    )
 
 
 def _broken_answer() -> DestinationUnavailable:
     return DestinationUnavailable(
         "BrokenAnswer",
-        "CloudTrail's answer could not be read, so what it accepted is not known; it is sent again, with the same UID. "
-        "Look for a proxy in between.",
+        "CloudTrail's answer could not be read, so what it accepted is not known. Look for a proxy in between.",
+        maybe_accepted=True,
     )
 
 
-def _answer(response: dict[str, Any]) -> Answer:
+def _read(response: dict[str, Any]) -> Answer:
     """Read an answer; what it does not name was not confirmed, whatever else is wrong with it."""
-    if "successful" not in response and "failed" not in response:
-        raise _broken_answer()  # what botocore makes of a body that is cut off or not JSON
-    return Answer(
-        frozenset(entry["id"] for entry in response.get("successful", []) if isinstance(entry.get("id"), str)),
-        {
-            entry["id"]: Failure(str(entry.get("errorCode", "unknown")), str(entry.get("errorMessage", "")))
-            for entry in response.get("failed", [])
-            if isinstance(entry.get("id"), str)
-        },
-    )
+    successful = frozenset(entry["id"] for entry in _entries(response.get("successful")))
+    failed = {
+        entry["id"]: Failure(_text(entry.get("errorCode")) or "unknown", _text(entry.get("errorMessage")))
+        for entry in _entries(response.get("failed"))
+    }
+    if not successful and not failed:
+        raise _broken_answer()
+    return Answer(successful, failed)
+
+
+def _entries(value: object) -> Iterator[dict[str, Any]]:
+    for entry in value if isinstance(value, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
+            yield entry
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _translate(error: ClientError) -> BatchRefused | DestinationMisconfigured | DestinationUnavailable:
     code = error.response.get("Error", {}).get("Code", "unknown")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _MISCONFIGURATION_ADVICE:
-        return DestinationMisconfigured(
-            f"CloudTrail refuses to take events ({code}): {_MISCONFIGURATION_ADVICE[code]}."
-        )
-    if code in _CONTENT_CODES or status == 413:
+    meaning = meaning_of(code)
+    if meaning is Meaning.MISCONFIGURATION:
+        return DestinationMisconfigured(f"CloudTrail refuses to take events ({code}): {advice_on(code)}.")
+    if meaning in (Meaning.BAD_CALL, Meaning.BAD_RECORD) or status == 413:
         return BatchRefused(code, "CloudTrail refused the call for its content.")
     # An unknown code may be passing. If it is not, the run fails visibly and nothing is marked.
-    throttled = code in _THROTTLING_CODES or status == 429
     return DestinationUnavailable(
-        code, f"CloudTrail did not take a batch ({code}, status {status}).", throttled=throttled
+        code,
+        f"CloudTrail did not take a batch ({code}, status {status}).",
+        throttled=meaning is Meaning.THROTTLING or status == 429,
+        maybe_accepted=meaning is Meaning.UNKNOWN and status in _STATUSES_OF_LOST_ANSWERS,
     )

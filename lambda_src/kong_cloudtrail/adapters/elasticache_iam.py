@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import boto3
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError
 from redis.credentials import CredentialProvider
 
 from ..errors import SecretUnavailable
@@ -46,11 +47,18 @@ class ElastiCacheIam(CredentialProvider):
         Raises
         ------
         SecretUnavailable
-            If there are no AWS credentials to sign with.
+            If there are no AWS credentials to sign with, or they cannot be fetched.
         """
         # Asked for each time: the credentials of a role are replaced while the process lives.
-        credentials = self._session.get_credentials()
-        if credentials is None:
+        try:
+            credentials = self._session.get_credentials()
+            frozen = None if credentials is None else credentials.get_frozen_credentials()
+        except BotoCoreError as error:
+            raise SecretUnavailable(
+                f"The AWS credentials to sign in to the cache with could not be fetched ({type(error).__name__}). "
+                "Check the process's role, and the way to where its credentials come from."
+            ) from error
+        if frozen is None:
             raise SecretUnavailable(
                 "There are no AWS credentials to sign in to the cache with. Give the process a role, or use a password "
                 "(REDIS_PASSWORD_SECRET instead of REDIS_IAM_CACHE)."
@@ -59,7 +67,5 @@ class ElastiCacheIam(CredentialProvider):
         if self._serverless:
             query["ResourceType"] = "ServerlessCache"
         request = AWSRequest("GET", f"http://{self._cache}/?{urlencode(query)}")
-        SigV4QueryAuth(credentials.get_frozen_credentials(), "elasticache", self._region, TOKEN_SECONDS).add_auth(
-            request
-        )
+        SigV4QueryAuth(frozen, "elasticache", self._region, TOKEN_SECONDS).add_auth(request)
         return self._user, str(request.url).removeprefix("http://")

@@ -22,11 +22,19 @@ class Secrets:
     ----------
     conceal
         Called with the value of each secret read, so that no log line shows it.
+    connect_seconds, answer_seconds
+        How long to wait for a connection, and for each part of an answer, in each of three attempts.
     """
 
-    def __init__(self, conceal: Callable[[str], None]) -> None:
+    def __init__(
+        self, conceal: Callable[[str], None], *, connect_seconds: float = 5.0, answer_seconds: float = 10.0
+    ) -> None:
         self._conceal = conceal
-        config = Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=10)
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": 3},
+            connect_timeout=connect_seconds,
+            read_timeout=answer_seconds,
+        )
         self._provider = SecretsProvider(boto3_client=boto3.client("secretsmanager", config=config))
 
     def read(self, name: str, *, fresh: bool = False) -> str:

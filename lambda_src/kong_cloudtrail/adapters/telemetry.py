@@ -1,10 +1,9 @@
-"""What operators see: structured log lines and metrics in Lambda, lines and a progress display on a terminal."""
+"""What operators see of the function: structured log lines and metrics."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any
 
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
@@ -81,6 +80,8 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
         ("EntriesQuarantined", count, report.quarantined),
         ("EventsShortened", count, report.shortened),
         ("Backlog", count, report.backlog),
+        ("EntriesFoundLate", count, report.found_late),
+        ("GapsOpen", count, report.gaps),
         ("PagesRead", count, report.pages),
         ("DeliveryCalls", count, report.batches),
         ("DeliveriesThrottled", count, report.throttled),
@@ -97,47 +98,3 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
     }
     metrics += [(name, seconds, value) for name, value in known_at_times.items() if value is not None]
     return metrics
-
-
-class TerminalTelemetry:
-    """Lines on standard error, and a display of the progress if that is a terminal.
-
-    Parameters
-    ----------
-    clean
-        Takes secrets out of a line.
-    stream
-        Where to write.
-    """
-
-    def __init__(self, clean: Callable[[str], str], stream: TextIO = sys.stderr) -> None:
-        self._clean = clean
-        self._stream = stream
-        self._shows_progress = stream.isatty()
-
-    def info(self, code: str, message: str, **details: Any) -> None:
-        """Write a line."""
-        self._line(message, details)
-
-    def warning(self, code: str, message: str, **details: Any) -> None:
-        """Write a line that begins with the code."""
-        self._line(f"{code}: {message}", details)
-
-    def progress(self, report: RunReport) -> None:
-        """Show how far the run is, in place."""
-        if self._shows_progress:
-            self._stream.write(
-                f"\r\x1b[2Kpages {report.pages}, entries fetched {report.fetched}, known {report.duplicates}, "
-                f"delivered {report.delivered}"
-            )
-            self._stream.flush()
-
-    def publish(self, report: RunReport) -> None:
-        """Take the display away; the caller tells the result."""
-        if self._shows_progress:
-            self._stream.write("\r\x1b[2K")
-            self._stream.flush()
-
-    def _line(self, message: str, details: dict[str, Any]) -> None:
-        suffix = "".join(f" {name}={value}" for name, value in details.items())
-        self._stream.write(self._clean(f"{message}{suffix}") + "\n")

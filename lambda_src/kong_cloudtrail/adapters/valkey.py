@@ -14,26 +14,40 @@ from collections.abc import Callable, Sequence
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, LockError, RedisError
+from redis.exceptions import AuthenticationError, LockError, OutOfMemoryError, RedisError
+from redis.exceptions import ConnectionError as ConnectionBroken
 from redis.lock import Lock
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
-from ..errors import LockLost, SeenSetUnavailable
-from ..ports import Clock
+from ..errors import CacheFull, LockLost, SeenSetUnavailable
+from ..ports import CacheState, Clock
 
-SOCKET_TIMEOUT_SECONDS = 5.0
+COMMAND_SECONDS = 3.0
 LOCK_SECONDS = 15.0
 """How long a lock outlives the process that held it: what a run waits for at most after another was killed."""
 
+RELEASE_SECONDS = 0.5
+"""How long the end of a run waits for the lock to be given back; it expires by itself."""
+
+MARK_BYTES = 200
+"""What a mark takes in the server's memory, at most: 132 with ids of 32 characters and the source ``kong``."""
+
+LEAST_RESERVE_BYTES = 64 * 1024
+_RESERVE_MILLISECONDS = 7 * 86_400_000
+
 
 # A pipeline of a hundred SET … EX takes one round trip too, but packing and unpacking a hundred commands in the client
-# costs more than all the rest of marking. Every key is in the script's KEYS and in one slot, as cluster mode asks.
-_MARK_SCRIPT = "for _, key in ipairs(KEYS) do redis.call('SET', key, '1', 'EX', ARGV[1]) end"
+# costs more than all the rest of marking. Every key is in the script's KEYS and in one slot, as cluster mode asks. The
+# last key counts all marks ever written.
+_MARK_SCRIPT = """
+local marks = #KEYS - 1
+for i = 1, marks do redis.call('SET', KEYS[i], '1', 'EX', ARGV[1]) end
+redis.call('SET', KEYS[#KEYS], (tonumber(redis.call('GET', KEYS[#KEYS])) or 0) + marks)
+"""
 
-_SET_IF_OWNER_SCRIPT = (
-    "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end redis.call('SET', KEYS[2], '1') return 1"
-)
+_RESERVE_SCRIPT = "redis.call('SET', KEYS[1], string.rep('x', ARGV[1]), 'PX', ARGV[2])"
+
 _CLEAR_SCRIPT = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
@@ -47,6 +61,7 @@ def connect(
     password: str | None,
     connections: int,
     credentials: CredentialProvider | None = None,
+    command_seconds: float = COMMAND_SECONDS,
 ) -> redis.Redis:
     """Return a client that connects when it is first used.
 
@@ -62,6 +77,9 @@ def connect(
         Connections at most.
     credentials
         Asked for user and password at each new connection, instead of `username` and `password`.
+    command_seconds
+        How long to wait for the server: for a connection, and for each answer. A server that does not answer in time
+        is not asked again; one that closes the connection is, at once and a few times.
     """
     return redis.Redis(
         connection_pool=redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
@@ -73,14 +91,19 @@ def connect(
             password=password,
             credential_provider=credentials,
             decode_responses=True,
-            socket_timeout=SOCKET_TIMEOUT_SECONDS,
-            socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
+            socket_timeout=command_seconds,
+            socket_connect_timeout=command_seconds,
             socket_keepalive=True,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries=3),
+            # Not after a time-out: each retry would take as long again.
+            retry=Retry(
+                ExponentialWithJitterBackoff(base=0.05, cap=command_seconds / 8),
+                retries=3,
+                supported_errors=(ConnectionBroken,),
+            ),
             # A handshake of Redis Enterprise, one round trip more that ElastiCache only refuses.
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
             max_connections=connections,
-            timeout=SOCKET_TIMEOUT_SECONDS,
+            timeout=command_seconds,
         )
     )
 
@@ -101,15 +124,53 @@ class ValkeySeenSet:
         Name of the source.
     lock
         The run's lock, looked at with every look-up: where it is gone, the marks may be gone with it.
+    marks_in_flight
+        Marks that there may be to write when the cache turns out to be full.
     """
 
-    def __init__(self, client: redis.Redis, source: str, lock: ValkeyLock | None = None) -> None:
+    def __init__(
+        self, client: redis.Redis, source: str, lock: ValkeyLock | None = None, *, marks_in_flight: int = 0
+    ) -> None:
         self._client = client
         self._lock = lock
         self._mark = client.register_script(_MARK_SCRIPT)
-        self._set_if_owner = client.register_script(_SET_IF_OWNER_SCRIPT)
         self._prefix = f"{key_prefix(source)}:seen:"
-        self._complete = f"{key_prefix(source)}:complete"
+        self._cache_id = f"{key_prefix(source)}:cache"
+        self._count = f"{key_prefix(source)}:marks"
+        self._reserve = f"{key_prefix(source)}:reserve"
+        self._reserve_bytes = max(LEAST_RESERVE_BYTES, marks_in_flight * MARK_BYTES)
+
+    def open(self) -> CacheState:
+        """Begin a run, with one round trip: reserve memory for the marks of all that will be in flight.
+
+        The reserve is a value that takes as much memory as these marks. It is given up for them if the cache becomes
+        full during the run.
+
+        Raises
+        ------
+        CacheFull
+            If there is no room for it.
+        SeenSetUnavailable
+            If the cache does not answer.
+        """
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.eval(_RESERVE_SCRIPT, 1, self._reserve, str(self._reserve_bytes), str(_RESERVE_MILLISECONDS))
+        # Refused if the reserve has filled the cache: a command is let in as long as there is any room before it.
+        pipeline.set(self._cache_id, uuid.uuid4().hex, nx=True)
+        pipeline.get(self._cache_id)
+        pipeline.get(self._count)
+        try:
+            answers = pipeline.execute(raise_on_error=False)
+            if any(isinstance(answer, OutOfMemoryError) for answer in answers):
+                self._client.delete(self._reserve)
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+        for answer in answers:
+            if isinstance(answer, OutOfMemoryError):
+                raise CacheFull(f"Nothing was delivered. {_FULL}", marked=False) from answer
+            if isinstance(answer, RedisError):
+                raise SeenSetUnavailable(_advice(answer)) from answer
+        return CacheState(cache_id=str(answers[2]), marks_written=int(answers[3] or 0))
 
     def seen(self, keys: Sequence[str]) -> set[str]:
         """Return those of the keys that are marked, with one command.
@@ -136,9 +197,30 @@ class ValkeySeenSet:
         return {key for key, value in zip(keys, values, strict=True) if value is not None}
 
     def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
-        """Mark keys for so long, with one command."""
+        """Mark keys for so long, with one command.
+
+        Raises
+        ------
+        CacheFull
+            If the cache has no room for more marks; these may have found room in the reserve: ``marked``.
+        SeenSetUnavailable
+            If the cache does not answer.
+        """
+        names = [*self._names(keys), self._count.encode()]
         try:
-            self._mark(keys=self._names(keys), args=[lifetime_seconds])
+            self._mark(keys=names, args=[lifetime_seconds])
+        except OutOfMemoryError as error:
+            self._mark_in_reserve(names, lifetime_seconds)
+            raise CacheFull(_FULL, marked=True) from error
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+
+    def _mark_in_reserve(self, names: Sequence[bytes], lifetime_seconds: int) -> None:
+        try:
+            self._client.delete(self._reserve)
+            self._mark(keys=names, args=[lifetime_seconds])
+        except OutOfMemoryError as error:
+            raise CacheFull(_FULL, marked=False) from error
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
 
@@ -146,31 +228,6 @@ class ValkeySeenSet:
         # As bytes, which the client passes on as they are: it would ask of each text what it is.
         prefix = self._prefix
         return [f"{prefix}{key}".encode() for key in keys]
-
-    def is_complete(self) -> bool:
-        """Tell whether the key that `set_complete` left, and that never expires, is there."""
-        try:
-            return bool(self._client.exists(self._complete))
-        except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
-
-    def set_complete(self) -> None:
-        """Leave a key that goes only when all keys go.
-
-        Raises
-        ------
-        LockLost
-            If the lock went meanwhile, as it does when the cache is emptied: then the marks are not complete.
-        SeenSetUnavailable
-            If the cache does not answer.
-        """
-        try:
-            if self._lock is None:
-                self._client.set(self._complete, "1")
-            elif not self._set_if_owner(keys=[self._lock.name, self._complete], args=[self._lock.token]):
-                self._lock.compare(None)
-        except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
 
 
 class ValkeyLock:
@@ -188,6 +245,8 @@ class ValkeyLock:
         Names this process in the lock, besides a random token; empty if it cannot be named for certain.
     is_gone
         Tells of such a name whether its process has certainly ended: then its lock is taken over at once.
+    release_seconds
+        How long to wait at most for it to be given back.
     """
 
     def __init__(
@@ -198,12 +257,14 @@ class ValkeyLock:
         *,
         owner: str = "",
         is_gone: Callable[[str], bool] = lambda _owner: False,
+        release_seconds: float = RELEASE_SECONDS,
     ) -> None:
         self.name = f"{key_prefix(source)}:lock"
         self._client = client
         self._lock: Lock = client.lock(self.name, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
         self.token = f"{owner}/{uuid.uuid4()}"
         self._is_gone = is_gone
+        self._release_seconds = release_seconds
         self._clock = clock
         self._valid_until = 0.0
         self._released = threading.Event()
@@ -236,11 +297,9 @@ class ValkeyLock:
             self.check()
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Give the lock back, if that does not take long; else it expires by itself."""
         self._released.set()
-        self._keeper.join()
-        with contextlib.suppress(LockError, RedisError):  # if lost or unreachable, it expires by itself
-            self._lock.release()
+        self._keeper.join(self._release_seconds)
 
     def _take_over(self) -> bool:
         """Look whose the lock is: it may be ours, or of a process that has ended."""
@@ -254,6 +313,7 @@ class ValkeyLock:
         return bool(self._lock.acquire(token=self.token))
 
     def _keep(self) -> None:
+        """Renew the lock until it is given back, and then give it back, in a thread that nobody has to wait for."""
         while not self._released.wait(LOCK_SECONDS / 5):
             asked = self._clock.monotonic()
             try:
@@ -261,9 +321,18 @@ class ValkeyLock:
             except LockError:
                 self._valid_until = 0.0  # somebody else's, or gone
                 return
-            except RedisError:
+            except Exception:  # noqa: S112 - of any kind: signing in anew asks other services too
                 continue  # it stays ours until it expires; perhaps the next try gets through
             self._valid_until = asked + LOCK_SECONDS
+        with contextlib.suppress(Exception):  # if lost or unreachable, it expires by itself
+            self._lock.release()
+
+
+_FULL = (
+    "The cache is full and takes no more marks. What cannot be marked would be delivered again in each run, so nothing "
+    "more is delivered until there is room: give the cache more memory, about 140 bytes for each entry that Kong "
+    "retains."
+)
 
 
 def _advice(error: RedisError) -> str:

@@ -25,6 +25,9 @@ from .shortening import Original, shorten
 EVENT_SOURCE = "kong-gateway"
 """What CloudTrail expects from a channel whose source is Kong Gateway."""
 
+UNKNOWN_VERSION = "unknown"
+"""The version of a gateway that does not tell it."""
+
 _ANONYMOUS = {
     "type": "Anonymous",
     "principalId": "anonymous",
@@ -40,16 +43,17 @@ class Gateway:
     Parameters
     ----------
     version
-        E.g. ``3.10.0.2-enterprise-edition``; ``unknown`` if Kong does not tell.
+        E.g. ``3.10.0.2-enterprise-edition``; `UNKNOWN_VERSION` if Kong does not tell.
     hostname
         Of the control-plane node, else the host of the Admin API's URL.
-    now
-        Kong's own clock at the beginning of the run, Unix seconds.
+    clock
+        What the ``Date`` header of Kong, or of a proxy before it, showed as the run began, Unix seconds; ``None`` if
+        there was no valid one.
     """
 
     version: str
     hostname: str
-    now: int
+    clock: int | None
 
 
 @dataclass(frozen=True, slots=True)

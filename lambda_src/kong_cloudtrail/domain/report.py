@@ -59,7 +59,17 @@ class RunReport:
         How long ago the oldest entry was made that may still be undelivered; 0 if all is delivered,
         ``None`` if that is not known.
     checkpoint_lag_seconds
-        How far the checkpoint is behind Kong's clock; ``None`` without a checkpoint.
+        How long ago a run last had delivered everything that Kong showed, 0 if this run did; ``None`` if that is not
+        known.
+    found_late
+        New entries that are older than the checkpoint by more than the overlap: no run before could see them.
+    max_lateness_seconds
+        How much older than the checkpoint the oldest of these is: it became visible no later than so long after it was
+        made.
+    gaps
+        Stretches that Kong could not show, or that could not be delivered, and that are read again.
+    window_seconds_read
+        How much of the window is read so far, in seconds of request time. For a display of the progress.
     """
 
     source: str
@@ -84,6 +94,10 @@ class RunReport:
     run_seconds: float = 0.0
     oldest_undelivered_age_seconds: float | None = None
     checkpoint_lag_seconds: float | None = None
+    found_late: int = 0
+    max_lateness_seconds: int = 0
+    gaps: int = 0
+    window_seconds_read: int = 0
 
     @property
     def kong_latency_seconds(self) -> float | None:
@@ -119,6 +133,9 @@ class RunReport:
             "run_seconds": round(self.run_seconds, 3),
             "oldest_undelivered_age_seconds": self.oldest_undelivered_age_seconds,
             "checkpoint_lag_seconds": self.checkpoint_lag_seconds,
+            "found_late": self.found_late,
+            "max_lateness_seconds": self.max_lateness_seconds,
+            "gaps": self.gaps,
         }
 
 

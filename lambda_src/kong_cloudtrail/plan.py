@@ -1,0 +1,36 @@
+"""How runs go about their work: the settings that the engine follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a run goes about its work.
+
+    Parameters
+    ----------
+    source
+        Name of the source, as in every key and metric.
+    keep_checkpoint
+        Whether runs begin where the last one ended. If not, each reads everything that Kong retains.
+    overlap_seconds
+        How far before the checkpoint a run begins, to catch entries that became visible late.
+    settle_seconds
+        How far behind the clock a run ends.
+    sweep_seconds
+        How long after the beginning of a sweep the next one begins; 0: there are none.
+    initial_lookback_seconds
+        How far back the first run begins; ``None``: at everything that Kong retains.
+    parallel_deliveries
+        Batches under way at once.
+    """
+
+    source: str
+    keep_checkpoint: bool
+    overlap_seconds: int
+    settle_seconds: int
+    sweep_seconds: int
+    initial_lookback_seconds: int | None
+    parallel_deliveries: int

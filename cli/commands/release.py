@@ -1,0 +1,34 @@
+"""``kong-cloudtrail release``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .. import environment
+from ..exit_status import ExitStatus
+from ..program import Program
+
+
+@click.command()
+@environment.settings_options
+@click.pass_obj
+def release(program: Program, env_file: Path | None, function: str | None, stack: str | None) -> ExitStatus:
+    """Deliver what is in quarantine, once the cause is gone.
+
+    What is refused again stays, and is listed with the code of the reason.
+
+    \b
+    Example:
+      kong-cloudtrail release --stack KongCloudTrail
+    """
+    from kong_cloudtrail.assembly import Assembly
+    from kong_cloudtrail.settings import Settings
+
+    settings = Settings.from_mapping(environment.read(env_file, function, stack))
+    outcome = Assembly(settings, program.redactor).quarantine_release().run()
+    click.echo(f"delivered {outcome.delivered}, still refused {len(outcome.refused)}")
+    for name, code in outcome.refused.items():
+        click.echo(f"{code}  {name}")
+    return ExitStatus.QUARANTINED if outcome.refused else ExitStatus.DONE

@@ -1,0 +1,72 @@
+"""``kong-cloudtrail sync``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+from kong_cloudtrail.errors import RunFailed
+
+from .. import environment
+from ..exit_status import ExitStatus
+from ..interruption import UntilInterrupted
+from ..program import Program
+from ..terminal import TerminalTelemetry, print_counts, say
+
+_COUNTS = ("fetched", "duplicates", "delivered", "shortened", "quarantined", "failed")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the run's report as a JSON object, as the last line.")
+@environment.settings_options
+@click.pass_obj
+def sync(program: Program, as_json: bool, env_file: Path | None, function: str | None, stack: str | None) -> ExitStatus:
+    """Do one run: deliver every entry that was not delivered yet.
+
+    Secrets are read afresh each time, so a new token can be tried before Kong revokes the old one.
+
+    \b
+    Example:
+      kong-cloudtrail sync --env-file kong.env
+    """
+    from kong_cloudtrail.adapters import processes
+    from kong_cloudtrail.assembly import Assembly
+    from kong_cloudtrail.settings import Settings
+
+    settings = Settings.from_mapping(environment.read(env_file, function, stack))
+    # Somebody at a terminal who killed a run need not wait until its lock expires.
+    assembly = Assembly(settings, program.redactor, owner=processes.own_name(), is_gone=processes.is_gone)
+    failure: RunFailed | None = None
+    with (
+        TerminalTelemetry(program.redactor.clean) as telemetry,
+        UntilInterrupted() as budget,
+        processes.on_one_cpu(),
+    ):
+        try:
+            summary: Mapping[str, Any] = assembly.collector(telemetry, budget).run().summary()
+        except RunFailed as error:
+            failure, summary = error, error.summary
+    if as_json:
+        click.echo(json.dumps(summary))
+    elif summary["fetched"] or not (failure or summary["skipped"]):  # what got nowhere needs no table of zeros
+        print_counts([(name, summary[name]) for name in _COUNTS])
+    if failure is not None:
+        program.complain(str(failure))
+        return ExitStatus.MISCONFIGURED if telemetry.misconfigured else ExitStatus.FAILED
+    if budget.status is not None:
+        program.complain("Interrupted. What was delivered is marked; the next run continues.")
+        return budget.status
+    return _status(program, summary)
+
+
+def _status(program: Program, summary: Mapping[str, Any]) -> ExitStatus:
+    if summary["skipped"]:
+        return ExitStatus.SKIPPED
+    if summary["quarantined"]:
+        count = summary["quarantined"]
+        say(f"Refused and put into quarantine: {count}. Run `kong-cloudtrail release` once the cause is gone.")
+        return ExitStatus.DONE if program.quarantine_is_success else ExitStatus.QUARANTINED
+    return ExitStatus.DONE

@@ -1,0 +1,110 @@
+"""Where a command's settings come from: the process's environment, a file, a deployed function."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from kong_cloudtrail.errors import SettingsError
+
+from .files import read_text
+from .terminal import say
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_ALTERNATIVES = (
+    ("KONG_ADMIN_TOKEN", "KONG_ADMIN_TOKEN_SECRET"),
+    ("REDIS_PASSWORD", "REDIS_PASSWORD_SECRET", "REDIS_IAM_CACHE"),
+)
+"""Where one is given, the others of a weaker source do not count: a token in the shell is there to be tried."""
+
+
+def settings_options(command: _Command) -> _Command:
+    """Add the options that say where the settings come from: `env_file`, `function`, `stack`, as for `read`."""
+    for option in (
+        click.option("--stack", metavar="NAME", help="Use the settings of the function of this CloudFormation stack."),
+        click.option("--function", metavar="NAME", help="Use the settings of this Lambda function (name or ARN)."),
+        click.option(
+            "--env-file",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            help="Read environment variables from a file, NAME=value on each line.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def read(env_file: Path | None, function: str | None, stack: str | None) -> Mapping[str, str]:
+    """Return the environment variables that a command works with.
+
+    A variable of the process's environment overrides the same one of the file, and that the one of the function.
+    Variables of the file also become part of the process's environment, as AWS's libraries and OpenSSL read theirs
+    there.
+
+    Parameters
+    ----------
+    env_file
+        A file of variables.
+    function
+        Name or ARN of a deployed function.
+    stack
+        Name of the CloudFormation stack of a deployed function.
+
+    Raises
+    ------
+    SettingsError
+        If one of these cannot be read. Never holds a value.
+    """
+    if function and stack:
+        raise click.UsageError("Give either --function or --stack: a stack is looked up to find its function.")
+    own = dict(os.environ)
+    of_file = {} if env_file is None else _read_file(env_file)
+    for name, value in of_file.items():
+        os.environ.setdefault(name, value)
+    of_function: Mapping[str, str] = {}
+    if function or stack:
+        from . import deployed
+
+        of_function = deployed.variables(function=function, stack=stack)
+    weaker, merged = _overlay((of_function, of_file)), _overlay((of_function, of_file, own))
+    overridden = sorted(name for name, value in weaker.items() if merged.get(name) != value)
+    if overridden:
+        say(f"The environment overrides {', '.join(overridden)}.")
+    return merged
+
+
+def _overlay(sources: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """Merge sources of variables, the strongest one last."""
+    merged: dict[str, str] = {}
+    for source in sources:
+        for names in _ALTERNATIVES:
+            if any(source.get(name) for name in names):
+                merged = {name: value for name, value in merged.items() if name not in names}
+        merged |= source
+    return merged
+
+
+def _read_file(path: Path) -> dict[str, str]:
+    from dotenv.parser import parse_stream
+
+    variables: dict[str, str] = {}
+    problems = []
+    for binding in parse_stream(io.StringIO(read_text(path))):
+        if binding.error or (binding.key is not None and binding.value is None):
+            # Quotes nothing of the line: it may hold a secret.
+            line = binding.original.line + _blank_lines_before(binding.original.string)
+            problems.append(f"{path}, line {line}: is not NAME=value")
+        elif binding.key is not None and binding.value is not None:
+            variables[binding.key] = binding.value
+    if problems:
+        raise SettingsError(problems)
+    return variables
+
+
+def _blank_lines_before(text: str) -> int:
+    return text[: len(text) - len(text.lstrip())].count("\n")

@@ -1,0 +1,37 @@
+"""Text files that users name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kong_cloudtrail.errors import SettingsError
+
+LONGEST_FILE_BYTES = 262_144
+"""Of files with settings: 256 KiB. All variables of a Lambda function together are 4 KB at most."""
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a file with settings, its lines ending with a line feed.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot be read, is empty, too long, or not UTF-8 text. Never reads more than `LONGEST_FILE_BYTES`.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST_FILE_BYTES + 1)
+    except OSError as error:
+        raise SettingsError([f"{path}: cannot be read ({error.strerror})"]) from None
+    if len(content) > LONGEST_FILE_BYTES:
+        raise SettingsError([f"{path}: is longer than {LONGEST_FILE_BYTES // 1024} KiB, so it is another kind of file"])
+    if not content.strip():
+        raise SettingsError([f"{path}: is empty"])
+    if b"\0" in content:
+        raise SettingsError([f"{path}: is a binary file; give a text file"])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise SettingsError([f"{path}, line {line}: is not UTF-8 text; save the file as UTF-8"]) from None
+    return text.replace("\r\n", "\n")

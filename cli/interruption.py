@@ -1,0 +1,87 @@
+"""Ctrl-C and SIGTERM: a run ends in order, every other command at once."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Self
+
+from .exit_status import ExitStatus
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """A signal asked the program to end.
+
+    Parameters
+    ----------
+    number
+        Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = status_of(number)
+
+
+def status_of(number: int) -> ExitStatus:
+    """Return the exit status of a command that a signal ended."""
+    return ExitStatus(128 + number)
+
+
+@contextlib.contextmanager
+def raising_on_signals() -> Iterator[None]:
+    """Let signals raise `Interrupted`."""
+
+    def raise_interrupted(number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, raise_interrupted) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+_SECONDS_TO_END = 15.0
+"""After a signal: too little to begin anything, and enough for what is under way."""
+
+
+class UntilInterrupted:
+    """The time budget of a terminal: endless until a signal comes; then the run ends as if its time were up.
+
+    A second signal ends the process at once. What was not marked by then may be delivered twice, as after any crash.
+    """
+
+    def __init__(self) -> None:
+        self.status: ExitStatus | None = None
+        """Exit status of the signal that came; ``None``: none came."""
+        self._end_at = math.inf
+
+    def remaining_seconds(self) -> float:
+        """Return how long the run may go on: for ever, or a few seconds."""
+        return self._end_at - time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._end) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _end(self, number: int, _frame: FrameType | None) -> None:
+        self.status = status_of(number)
+        self._end_at = time.monotonic() + _SECONDS_TO_END
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
+        # Not by way of sys.stderr: the signal may have interrupted a write to it.
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nEnding after what is under way. Press Ctrl-C again to end at once.\n")

@@ -1,0 +1,31 @@
+"""What the commands of one invocation share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kong_cloudtrail.adapters.redaction import Redactor
+
+from .terminal import say
+
+NAME = "kong-cloudtrail"
+
+
+@dataclass(slots=True)
+class Program:
+    """One invocation of the program.
+
+    Parameters
+    ----------
+    quarantine_is_success
+        Whether `sync` ends with status 0 if entries were put into quarantine.
+    redactor
+        Knows the secrets that no message may hold.
+    """
+
+    quarantine_is_success: bool = False
+    redactor: Redactor = field(default_factory=Redactor)
+
+    def complain(self, message: str) -> None:
+        """Say on standard error what went wrong."""
+        say(self.redactor.clean(f"{NAME}: {message}"))

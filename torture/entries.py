@@ -31,17 +31,20 @@ class NewEntry:
         As Kong shows it; ``None`` for a `row`.
     row
         The very bytes that Kong shows.
-    visible_at
-        Unix seconds from which Kong shows it; ``None``: at once.
+    hidden_seconds
+        How long after its time Kong shows it; 0: at once.
     raw_ttl
         Whether ``ttl`` is shown as it is, or counts down.
+    is_plain
+        Whether it can be delivered without the ledger, and gives CloudTrail no reason to refuse it.
     """
 
     timestamp: int
     fields: dict[str, Any] | None = None
     row: bytes = b""
-    visible_at: int | None = None
+    hidden_seconds: int = 0
     raw_ttl: bool = False
+    is_plain: bool = False
 
 
 class EntryMaker:
@@ -49,13 +52,18 @@ class EntryMaker:
 
     Parameters
     ----------
-    overlap_seconds
-        How late an entry may become visible, at most.
+    latest_seconds
+        How long after its time an entry may become visible, at most.
+
+    Attributes
+    ----------
+    plain_ids
+        The ids of plain entries, in the order in which they were made.
     """
 
-    def __init__(self, overlap_seconds: int) -> None:
-        self._overlap_seconds = overlap_seconds
-        self._ids: list[str] = []
+    def __init__(self, latest_seconds: int) -> None:
+        self._latest_seconds = latest_seconds
+        self.plain_ids: list[str] = []
 
     def backlog(self, count: int, *, seed: int, now: int, seconds: int) -> Iterator[NewEntry]:
         """Yield what Kong holds before the first run: evenly over so many seconds, and some from 1970."""
@@ -79,8 +87,8 @@ class EntryMaker:
         stamp = fields["request_timestamp"]
         choice = rng.random()
         if choice < 0.85:
-            self._ids.append(fields["request_id"])
-            yield NewEntry(stamp, fields)
+            self.plain_ids.append(fields["request_id"])
+            yield NewEntry(stamp, fields, is_plain=True)
         elif choice < 0.91:
             yield self._late(rng, fields, now)
         elif choice < 0.93:
@@ -91,18 +99,19 @@ class EntryMaker:
             yield from self._odd(rng, fields)
 
     def _late(self, rng: random.Random, fields: dict[str, Any], now: int) -> NewEntry:
-        """Return an entry that becomes visible as late as the overlap allows, or earlier."""
-        late_seconds = rng.choice((self._overlap_seconds, rng.randint(1, self._overlap_seconds)))
+        """Return an entry that becomes visible as late as is allowed, or earlier."""
+        late_seconds = rng.choice((self._latest_seconds, rng.randint(1, self._latest_seconds)))
         age_seconds = rng.randint(0, late_seconds)
         stamp = now - age_seconds
-        return NewEntry(stamp, fields | {"request_timestamp": stamp}, visible_at=stamp + late_seconds)
+        return NewEntry(stamp, fields | {"request_timestamp": stamp}, hidden_seconds=late_seconds, is_plain=True)
 
     def _odd(self, rng: random.Random, fields: dict[str, Any]) -> Iterator[NewEntry]:
         stamp = fields["request_timestamp"]
         match rng.randrange(8):
             case 0:  # an id that was there before, on another request
                 yield NewEntry(
-                    stamp, fields | {"request_id": rng.choice(self._ids or ["first"]), "path": fields["request_id"]}
+                    stamp,
+                    fields | {"request_id": rng.choice(self.plain_ids or ["first"]), "path": fields["request_id"]},
                 )
             case 1:  # twice
                 yield NewEntry(stamp, fields)

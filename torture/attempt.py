@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from sandbox.torture_entries import REFUSED_UID
-from sandbox.torture_plan import Kill, LedgerTrouble, Moment, Round, SecondRun, Traffic, ValkeyTrouble
-from sandbox.torture_site import LONGEST_RUN_SECONDS, CollectorProcess, Site
+from torture.entries import REFUSED_UID
+from torture.plan import (
+    Action,
+    Freeze,
+    Kill,
+    LedgerTrouble,
+    Moment,
+    Round,
+    SecondRun,
+    Traffic,
+    ValkeyTrouble,
+)
+from torture.process import CollectorProcess
+from torture.site import Site
 
-_POLL_SECONDS = 0.002
+LONGEST_RUN_SECONDS = 60.0
+"""What a run from the command line, without a budget, may take before it is killed."""
+
+_POLL_SECONDS = 0.004
+_STARTING_SECONDS = 20.0
+"""What a process may take besides the budget of its invocation."""
+
 _VALKEY_PATIENCE_SECONDS = 5.0
 """How long the collector waits for an answer of Valkey: shorter pauses must not hurt it."""
 
@@ -29,11 +45,17 @@ class Attempt:
     Attributes
     ----------
     processes
-        The run, and a second one if there was one.
+        The run, and others that were started meanwhile.
+    tick
+        The tick of the schedule that they name, if any.
     valkey_failed
         Whether Valkey did not answer for longer than the collector waits.
-    valkey_emptied
-        Whether Valkey lost its data.
+    valkey_lost_marks
+        Whether Valkey lost its data, or got back older data.
+    valkey_full
+        Whether Valkey took no more writes.
+    frozen
+        Whether the run stood still.
     hung
         Whether the run did not end by itself.
     """
@@ -45,28 +67,38 @@ class Attempt:
         self._waiting: list[tuple[Moment, Callable[[], None]]] = []
         self._due: list[tuple[float, Callable[[], None]]] = []
         self._entries_judged = 0
+        self._calls_seen = self._accepting = 0
+        self._over_relay = any(
+            isinstance(action, ValkeyTrouble) and action.kind in ("lose reply", "break connections")
+            for action in round_.actions
+        )
         self.processes: list[CollectorProcess] = []
+        self.tick = site.tick_of(round_)
         self.valkey_failed = False
-        self.valkey_emptied = False
+        self.valkey_lost_marks = False
+        self.valkey_full = False
+        self.frozen = False
         self.hung = False
 
     def go(self) -> None:
         """Run the collector, and make whole afterwards what was broken."""
         self._prepare()
-        calls_before = self._accepting_calls()
+        self._calls_seen = len(self._site.cloudtrail.calls)
+        budget_seconds = self._round.budget_seconds
+        patience_seconds = LONGEST_RUN_SECONDS if budget_seconds is None else budget_seconds + _STARTING_SECONDS
         try:
             self._happen({"before": 1})
-            self.processes.append(self._site.start(self._round))
+            self._start()
             began = time.monotonic()
             while any(process.is_running for process in self.processes):
                 self._happen(
                     {
                         "start": 1,
                         "kong": len(self._site.kong.requests),
-                        "cloudtrail": self._accepting_calls() - calls_before,
+                        "cloudtrail": self._accepting_calls(),
                     }
                 )
-                if time.monotonic() - began > LONGEST_RUN_SECONDS:
+                if time.monotonic() - began > patience_seconds + (LONGEST_RUN_SECONDS if self.frozen else 0):
                     self.hung = True
                     for process in self.processes:
                         process.signal("KILL")
@@ -77,6 +109,7 @@ class Attempt:
             for repair in reversed(self._repairs):
                 repair()
         self._site.kong.clear_faults()
+        self._site.relay.clear_faults()
         self._site.wait_until_quiet()
         self._site.cloudtrail.clear_faults()
 
@@ -90,14 +123,14 @@ class Attempt:
             latency_seconds=round_.cloudtrail_latency_seconds, calls_per_second=round_.calls_per_second
         )
         for kong_fault in round_.kong_faults:
-            kong.inject(kong_fault)
+            kong.inject(kong_fault.fault)
         for call_fault in round_.call_faults:
             cloudtrail.inject(call_fault.fault)
         if round_.kill is not None:
             self._prepare_kill(round_.kill)
         cloudtrail.fail_entries("InvalidData", uid_pattern=REFUSED_UID)
         for refusal in round_.entry_refusals:
-            cloudtrail.fail_entries(refusal.code, times=refusal.times)
+            cloudtrail.fail_entries(refusal.code, times=refusal.times, times_per_entry=refusal.times_per_entry)
         for action in round_.actions:
             self._waiting.append((action.when, self._step(action)))
 
@@ -117,21 +150,30 @@ class Attempt:
         else:
             self._site.cloudtrail.fail_entries("Never", predicate=look)
 
-    def _step(self, action: ValkeyTrouble | LedgerTrouble | Traffic | SecondRun) -> Callable[[], None]:
+    def _start(self) -> None:
+        self.processes.append(self._site.start(self._round, self.tick, over_relay=self._over_relay))
+
+    def _step(self, action: Action) -> Callable[[], None]:
         match action:
             case ValkeyTrouble():
                 return lambda: self._trouble_valkey(action)
             case LedgerTrouble():
-                return lambda: self._trouble_ledger(self._site.ledger / action.place)
+                return lambda: self._repairs.append(self._site.ledger.trouble(action))
             case Traffic():
                 return lambda: self._record(action.count)
             case SecondRun():
-                return lambda: self.processes.append(self._site.start(self._round))
+                return self._start
+            case Freeze():
+                return lambda: self._freeze(action.seconds)
 
     # -- when it happens
 
     def _accepting_calls(self) -> int:
-        return sum(call.accepted > 0 for call in self._site.cloudtrail.calls)
+        """Return in how many calls since the beginning CloudTrail accepted something."""
+        new = self._site.cloudtrail.calls[self._calls_seen :]
+        self._calls_seen += len(new)
+        self._accepting += sum(call.accepted > 0 for call in new)
+        return self._accepting
 
     def _happen(self, counts: dict[str, int]) -> None:
         """Let happen what is due, given how often which thing was seen."""
@@ -148,7 +190,7 @@ class Attempt:
     # -- what happens
 
     def _trouble_valkey(self, trouble: ValkeyTrouble) -> None:
-        valkey = self._site.valkey
+        valkey, relay = self._site.valkey, self._site.relay
         match trouble.kind:
             case "stop":
                 valkey.stop()
@@ -161,42 +203,44 @@ class Attempt:
                 valkey.pause()
                 self._repairs.append(valkey.resume)  # once more does no harm
                 self._due.append((time.monotonic() + trouble.seconds, valkey.resume))
-        self.valkey_emptied |= trouble.kind != "pause"
+            case "full":
+                self._limit_memory(trouble.headroom_bytes)
+                self._repairs.append(lambda: self._limit_memory(None))
+            case "snapshot":
+                self._site.snapshot = valkey.snapshot()
+            case "restore":
+                self._restore()
+            case "break connections":
+                relay.break_connections()
+            case "lose reply":
+                relay.lose_reply(trouble.command)
+        self.valkey_lost_marks |= trouble.kind in ("stop", "restart", "flush")
+        self.valkey_full |= trouble.kind == "full"
         self.valkey_failed |= trouble.kind in ("stop", "restart") or trouble.seconds > _VALKEY_PATIENCE_SECONDS
 
-    def _trouble_ledger(self, place: Path) -> None:
-        """Put a file where the ledger has a folder: the one obstacle that stops root too."""
-        aside: list[Path] = []
-        while True:
-            if place.exists():
-                aside.append(place.with_name(f"aside-{len(aside)}-{place.name}"))
-                place.rename(aside[-1])
-            try:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.touch(exist_ok=False)
-                break
-            except FileExistsError:
-                continue  # the collector made a new one in between
+    def _limit_memory(self, headroom_bytes: int | None) -> None:
+        self._site.valkey.limit_memory(headroom_bytes)
 
-        def repair() -> None:
-            place.unlink()
-            for folder in aside:
-                _move_into(folder, place)
+    def _restore(self) -> None:
+        if self._site.snapshot is not None:
+            self._site.valkey.restore(self._site.snapshot)
+            self.valkey_lost_marks = True
 
-        self._repairs.append(repair)
+    def _freeze(self, seconds: float) -> None:
+        """Let the run stand still until its lock has expired and another run has begun."""
+        process = self.processes[0]
+        if not process.is_running:
+            return
+        self.frozen = True
+        process.freeze()
+        self._repairs.append(process.thaw)
+        thaws_at = time.monotonic() + seconds
+        self._due += [(thaws_at - _HEAD_START_SECONDS, self._start), (thaws_at, process.thaw)]
 
     def _record(self, count: int) -> None:
         self._site.advance_clock(1)
         self._site.add_fresh(count, seed=self._round.entries_seed + count)
 
 
-def _move_into(folder: Path, place: Path) -> None:
-    """Move what is in one folder into another."""
-    place.mkdir(exist_ok=True)
-    for path in folder.iterdir():
-        target = place / path.name
-        if path.is_dir() and target.exists():
-            _move_into(path, target)
-        else:
-            path.replace(target)
-    folder.rmdir()
+_HEAD_START_SECONDS = 0.7
+"""How long before a frozen run goes on another one is started: about when that one begins to deliver."""

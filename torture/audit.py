@@ -1,0 +1,484 @@
+"""What must be true after every run of the collector, whatever happened to it; checked from outside.
+
+The auditor knows what Kong shows, what CloudTrail accepted, what Valkey has marked and what lies in the ledger. It
+takes nothing from the collector but its rule for telling entries apart, which names the marks, and of the checkpoint
+only what its users rely on: `completeUntil`, `gaps` and `marksWholeAfter`.
+
+When an entry may stay undelivered without anybody being told, and how long:
+
+- It is *late*: when the first run began that could see it, it was older than the newest settled entry by more than the
+  overlap. Windows do not reach it; it has to be delivered once a sweep has ended that began later.
+- It lies in a *gap* that the checkpoint lists: Kong could not show it, or it could not be delivered, while newer ones
+  could. It has to be delivered by the sweep after that is over. A run around which all is well leaves no gaps. Once two
+  runs had time to look, none but the rows that Kong cannot show stay undelivered because of them, and their neighbours
+  within `GAP_NEIGHBOURHOOD_SECONDS`.
+- It is late, and older than `marksWholeAfter`, after the cache has lost marks: nobody can tell it from one that was
+  delivered before. Only such an entry may be missing in the end. `marksWholeAfter` may move only where marks were lost.
+- It is itself poison for CloudTrail: it waits, or goes to quarantine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kong_cloudtrail.domain.entry import MAX_RETENTION_SECONDS
+
+from sandbox.cloudtrail_records import AcceptedEvent, RefusedEvent
+from torture.entries import NewEntry
+from torture.fidelity import Shown, lost_fields
+from torture.ledgers import LedgerView
+from torture.quarantine import QuarantineRules
+from torture.runs import GAP_NEIGHBOURHOOD_SECONDS, Counts, Problem, Run
+from torture.state import State, Trail
+
+BATCH_EVENTS = 100
+
+_SKIPPED = 4
+_ENDINGS = (0, 1, 3, _SKIPPED)
+"""Done, failed for a passing reason, misconfigured, skipped: docs/command-line.md. The handler knows the first two."""
+
+RULES = {
+    "output": "no traceback, token or payload is printed; a report is, and its counts add up",
+    "ending": "exit status 0 only if nothing stayed undelivered; a run around which all is well succeeds",
+    "lock": "another run's lock is heeded, one's own not left behind, and nobody is said to be at work who is not",
+    "budget": "a run ends within its time",
+    "outage": "a run that Kong or CloudTrail did not answer at all is a failure; if it was Kong, it ends soon",
+    "altered": "what CloudTrail has, or quarantine, is an entry of Kong's, whole",
+    "doubles": "no more comes twice in a run than may be under way without an answer, and nothing three times",
+    "again": "what is marked is not delivered again",
+    "old doubles": "where marks were lost, nothing older than the overlap comes again, but if clocks jumped as well",
+    "quarantine": "nothing is given up that an outage, or damage on the way, explains",
+    "marks": "what is marked is settled; what is settled is marked, but for what was under way when a run broke off",
+    "checkpoint": "it goes back only after a clock jumped, and never passes what is undelivered or all that is settled",
+    "success": "a run that says it is through has delivered all that was due",
+    "starved": "two runs that had time and no excuse deliver everything but the poison itself",
+    "progress": "a run around which all is well delivers something, or moves its state forward, if anything is due",
+    "gaps": "no gap begins where nothing went wrong, and none is left in the end",
+    "reports": "the chain of run reports is whole",
+    "lost": "in the end everything is delivered or in quarantine",
+}
+
+
+@dataclass
+class Auditor:
+    """Checks the runs of one scenario.
+
+    Parameters
+    ----------
+    ledger
+        The ledger.
+    overlap_seconds, settle_seconds
+        Settings of the collector.
+    gateway_filters
+        Whether this Kong filters by time.
+    secrets
+        What must not be printed.
+    """
+
+    ledger: LedgerView
+    overlap_seconds: int
+    settle_seconds: int
+    gateway_filters: bool
+    secrets: Sequence[str]
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        self.entries: list[Shown] = []
+        self._by_key: dict[str, Shown] = {}
+        self._by_id: dict[str, list[Shown]] = defaultdict(list)
+        self._events_read = 0
+        self._accepted_in_run: set[Shown] = set()
+        self._trail = Trail(self.ledger)
+        self._quarantine = QuarantineRules(self.ledger, self._by_id)
+        self._before = State()
+        self._after = State()
+        self._runs_begun = 0
+        self._passed_by_run = 0
+        self._sane_clock = 0
+        self._marks_were_lost = False
+        self._clock_jumped_since = False
+        self._unreadable_times: set[int] = set()
+        self._full_cache_unmarked = 0
+        self._unmarked: dict[Shown, str] = {}
+        """Entries that were accepted and are not marked, and why."""
+        self._undelivered_at_start: list[Shown] = []
+        self._told: set[Problem] = set()
+
+    # -- before a run
+
+    def show(self, new: NewEntry, missing_fields: frozenset[str]) -> None:
+        """Take note of an entry that Kong shows from now on; it leaves out some fields."""
+        entry = Shown.read(new, missing_fields, first_run=self._runs_begun + 1)
+        if entry.key in self._by_key:
+            return  # the same once more
+        self.entries.append(entry)
+        self._by_key[entry.key] = entry
+        self._by_id[entry.call_id].append(entry)
+        self.counts.entries += 1
+
+    def keys_of(self, ids: Iterable[str]) -> frozenset[str]:
+        """Return the keys of the entries with these ids."""
+        return frozenset(entry.key for one in ids for entry in self._by_id.get(one, ()))
+
+    def times_of(self, ids: Iterable[str]) -> frozenset[int]:
+        """Return the times of the entries with these ids, Unix seconds."""
+        return frozenset(entry.timestamp for one in ids for entry in self._by_id.get(one, ()))
+
+    def begin_run(self, number: int, sane_clock: int) -> None:
+        """Look at everything as a run begins.
+
+        Parameters
+        ----------
+        number
+            Of the run, counted over the scenario from 1.
+        sane_clock
+            As `Run.sane_clock`.
+        """
+        self._runs_begun = number
+        self._sane_clock = max(self._sane_clock, sane_clock)
+        self._before = self._trail.read()
+        newest_settled = self._newest_settled()
+        for entry in self.entries:
+            if entry.first_run == number and newest_settled is not None:
+                entry.is_late = entry.timestamp < newest_settled - self.overlap_seconds
+                self.counts.late += entry.is_late and self.gateway_filters
+        self._undelivered_at_start = [entry for entry in self.entries if not entry.is_settled]
+
+    def _newest_settled(self, later_seconds: int = 0) -> int | None:
+        """Return how far a checkpoint may be: the time of the newest entry that is settled, and not in the future.
+
+        Parameters
+        ----------
+        later_seconds
+            How far the clock may have gone on since the run began.
+        """
+        times = (entry.timestamp for entry in self.entries if entry.is_settled)
+        return max((time for time in times if time <= self._sane_clock + later_seconds), default=None)
+
+    # -- after a run
+
+    def end_run(
+        self,
+        run: Run,
+        accepted: Sequence[AcceptedEvent],
+        marked_keys: set[str],
+        refused: Sequence[RefusedEvent] = (),
+    ) -> list[Problem]:
+        """Check everything after a run.
+
+        Parameters
+        ----------
+        run
+            The run.
+        accepted, refused
+            Every event that CloudTrail accepted so far, and every refusal of one.
+        marked_keys
+            What the seen set holds now.
+
+        Returns
+        -------
+        list
+            What is wrong.
+        """
+        self._after = self._trail.read()
+        self._marks_were_lost |= run.valkey_lost_marks
+        self._clock_jumped_since |= self._marks_were_lost and run.clock_jumped
+        self._count(run)
+        problems = [
+            *self.check_output(run),
+            *self._check_accepted(run, accepted),
+            *self._check_quarantine(run, refused),
+            *self._check_marks(run, marked_keys),
+            *self._check_checkpoint(run),
+            *self._check_gaps(run),
+            *self._check_success(run),
+            *self._check_patience(run),
+            *self._check_progress(run),
+            *(Problem("reports", text) for text in self._trail.check_reports(self._after)),
+        ]
+        # What stays wrong is told once.
+        new = [problem for problem in problems if problem not in self._told]
+        self._told.update(new)
+        return new
+
+    def end(self) -> list[Problem]:
+        """Check after the last run, when everything should have arrived."""
+        problems: list[Problem] = []
+        for entry in self._undelivered():
+            if self._is_excused_for_good(entry):
+                self.counts.lost_with_marks += 1
+            else:
+                problems.append(Problem("lost", f"{entry} is neither delivered nor in quarantine"))
+        if self._after.gaps:
+            problems.append(Problem("gaps", f"left in the end: {self._after.gaps}"))
+        return problems
+
+    def _count(self, run: Run) -> None:
+        self.counts.runs += 1
+        self.counts.kills += run.killed
+        self.counts.sweeps += self._after.sweep_due not in (None, self._before.sweep_due)
+        self.counts.gaps += len([gap for gap in self._after.gaps if gap not in self._before.gaps])
+        self.counts.found_late += (run.summary or {}).get("found_late", 0)
+
+    def _undelivered(self) -> Iterator[Shown]:
+        return (entry for entry in self.entries if not entry.is_settled)
+
+    def _is_excused_for_good(self, entry: Shown) -> bool:
+        """Tell whether nobody can know that an entry was not delivered: see the module."""
+        whole_after = self._after.marks_whole_after
+        return entry.is_late and self._marks_were_lost and whole_after is not None and entry.timestamp < whole_after
+
+    def _is_excused(self, entry: Shown) -> bool:
+        """Tell whether an entry need not be delivered before a sweep."""
+        if self._is_excused_for_good(entry) or self._after.gap_holds(entry.timestamp):
+            return True
+        return entry.is_late and self.gateway_filters
+
+    # -- what it said
+
+    def check_output(self, run: Run) -> Iterator[Problem]:
+        """Check what a run printed and how it ended; yield what is wrong."""
+        if "Traceback" in run.output:
+            yield Problem("output", f"printed a traceback: {run.output.strip().splitlines()[-1][:300]}")
+        for secret in self.secrets:
+            if secret in run.output:
+                yield Problem("output", f"printed a secret or a payload ({secret[:6]}…)")
+        if run.killed:
+            return
+        if run.summary is None and not run.interrupted and not self._may_be_silent(run):
+            yield Problem("output", f"printed no report and ended with status {run.exit_status}")
+        yield from self._check_ending(run)
+        yield from self._check_time(run)
+        if run.summary is not None:
+            yield from self._check_report(run, run.summary)
+
+    @staticmethod
+    def _may_be_silent(run: Run) -> bool:
+        """Tell whether a handler may fail before there is a run: it asks the cache first whether to do one."""
+        return run.budget_seconds is not None and run.exit_status == 1 and not run.calm
+
+    @staticmethod
+    def _check_ending(run: Run) -> Iterator[Problem]:
+        if run.exit_status not in _ENDINGS and not run.interrupted:
+            yield Problem("ending", f"ended with status {run.exit_status}")
+        may_skip = run.was_locked or run.companions
+        if run.calm and run.exit_status != 0 and not (may_skip and run.exit_status == _SKIPPED):
+            yield Problem("ending", f"failed although nothing went wrong: {run.output.strip()[-900:]}")
+        summary = run.summary or {}
+        if not may_skip and summary.get("skipped") and run.exit_status in (0, _SKIPPED):
+            yield Problem("lock", "did nothing, and said that another run is at work: there is none")
+        if summary.get("repeated") and not run.was_worked_off:
+            yield Problem("lock", "did nothing, and said that its tick was worked off: it was not")
+        if run.was_locked and not (run.valkey_failed or run.valkey_lost_marks or run.did_nothing or run.exit_status):
+            yield Problem("lock", "did not heed the lock of another run")
+
+    @staticmethod
+    def _check_time(run: Run) -> Iterator[Problem]:
+        if run.budget_seconds is not None and run.seconds is not None and not run.frozen:
+            over_seconds = run.seconds - run.budget_seconds - run.waited_for_cpu_seconds
+            if over_seconds > _OVERDRAFT_SECONDS:
+                yield Problem("budget", f"took {over_seconds:.1f} s more than its {run.budget_seconds} s")
+        who = "Kong" if run.kong_was_down else "CloudTrail" if run.cloudtrail_was_down else ""
+        if not who:
+            return
+        if run.exit_status == 0:
+            yield Problem("outage", f"ended as no failure although {who} was down")
+        if run.kong_was_down and run.seconds is not None and run.seconds > _SOON_SECONDS:
+            yield Problem("outage", f"took {run.seconds:.0f} s to see that Kong was down")
+
+    @staticmethod
+    def _check_report(run: Run, report: dict[str, Any]) -> Iterator[Problem]:
+        if "fetched" not in report:
+            return  # a handler that did no run
+        if report["fetched"] != sum(report[part] for part in _OUTCOMES):
+            yield Problem("output", f"its counts do not add up: {report}")
+        if run.did_its_work and (report["failed"] or report["backlog"]):
+            yield Problem("ending", "ended as a success although something stayed undelivered")
+
+    # -- what CloudTrail has
+
+    def _check_accepted(self, run: Run, accepted: Sequence[AcceptedEvent]) -> Iterator[Problem]:
+        """Match what CloudTrail has accepted since the last look with what Kong shows."""
+        in_this_run: Counter[Shown] = Counter()
+        for event in accepted[self._events_read :]:
+            entry, damage = self._find(event)
+            if entry is None:
+                yield Problem(
+                    "altered", f"CloudTrail has an event that is no entry, or not whole: {event.id} ({damage})"
+                )
+                continue
+            entry.accepted += 1
+            in_this_run[entry] += 1
+            if entry.accepted > 1 and in_this_run[entry] == 1:
+                yield from self._check_delivered_again(run, entry)
+        self._events_read = len(accepted)
+        self._accepted_in_run = set(in_this_run)
+        twice = in_this_run.total() - len(in_this_run)
+        self.counts.duplicates[run.cause_of_duplicates] += twice
+        if run.valkey_lost_marks:
+            return
+        # A second run, started beside one that is stopped, goes on at once where that one was.
+        batches = (run.lost_batches + run.broken_off_batches) * (1 + run.companions)
+        if twice > BATCH_EVENTS * batches:
+            yield Problem("doubles", f"{twice} entries came twice in this run, more than {batches} batches")
+        most = max(in_this_run.values(), default=0)
+        if most > 2 + run.companions:
+            yield Problem("doubles", f"one entry came {most} times in this run")
+
+    def _check_delivered_again(self, run: Run, entry: Shown) -> Iterator[Problem]:
+        if entry in self._unmarked:
+            self.counts.duplicates[self._unmarked[entry]] += 1
+        elif run.valkey_lost_marks:
+            self.counts.duplicates[run.cause_of_duplicates] += 1
+        else:
+            yield Problem("again", f"{entry} was delivered again although it was marked")
+        if not self._is_read_again(entry, run):
+            yield Problem("old doubles", f"{entry} was delivered again, and is older than the overlap")
+
+    def _is_read_again(self, entry: Shown, run: Run) -> bool:
+        """Tell whether a run has to read an entry again, delivered or not."""
+        before, after = self._before, self._after
+        if before.complete_until is None or not entry.has_time or entry.timestamp > run.earliest_clock:
+            return True
+        oldest_known = min(before.complete_until, after.complete_until or before.complete_until)
+        if before.reading_after is not None:  # what this has delivered, it has delivered piece by piece
+            oldest_known = min(oldest_known, before.reading_after)
+        if self._clock_jumped_since:  # neither marks nor clocks tell what was delivered: rather twice than never
+            oldest_known = min(oldest_known, after.marks_whole_after or 0)
+        if not self.gateway_filters and entry.timestamp < oldest_known - MAX_RETENTION_SECONDS:
+            return True  # no date that Kong could have given: nothing tells whether it was delivered before
+        in_gap = before.gap_holds(entry.timestamp) or after.gap_holds(entry.timestamp)
+        return in_gap or entry.timestamp >= oldest_known - self.overlap_seconds
+
+    def _find(self, event: AcceptedEvent) -> tuple[Shown | None, str]:
+        """Return the entry that an event holds whole, or ``None`` and what is missing."""
+        parsed = event.event
+        damage = "no entry has this id"
+        for entry in self._by_id.get(event.id, ()):
+            lost = list(lost_fields(entry, parsed, self.ledger.read_located))
+            if not lost:
+                return entry, ""
+            damage = f"not found in it: {', '.join(lost)[:200]}"
+        return None, damage
+
+    def _check_quarantine(self, run: Run, refused: Sequence[RefusedEvent]) -> Iterator[Problem]:
+        settled = self._quarantine.check(run, refused, accepted_any=bool(self._accepted_in_run))
+        for item in settled:
+            if isinstance(item, Problem):
+                yield item
+            else:
+                item.quarantined = True
+                self.counts.quarantined += 1
+
+    # -- what is remembered
+
+    def _check_marks(self, run: Run, marked_keys: set[str]) -> Iterator[Problem]:
+        """Check that nothing is marked that is not settled, and that little is settled that is not marked."""
+        for key in marked_keys - self._by_key.keys():
+            yield Problem("marks", f"{key} is marked, and no entry of Kong's")
+        unmarked: dict[Shown, str] = {}
+        for entry in self.entries:
+            is_marked = entry.key in marked_keys
+            if is_marked and not entry.is_settled and not self._is_excused_for_good(entry):
+                yield Problem("marks", f"{entry} is marked, but neither delivered nor in quarantine")
+            if entry.accepted and not is_marked:
+                unmarked[entry] = self._unmarked.get(entry, run.cause_of_duplicates)
+        left = len(unmarked.keys() & self._accepted_in_run)
+        self._unmarked = unmarked
+        if run.valkey_lost_marks:
+            return
+        # A cache that stays full costs the batches under way once, not in every run.
+        earlier = self._full_cache_unmarked if run.valkey_full else 0
+        self._full_cache_unmarked = earlier + left if run.valkey_full else 0
+        batches = (run.lost_batches + run.broken_off_batches) * (1 + run.companions)
+        if earlier + left > BATCH_EVENTS * batches:
+            yield Problem(
+                "marks", f"left {earlier + left} entries unmarked that CloudTrail accepted: over {batches} batches"
+            )
+
+    def _check_checkpoint(self, run: Run) -> Iterator[Problem]:
+        before, after = self._before, self._after
+        if after.complete_until != before.complete_until:
+            went_back = after.complete_until is None or (before.complete_until or 0) > after.complete_until
+            if not went_back:
+                self._passed_by_run = run.number
+            if went_back and not run.clock_jumped:
+                yield Problem("checkpoint", f"went back from {before.complete_until} to {after.complete_until}")
+            newest = self._newest_settled(_RUNNING_SECONDS)
+            if newest is not None and (after.complete_until or 0) > newest + 1:
+                yield Problem(
+                    "checkpoint", f"{after.complete_until} is past the newest entry that is settled, {newest}"
+                )
+        if after.marks_whole_after != before.marks_whole_after and not self._marks_were_lost:
+            yield Problem("checkpoint", f"marksWholeAfter moved to {after.marks_whole_after}: no marks were ever lost")
+        for entry in self._undelivered():
+            passed = entry.first_run <= self._passed_by_run and entry.timestamp < (after.complete_until or 0)
+            if passed and not self._is_excused(entry):
+                yield Problem("checkpoint", f"has passed {entry}, which is not delivered")
+
+    def _check_gaps(self, run: Run) -> Iterator[Problem]:
+        new = [gap for gap in self._after.gaps if gap not in self._before.gaps]
+        if new and run.calm and not self._before.gaps:
+            yield Problem("gaps", f"passed rows although nothing went wrong: {new}")
+
+    # -- whether it did what it could
+
+    def _check_success(self, run: Run) -> Iterator[Problem]:
+        """Check that a run that says that it is through did all of its work."""
+        if not run.did_its_work:
+            return
+        for entry in self._undelivered():
+            if entry.first_run > run.number or self._is_excused(entry):
+                continue
+            if run.is_due(entry.timestamp, self.settle_seconds) or not self.gateway_filters:
+                yield Problem("success", f"ended as a success without delivering {entry}")
+
+    def _check_patience(self, run: Run) -> Iterator[Problem]:
+        """Check that nothing waits for longer than it has to because of something else."""
+        if not run.fair or run.did_nothing:
+            return
+        for entry in self._undelivered():
+            if entry.first_run > run.number or not entry.is_plain or entry.key in run.poisoned:
+                continue
+            if self._is_near_poison(entry, run) or (entry.is_late and self.gateway_filters):
+                continue
+            if self._is_excused_for_good(entry) or not run.is_due(entry.timestamp, self.settle_seconds):
+                continue
+            entry.chances += 1
+            if entry.chances == _PATIENCE_RUNS:
+                yield Problem("starved", f"{entry} had {_PATIENCE_RUNS} runs that could have delivered it")
+
+    def _is_near_poison(self, entry: Shown, run: Run) -> bool:
+        """Tell whether an entry cannot be had without a row that Kong cannot show, or not until the next sweep."""
+        self._unreadable_times |= run.poisoned_times
+        times = self._unreadable_times if self._after.gap_holds(entry.timestamp) else run.poisoned_times
+        if not self.gateway_filters:
+            return bool(times)  # there is no way around a row but by its place in the order
+        return any(abs(entry.timestamp - time) <= GAP_NEIGHBOURHOOD_SECONDS for time in times)
+
+    def _check_progress(self, run: Run) -> Iterator[Problem]:
+        if not run.calm or run.did_nothing:
+            return
+        due = [
+            entry
+            for entry in self._undelivered_at_start
+            if run.is_due(entry.timestamp, self.settle_seconds) and not self._is_excused(entry)
+        ]
+        if not due or any(entry.is_settled for entry in self._undelivered_at_start):
+            return
+        if self._before.moved_to(self._after):
+            return
+        if not run.had_its_time:
+            self.counts.out_of_cpu += 1
+            return
+        yield Problem("progress", f"{len(due)} entries were due; none was delivered, and the checkpoint says the same")
+
+
+_OUTCOMES = ("duplicates", "delivered", "quarantined", "failed", "backlog")
+_OVERDRAFT_SECONDS = 3.0
+_SOON_SECONDS = 40.0
+_PATIENCE_RUNS = 2
+_RUNNING_SECONDS = 60

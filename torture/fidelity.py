@@ -1,0 +1,181 @@
+"""Whether nothing of an entry is missing where it was kept: in an event, in an original, or in quarantine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.domain.jsontext import decode_page
+
+from torture.entries import NewEntry
+
+
+@dataclass(eq=False)
+class Shown:
+    """An entry that Kong shows, and what has become of it."""
+
+    value: Any
+    timestamp: int
+    ttl_counts_down: bool
+    call_id: str
+    key: str
+    has_time: bool
+    """Whether it says when it was made, in a form that can be understood."""
+    is_plain: bool
+    """Whether it can be delivered without the ledger, and gives CloudTrail no reason to refuse it."""
+    first_run: int
+    """The first run that began when it was visible."""
+    is_late: bool = False
+    """Whether it became visible when what is as old was read already, and is not looked at but by sweeps."""
+    chances: int = 0
+    """Runs that had no excuse for not delivering it."""
+    accepted: int = 0
+    quarantined: bool = False
+
+    @classmethod
+    def read(cls, new: NewEntry, missing_fields: frozenset[str], first_run: int) -> Shown:
+        """Take note of an entry, as a Kong without some fields shows it."""
+        row = new.row
+        if new.fields is not None:
+            row = json.dumps({name: value for name, value in new.fields.items() if name not in missing_fields}).encode()
+        entry = Entry.read(decode_page(row))
+        return cls(
+            value=_parse_exactly(row),
+            timestamp=new.timestamp,
+            ttl_counts_down=new.fields is not None and not new.raw_ttl,
+            call_id=entry.call_id,
+            key=entry.key,
+            has_time=entry.timestamp is not None,
+            is_plain=new.is_plain,
+            first_run=first_run,
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is delivered or in quarantine."""
+        return self.accepted > 0 or self.quarantined
+
+    def __str__(self) -> str:
+        fields = self.value if isinstance(self.value, dict) else {}
+        return f"entry {str(fields.get('request_id'))[:40]!r} of {str(self.timestamp)[:20]} ({self.key[:60]!r})"
+
+
+def lost_fields(entry: Shown, event: dict[str, Any], read_original: Callable[[str], bytes | None]) -> Iterator[str]:
+    """Yield what of an entry is neither in an event nor in the original that the event names.
+
+    Parameters
+    ----------
+    entry
+        The entry.
+    event
+        The event, parsed.
+    read_original
+        Returns what lies at a place that an event names; ``None`` if nothing does.
+    """
+    additional = event["additionalEventData"]
+    if not isinstance(entry.value, dict):
+        yield "all of it"
+        return
+    shortened = additional.get("shortened")
+    if isinstance(shortened, dict) and "sha256" in shortened:
+        body = read_original(shortened["original"])
+        if body is None:
+            yield "the original"
+            return
+        if hashlib.sha256(body).hexdigest() != shortened["sha256"] or len(body) != shortened["sizeBytes"]:
+            yield "the original's size or hash"
+        if not is_whole(entry, json.loads(body)):
+            yield "something of the original"
+        return
+    for name, value in entry.value.items():
+        if not _event_holds(event, additional, entry, name, value):
+            yield name
+
+
+def _event_holds(event: dict[str, Any], additional: dict[str, Any], entry: Shown, name: str, value: Any) -> bool:
+    if name == "ttl" and entry.ttl_counts_down:
+        return isinstance(additional.get("ttl"), int)
+    if name in additional:
+        return _same(value, additional[name])
+    identity = event["userIdentity"]
+    match name:
+        case "request_id":
+            return _same(value, event["UID"]) or value is None
+        case "request_timestamp":
+            return _same(value, _unix_seconds(event["eventTime"]))
+        case "client_ip":
+            return _same(value, event.get("sourceIPAddress"))
+        case "payload":
+            return _same_payload(value, event.get("requestParameters", {}).get("payload"))
+        case "rbac_user_id":
+            return identity["type"] == "Anonymous" if value is None else _same(value, identity["principalId"])
+    return value is None
+
+
+def _unix_seconds(event_time: str) -> int:
+    return int(datetime.fromisoformat(event_time.replace("Z", "+00:00")).timestamp())
+
+
+def _same_payload(payload: Any, kept: Any) -> bool:
+    if _same(payload, kept):
+        return True
+    if not isinstance(payload, str) or not isinstance(kept, dict | list):
+        return False
+    # As lists of pairs, so that a repeated key and the order of the keys count.
+    in_order = json.JSONDecoder(object_pairs_hook=list, parse_float=Decimal)
+    try:
+        return bool(in_order.decode(payload) == in_order.decode(json.dumps(kept)))
+    except ValueError:
+        return False
+
+
+def is_whole(entry: Shown, kept: Any) -> bool:
+    """Tell whether a kept entry is the one that Kong showed, but for its falling TTL."""
+    if entry.ttl_counts_down and isinstance(entry.value, dict) and isinstance(kept, dict):
+        return _same(_without_ttl(entry.value), _without_ttl(kept))
+    return _same(entry.value, kept)
+
+
+def _without_ttl(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "ttl"}
+
+
+def _same(shown: Any, kept: Any) -> bool:
+    """Compare exactly: types, order of keys, and every digit; a number may be kept as the text that it was."""
+    match shown:
+        case Decimal():
+            return not isinstance(kept, bool) and isinstance(kept, int | float | str) and _decimal(kept) == shown
+        case dict():
+            return (
+                isinstance(kept, dict)
+                and list(shown) == list(kept)
+                and all(_same(value, kept[name]) for name, value in shown.items())
+            )
+        case list():
+            return (
+                isinstance(kept, list)
+                and len(shown) == len(kept)
+                and all(_same(one, other) for one, other in zip(shown, kept, strict=True))
+            )
+    return type(shown) is type(kept) and bool(shown == kept)
+
+
+def _decimal(number: float | str) -> Decimal | None:
+    try:
+        return Decimal(number if isinstance(number, str) else repr(number))
+    except InvalidOperation:
+        return None
+
+
+def _parse_exactly(row: bytes) -> Any:
+    return json.loads(row.decode("utf-8", "surrogateescape"), parse_float=Decimal, parse_int=_integer)
+
+
+def _integer(text: str) -> int | Decimal:
+    return int(text) if len(text) < 4000 else Decimal(text)

@@ -1,0 +1,353 @@
+"""Where a torture takes place: the servers of one scenario, a ledger, and processes of the collector."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import random
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Self
+
+import psutil
+import redis
+
+from sandbox.cloudtrail import CloudTrailEmulator
+from sandbox.kong import KongSimulator
+from sandbox.kong_profiles import PROFILES
+from sandbox.processes import PROJECT_DIRECTORY
+from sandbox.valkey import Snapshot, Valkey
+from torture.audit import Auditor
+from torture.entries import PAYLOAD_MARK, EntryMaker, NewEntry
+from torture.ledgers import FolderLedger, LedgerView, S3Ledger
+from torture.plan import RIGHT_CLOCKS, CallPoison, Clocks, KongPoison, Round, Scenario
+from torture.process import CollectorProcess
+from torture.relay import ValkeyRelay
+from torture.s3 import REGION
+from torture.state import SOURCE, Trail
+
+BEGINNING = 1_750_000_000
+"""The true time at first, Unix seconds. It moves only as the plan says."""
+
+_KEY_PREFIX = f"kong-cloudtrail:{{{SOURCE}}}:"
+_LOCK_KEY = f"{_KEY_PREFIX}lock"
+_SEEN_PREFIX = f"{_KEY_PREFIX}seen:"
+_ANOTHER = "another-machine/its-token"
+_QUIET_TIMEOUT_SECONDS = 20.0
+_POLL_SECONDS = 0.002
+_CLOSING_SWEEP_SECONDS = 3600
+
+
+class Site:
+    """The servers and the ledger of one scenario. A context manager that runs them.
+
+    Parameters
+    ----------
+    scenario
+        Which.
+    folder
+        For everything that is written.
+    collector
+        The folder with the package ``kong_cloudtrail``.
+    s3_port
+        Where an S3 listens, on loopback, for scenarios whose ledger is in one.
+
+    Attributes
+    ----------
+    kong, cloudtrail, valkey, relay
+        The servers; `relay` stands before Valkey in rounds that need it.
+    ledger
+        The ledger.
+    trail
+        What the ledger says.
+    auditor
+        Knows all entries.
+    now
+        The true time, Unix seconds.
+    """
+
+    def __init__(self, scenario: Scenario, folder: Path, collector: Path, s3_port: int | None) -> None:
+        rng = random.Random(scenario.number)
+        secrets = {name: f"{name}-{rng.getrandbits(64):016x}" for name in ("kong", "redis", "aws")}
+        profile = PROFILES[scenario.kong_version]
+        self._resources = contextlib.ExitStack()
+        self.kong = KongSimulator(version=scenario.kong_version, token=secrets["kong"])
+        self.kong.configure(server_header=scenario.server_header)
+        self.cloudtrail = CloudTrailEmulator()
+        self.valkey = Valkey(username="collector", password=secrets["redis"])
+        self.relay = ValkeyRelay(self.valkey.port)
+        self.ledger = self._open_ledger(scenario, folder, s3_port)
+        self.trail = Trail(self.ledger)
+        self.auditor = Auditor(
+            ledger=self.ledger,
+            overlap_seconds=scenario.overlap_seconds,
+            settle_seconds=scenario.settle_seconds,
+            gateway_filters=profile.filters,
+            secrets=[*secrets.values(), PAYLOAD_MARK],
+        )
+        self.now = BEGINNING
+        self.snapshot: Snapshot | None = None
+        self._clocks = RIGHT_CLOCKS
+        self._scenario = scenario
+        self._hidden: list[tuple[int, int, NewEntry]] = []
+        self._all_due_at = BEGINNING
+        self._missing_fields = profile.missing_fields
+        self._maker = EntryMaker(scenario.latest_seconds)
+        self._kong_poison: KongPoison | None = None
+        self._call_poison: CallPoison | None = None
+        self.poisoned_rows: list[str] = []
+        """Ids of the entries that Kong cannot show now."""
+        self.poisoned_calls: list[str] = []
+        """Ids of the entries that make a call of CloudTrail fail now."""
+        self._folder = folder
+        self._last_tick = ""
+        self.finished_ticks: set[str] = set()
+        """Ticks of the schedule that were worked off."""
+        self._environment = self.ledger.environment | {
+            "PATH": os.environ.get("PATH", ""),
+            "PYTHONPATH": f"{collector}{os.pathsep}{PROJECT_DIRECTORY}",
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": secrets["aws"],
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": self.cloudtrail.url,
+            "CHANNEL_ARN": self.cloudtrail.channel_arn,
+            "KONG_ADMIN_API": self.kong.url,
+            "KONG_ADMIN_TOKEN": secrets["kong"],
+            "REDIS_USERNAME": "collector",
+            "REDIS_PASSWORD": secrets["redis"],
+            "LEDGER": self.ledger.place,
+            "OVERLAP_SECONDS": str(scenario.overlap_seconds),
+            "SETTLE_SECONDS": str(scenario.settle_seconds),
+        }
+
+    def __enter__(self) -> Self:
+        for server in (self.kong, self.cloudtrail, self.valkey, self.relay):
+            self._resources.enter_context(server)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._resources.close()
+
+    def _open_ledger(self, scenario: Scenario, folder: Path, s3_port: int | None) -> LedgerView:
+        if scenario.ledger == "folder":
+            return FolderLedger(folder / "ledger")
+        if s3_port is None:
+            raise ValueError("a scenario with a ledger in S3 needs an S3")
+        return self._resources.enter_context(S3Ledger(s3_port, f"ledger-{scenario.number}"))
+
+    # -- time
+
+    def set_clocks(self, clocks: Clocks) -> None:
+        """Let the clocks show what a round wants them to."""
+        self._clocks = clocks
+        self.advance_clock(0)
+
+    def advance_clock(self, seconds: int) -> None:
+        """Move the true time, and all clocks with it; what becomes visible meanwhile does."""
+        self.now += seconds
+        clocks = self._clocks
+        self.kong.set_clock(frozen_at=self._kong_now)
+        if clocks.proxy is None:
+            self.kong.configure(date_skew_seconds=0)
+        else:
+            match clocks.proxy.form:
+                case "gmt":
+                    self.kong.configure(date_skew_seconds=clocks.proxy.skew_seconds - clocks.kong_skew_seconds)
+                case "offset":
+                    zone = timezone(timedelta(hours=2))
+                    self.kong.configure(date_text=format_datetime(datetime.fromtimestamp(self.now, zone)))
+                case "none":
+                    self.kong.configure(date_text="")
+                case "garbage":
+                    self.kong.configure(date_text="the day before yesterday, in the evening")
+        while self._hidden and self._hidden[0][0] <= self.now:
+            self._show(heapq.heappop(self._hidden)[2])
+
+    def advance_clock_until_all_is_due(self) -> None:
+        """Move the time to where every entry is visible and no longer in the future, unless it is far in it."""
+        self.advance_clock(max(self._all_due_at - self.now, 0) + self._scenario.settle_seconds + 1)
+
+    @property
+    def _kong_now(self) -> int:
+        return self.now + self._clocks.kong_skew_seconds
+
+    @property
+    def _own_now(self) -> int:
+        if not self._scenario.own_clock_is_true:
+            return int(time.time())
+        return self.now + self._clocks.own_skew_seconds
+
+    def clock_readings(self) -> tuple[int, int, int]:
+        """Return what the clocks show: the earliest, the latest, and the earliest that the collector can see.
+
+        Its own clock counts only where it is about right: one that is years ahead makes nothing due.
+        """
+        proxy = self._clocks.proxy
+        date = self._kong_now
+        if proxy is not None:
+            # One with an offset may be refused, and is then as good as none.
+            date = self.now + proxy.skew_seconds if proxy.form == "gmt" else self._own_now
+        about_right = [self._own_now] if self._scenario.own_clock_is_true else []
+        shown = [self._kong_now, *about_right] + ([date] if proxy is not None and proxy.form == "gmt" else [])
+        return min(shown), max(shown), min(date, self._own_now)
+
+    # -- Kong
+
+    def add_backlog(self) -> None:
+        """Add what Kong recorded before the first run."""
+        scenario = self._scenario
+        seed = scenario.rounds[0].entries_seed
+        self._add(
+            self._maker.backlog(
+                scenario.backlog_entries, seed=seed, now=self.now - 10, seconds=scenario.backlog_seconds
+            )
+        )
+
+    def add_fresh(self, count: int, *, seed: int) -> None:
+        """Add what Kong recorded just now, or earlier and shows late."""
+        self._add(self._maker.fresh(count, seed=seed, now=self._kong_now))
+
+    def _add(self, entries: Iterable[NewEntry]) -> None:
+        for number, entry in enumerate(entries):
+            made_at = entry.timestamp - self._clocks.kong_skew_seconds
+            visible_at = made_at + entry.hidden_seconds
+            if entry.hidden_seconds and visible_at > self.now:
+                heapq.heappush(self._hidden, (visible_at, len(self.auditor.entries) + number, entry))
+            else:
+                self._show(entry)
+            due_at = max(entry.timestamp, visible_at)
+            if due_at < self.now + 100_000:  # those far in the future are due at once
+                self._all_due_at = max(self._all_due_at, due_at)
+
+    def _show(self, entry: NewEntry) -> None:
+        if entry.fields is not None:
+            self.kong.add_entries([entry.fields], raw_ttl=entry.raw_ttl)
+        else:
+            self.kong.add_raw_row(entry.row, timestamp=entry.timestamp)
+        self.auditor.show(entry, self._missing_fields)
+
+    def set_nodes(self, round_: Round) -> None:
+        """Let the calls reach the nodes that a round wants them to."""
+        if round_.mixed is None:
+            self.kong.mix_nodes(None)
+        else:
+            self.kong.mix_nodes(round_.mixed.version, every_nth=round_.mixed.every_nth)
+
+    def set_poison(self, round_: Round) -> None:
+        """Poison what a round wants to be poisoned, and heal what it does not."""
+        if round_.kong_poison != self._kong_poison:
+            self._kong_poison, self.poisoned_rows = round_.kong_poison, []
+            self.kong.heal()
+            if (poison := round_.kong_poison) is not None:
+                self.poisoned_rows = self._choose(poison.rows, poison.seed)
+                self.kong.poison(self.poisoned_rows, fault=poison.fault, page_size_over=poison.page_size_over)
+        if round_.call_poison != self._call_poison:
+            self._call_poison, self.poisoned_calls = round_.call_poison, []
+            if round_.call_poison is not None:
+                self.poisoned_calls = self._choose(round_.call_poison.entries, round_.call_poison.seed)
+        if self._call_poison is not None:
+            self.cloudtrail.poison(self.poisoned_calls, self._call_poison.fault)
+
+    def _choose(self, count: int, seed: int) -> list[str]:
+        """Choose entries, rather new ones than old ones."""
+        rng, ids = random.Random(seed), self._maker.plain_ids
+        return [rng.choice(ids[-100:] if rng.random() < 0.7 else ids) for _ in range(count if ids else 0)]
+
+    # -- Valkey
+
+    def marked_keys(self) -> set[str]:
+        """Return what the seen set holds."""
+        with self.valkey.client() as client:
+            keys = list(client.scan_iter(f"{_SEEN_PREFIX.replace('{', '[{]').replace('}', '[}]')}*", count=1000))
+        return {key.removeprefix(_SEEN_PREFIX) for key in keys}
+
+    def is_locked(self) -> bool:
+        """Return whether a run holds the lock."""
+        with self.valkey.client() as client:
+            return bool(client.exists(_LOCK_KEY))
+
+    def lock_as_another(self) -> None:
+        """Take the lock as a run on another machine would, of which nobody here can tell whether it lives."""
+        with self.valkey.client() as client:
+            client.set(_LOCK_KEY, _ANOTHER, ex=60)
+
+    def remove_lock_of_another(self) -> None:
+        """Undo `lock_as_another`."""
+        with self.valkey.client() as client:
+            if client.get(_LOCK_KEY) == _ANOTHER:
+                client.delete(_LOCK_KEY)
+
+    def let_lock_expire(self) -> None:
+        """Remove the lock of a run that has ended, as if so much time had passed."""
+        with self.valkey.client() as client:
+            client.delete(_LOCK_KEY)
+
+    # -- the collector
+
+    def tick_of(self, round_: Round) -> str:
+        """Return the tick of the schedule that a round's invocations name; "" if none."""
+        if not round_.tick:
+            return ""
+        if round_.tick == "new" or not self._last_tick:
+            self._last_tick = f"tick-{round_.number}"
+        return self._last_tick
+
+    def forget_tick(self) -> None:
+        """Name the last tick no more: its invocation was killed, and blocks it for a while."""
+        self._last_tick = ""
+
+    def start(self, round_: Round, tick: str, *, over_relay: bool = False) -> CollectorProcess:
+        """Start a run."""
+        port = self.relay.port if over_relay else self.valkey.port
+        settings = {
+            "PAGE_SIZE": str(round_.page_size),
+            "PARALLEL_DELIVERIES": str(round_.parallel_deliveries),
+            "REDIS_HOST": f"{self.valkey.host}:{port}",
+            # The closing runs have a number of their own: 0.
+            "SWEEP_SECONDS": str(self._scenario.sweep_seconds if round_.number else _CLOSING_SWEEP_SECONDS),
+        }
+        if self._scenario.own_clock_is_true:
+            settings["TORTURE_CLOCK_OFFSET_SECONDS"] = str(self._own_now - time.time())
+        arguments = ["sync", "--json"]
+        if round_.budget_seconds is not None:
+            arguments = ["lambda"]
+            settings |= {"TORTURE_BUDGET_SECONDS": str(round_.budget_seconds), "TORTURE_TICK": tick}
+        return CollectorProcess(arguments, self._environment | settings, self._folder)
+
+    def verify_runs(self) -> CollectorProcess:
+        """Let the collector check its chain of run reports; return the ended process."""
+        process = CollectorProcess(("verify-runs",), self._environment, self._folder)
+        process.finish()
+        return process
+
+    def wait_until_quiet(self) -> None:
+        """Wait until the servers have done what processes, now dead, had asked of them."""
+        _wait_until(lambda: not self._is_cloudtrail_connected(), "CloudTrail")
+        _wait_until(self._is_valkey_alone, "Valkey")
+
+    def _is_cloudtrail_connected(self) -> bool:
+        port = int(self.cloudtrail.url.rpartition(":")[2])
+        connections = psutil.Process().net_connections("tcp4")
+        return any(one.laddr.port == port and one.status != psutil.CONN_LISTEN for one in connections)
+
+    def _is_valkey_alone(self) -> bool:
+        try:
+            with self.valkey.client() as client:
+                return len(client.client_list()) == 1
+        except redis.RedisError:
+            return False
+
+
+def _wait_until(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _QUIET_TIMEOUT_SECONDS
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what} is still busy though no collector runs")
+        time.sleep(_POLL_SECONDS)

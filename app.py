@@ -2,13 +2,12 @@
 
 import os
 import sys
+from pathlib import Path
 
 from aws_cdk import App, Validations
 from cdk_nag import AwsSolutionsChecks
 
 from stacks import BundlingError, DeploymentOptions, IntegrationStack, SettingsError
-
-STACK_ID = "KongCloudTrailIntegration"
 
 
 def main() -> int:
@@ -20,14 +19,26 @@ def main() -> int:
             environment_region=os.environ.get("CDK_DEFAULT_REGION") or os.environ.get("AWS_REGION"),
         )
         for note in options.notes:
-            print(note, file=sys.stderr)  # noqa: T201 - the CLI does not show a construct's informational annotations
-        IntegrationStack(app, STACK_ID, options=options, account=os.environ.get("CDK_DEFAULT_ACCOUNT"))
+            _say(note)  # the CLI does not show a construct's informational annotations
+        stack = IntegrationStack(
+            app, options.stack_name, options=options, account=os.environ.get("CDK_DEFAULT_ACCOUNT")
+        )
     except (SettingsError, BundlingError) as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        _say(str(error))
         return 1
+    if before := stack.replaced_trail(Path(app.outdir)):
+        _say(
+            f"Stack {stack.stack_name} was last synthesised for another trail ({before}). Deploying it replaces that "
+            f"trail by {stack.trail}. For another gateway beside it, give a resource_name of its own: it gets its own "
+            "stack."
+        )
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aws_cdk import App, Duration, Environment, Stack
+from aws_cdk import App, Environment, Stack
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 
-from sandbox.dashboard_capture import CACHE_GROUP, FUNCTION, HOUR_SECONDS, QUEUE, SOURCE, Capture, capture
+from sandbox.dashboard_capture import CACHE_GROUP, FUNCTION, QUEUE, SOURCE, Capture, capture
 from sandbox.dashboard_svg import draw
 from sandbox.processes import PROJECT_DIRECTORY
+from stacks.cron import parse
 from stacks.observability import CacheNodes, Observability
 
 PICTURE = PROJECT_DIRECTORY / "docs" / "images" / "dashboard.svg"
@@ -65,11 +67,17 @@ def definition() -> Definition:
             log_group=logs.LogGroup.from_log_group_name(stack, "Logs", "collector"),
             dead_letters=sqs.Queue.from_queue_arn(stack, "Queue", f"arn:aws:sqs:{_REGION}:{_ACCOUNT}:{QUEUE}"),
             cache=CacheNodes.of_replication_group(CACHE_GROUP, nodes=2),
-            schedule_period=Duration.seconds(HOUR_SECONDS),
+            schedule=parse("rate(1 hour)"),
         )
         resources = app.synth().get_stack_by_name("Picture").template["Resources"]
     (dashboard,) = (r["Properties"] for r in resources.values() if r["Type"] == "AWS::CloudWatch::Dashboard")
     alarms = {name: r["Properties"] for name, r in resources.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+    # An alarm made of another one is in the state of that one; how long it waits to tell is not to be seen.
+    for name, resource in resources.items():
+        if resource["Type"] == "AWS::CloudWatch::CompositeAlarm":
+            for watched in set(re.findall(r'"Fn::GetAtt": \["(\w+)"', json.dumps(resource["Properties"]["AlarmRule"]))):
+                described = {"AlarmDescription": resource["Properties"]["AlarmDescription"]}
+                alarms[name] = alarms[watched] | described
     return Definition(json.loads(_flat(dashboard["DashboardBody"])), alarms)
 
 

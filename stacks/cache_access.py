@@ -1,6 +1,7 @@
 """How the function proves to the cache who it is: by its role, by a password, or not at all."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from .reviewed import accept, accept_amazons_key, controls
 ACCESS_STRING = (
     "on ~kong-cloudtrail:* resetchannels -@all"
     # The seen set, the lock (whose scripts call some of these), and the guard of the invocation.
-    " +get +set +del +exists +mget +pttl +pexpire +eval +evalsha +script|load"
+    " +get +set +del +mget +pttl +pexpire +eval +evalsha +script|load"
     # The client's handshake.
     " +auth +hello +ping +select +client|setinfo"
 )
@@ -67,37 +68,46 @@ class IamAccess(CacheAccess):
 
     Parameters
     ----------
-    user : elasticache.CfnUser
-        The user that signs in.
+    scope : Construct
+        The cache, in whose account and region cache and user are.
+    user_name : str
+        Name and id of the user that signs in.
     cache_name : str
         Name of the serverless cache, or id of the replication group.
     serverless : bool
         Which of the two it is.
+    user_arn : str, optional
+        The user's ARN. Default: it follows from the name.
     """
 
-    def __init__(self, user: elasticache.CfnUser, *, cache_name: str, serverless: bool) -> None:
-        self.user = user
+    def __init__(
+        self, scope: Construct, *, user_name: str, cache_name: str, serverless: bool, user_arn: str | None = None
+    ) -> None:
+        kind = "serverlesscache" if serverless else "replicationgroup"
+        self.user_name = user_name
         self.cache_name = cache_name
         self.serverless = serverless
+        self._user_arn = user_arn or self._arn(scope, "user", user_name)
+        self._cache_arn = self._arn(scope, kind, cache_name)
 
     @property
     def variables(self) -> Mapping[str, str]:
         """User and cache, which the token is about."""
         return {
-            "REDIS_USERNAME": self.user.user_name,
+            "REDIS_USERNAME": self.user_name,
             "REDIS_IAM_CACHE": self.cache_name,
             "REDIS_SERVERLESS": "true" if self.serverless else "false",
         }
 
     def grant(self, role: iam.IRole) -> None:
         """Let a role sign in as this user, to this cache."""
-        cache_arn = Stack.of(self.user).format_arn(
-            service="elasticache",
-            resource="serverlesscache" if self.serverless else "replicationgroup",
-            resource_name=self.cache_name,
-            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        allow(role, ("elasticache:Connect",), self._cache_arn, self._user_arn)
+
+    @staticmethod
+    def _arn(scope: Construct, kind: str, name: str) -> str:
+        return Stack.of(scope).format_arn(
+            service="elasticache", resource=kind, resource_name=name, arn_format=ArnFormat.COLON_RESOURCE_NAME
         )
-        allow(role, ("elasticache:Connect",), cache_arn, self.user.attr_arn)
 
 
 class CacheUsers(Construct):
@@ -180,16 +190,25 @@ def generated_password(scope: Construct, encryption_key: kms.IKey | None) -> sec
     return secret
 
 
-def physical_name(scope: Construct, *parts: str) -> str:
-    """Return a name for what ElastiCache does not name by itself, unique in account and region.
+def physical_name(scope: Construct, *parts: object) -> str:
+    """Return a name for what AWS does not name by itself, unique in account and region.
 
     It follows from the stack's name and the construct's path, so two constructs in a stack, or the same construct in
     two stacks, get different names.
+
+    Parameters
+    ----------
+    scope : Construct
+        What is named, or its parent.
+    parts
+        What else the name follows from: whatever cannot be changed of the resource. CloudFormation creates the
+        replacement before it removes the old one, so the two must not have the same name.
     """
     stack = Stack.of(scope)
     # A nested stack gets its name at deployment. Before, it is a token, whose number follows from what else is in the
     # app: the cache would be replaced because of a stranger. The path tells nested stacks apart.
     while stack.nested_stack_parent is not None:
         stack = stack.nested_stack_parent
-    unique = "/".join([stack.stack_name, scope.node.path, *parts])
+    resolved = [part if isinstance(part, str) else json.dumps(stack.resolve(part)) for part in parts]
+    unique = "/".join([stack.stack_name, scope.node.path, *resolved])
     return f"kong-audit-{hashlib.sha256(unique.encode()).hexdigest()[:20]}"

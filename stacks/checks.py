@@ -6,17 +6,21 @@ pass where the deployment does not depend on them.
 """
 
 import json
+import math
 import re
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aws_cdk import Token
 
+from . import cron
 from .choices import Authentication, Engine
+from .cron import Schedule
+
+SCHEDULE_FORM = cron.ADVICE.removeprefix("must be ")
 
 EXAMPLE_CHANNEL_ARN = "arn:aws:cloudtrail:us-east-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"
 
@@ -61,7 +65,7 @@ _FALSE = frozenset({"false", "0", "no", "off"})
 _NO_CA = frozenset({"", "null", "none", "disabled"})
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _HTTPS_PORT = 443
-_SECONDS = {"minute": 60, "hour": 3600, "day": 86_400}
+SHORTEST_SWEEP_SECONDS, LONGEST_SWEEP_SECONDS = 3600, 30 * 86_400
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html, "Defined runtime environment variables"
@@ -105,26 +109,12 @@ class ChannelArn:
     region: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """When the function runs.
-
-    Attributes
-    ----------
-    expression : str
-        ``rate(…)`` or ``cron(…)`` as EventBridge Scheduler reads it.
-    period_seconds : int or None
-        Seconds between two runs; where they differ, the most in a day. None for ``cron`` that skips days.
-    """
-
-    expression: str
-    period_seconds: int | None
-
-
 def is_pending(value: object) -> bool:
     """Say whether a value is known later: when CloudFormation fills it in (a CDK token), or when it was looked up."""
     if isinstance(value, str):
         return Token.is_unresolved(value) or value.startswith(_LOOKUP_PLACEHOLDER)
+    if isinstance(value, float) and not math.isfinite(value):
+        return False  # the CDK cannot even be asked
     return (isinstance(value, float) or hasattr(value, "creation_stack")) and Token.is_unresolved(value)
 
 
@@ -194,6 +184,18 @@ def integer_text(value: object, low: int, high: int | None = None) -> str:
     return str(number)
 
 
+def sweep_seconds(value: object) -> str:
+    """Return the time between two sweeps as text; 0 stands for none."""
+    advice = f"must be a whole number from {SHORTEST_SWEEP_SECONDS} to {LONGEST_SWEEP_SECONDS}, or 0 for no sweeps"
+    try:
+        given = integer_text(value, 0, LONGEST_SWEEP_SECONDS)
+    except ValueError:
+        raise ValueError(advice) from None
+    if not is_pending(given) and 0 < int(given) < SHORTEST_SWEEP_SECONDS:
+        raise ValueError(advice)
+    return given
+
+
 def _matching(value: object, pattern: str, advice: str) -> str:
     given = text(value)
     if is_pending(given):
@@ -235,6 +237,13 @@ def source_name(value: object) -> str:
     )
 
 
+def stack_name(value: object) -> str:
+    """Return a name that a CloudFormation stack can carry."""
+    return _matching(
+        value, r"[A-Za-z][A-Za-z0-9-]{0,127}", "must be at most 128 letters, digits or hyphens, a letter first"
+    )
+
+
 def resource_name(value: object) -> str:
     """Return a name that a function and a schedule can carry."""
     return _matching(value, r"[A-Za-z0-9_-]{1,64}", "must be at most 64 letters, digits, hyphens or underscores")
@@ -263,6 +272,50 @@ def secret_id(value: object) -> str:
     else:
         pattern, advice = r"[A-Za-z0-9/_+=.@-]{1,512}", "must be the ARN or the name of a Secrets Manager secret"
     return _matching(given, pattern, advice)
+
+
+def key_arn(value: object) -> str:
+    """Return the ARN of a KMS key."""
+    given = text(value)
+    if is_pending(given):
+        return given
+    advice = "give the key's ARN, as `aws kms describe-key --key-id … --query KeyMetadata.Arn` shows it"
+    if "alias/" in given:
+        raise ValueError(f"is an alias, and policies name the key itself; {advice}")
+    return _matching(
+        given,
+        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}",
+        f"is no ARN of a KMS key; {advice}",
+    )
+
+
+UNUSED_KEY = (
+    "is given without kong_admin_token_secret, and would not be used; leave it out, as a new secret is encrypted with "
+    "encryption_key"
+)
+
+
+def same_region_as_key(key: str, stack_region: str | None) -> None:
+    """Refuse a key of another region: no service uses it across."""
+    if stack_region is None or not key.startswith("arn:") or Token.is_unresolved(key):
+        return
+    if key.split(":")[3] != stack_region:
+        raise ValueError(f"is in another region than the stack; give a key in {stack_region}")
+
+
+def boundary(value: object) -> str:
+    """Return the ARN or the name of a managed policy."""
+    return _matching(
+        value,
+        r"arn:aws[a-z-]*:iam::([0-9]{12}|aws):policy/[\w+=,.@/-]{1,512}|[\w+=,.@-]{1,128}",
+        "must be the ARN or the name of a managed policy",
+    )
+
+
+def account(value: object) -> str:
+    """Return the number of an account."""
+    # Leading zeros belong to it, so a number in cdk.json would have lost them.
+    return _matching(value, r"[0-9]{12}", "must be an account's 12 digits, as text")
 
 
 def same_region_as_secret(secret: str, stack_region: str | None) -> None:
@@ -470,37 +523,9 @@ def _file(path: str) -> str:
         ) from None
 
 
-def schedule(value: object) -> Schedule:
+def schedule(value: object, *, clock_changes: bool = False) -> Schedule:
     """Read a schedule expression: ``rate(…)`` or ``cron(…)``."""
     known(value, "how long events may wait and alarms look back follows from it")
-    given = value.strip() if isinstance(value, str) else ""
-    rate = re.fullmatch(r"rate\(\s*([1-9][0-9]{0,5})\s+(minute|hour|day)s?\s*\)", given)
-    if rate:
-        unit = rate[2] if rate[1] == "1" else f"{rate[2]}s"
-        return Schedule(expression=f"rate({rate[1]} {unit})", period_seconds=int(rate[1]) * _SECONDS[rate[2]])
-    if re.fullmatch(r"cron\(\s*(\S+\s+){5}\S+\s*\)", given):
-        return Schedule(expression=given, period_seconds=_longest_wait(*given[5:-1].split()))
-    raise ValueError("must be rate(NUMBER minutes|hours|days) or cron(SIX FIELDS), e.g. rate(1 hour)")
-
-
-def _longest_wait(minute: str, hour: str, *days: str) -> int | None:
-    """Return the most seconds between two times of a cron expression that fires every day; None for others."""
-    minutes, hours = _values(minute, 59), _values(hour, 23)
-    if not minutes or not hours or not all(day in ("*", "?") for day in days):
-        return None
-    times = sorted(60 * at_hour + at_minute for at_hour in hours for at_minute in minutes)
-    return 60 * max(later - earlier for earlier, later in pairwise([*times, times[0] + 24 * 60]))
-
-
-def _values(field: str, last: int) -> set[int]:
-    """Return the values that a field of a cron expression stands for; none where it is not understood."""
-    found: set[int] = set()
-    for part in field.split(","):
-        match = re.fullmatch(r"(?:\*|([0-9]{1,2})(?:-([0-9]{1,2}))?)(?:/([0-9]{1,2}))?", part)
-        if match is None:
-            return set()
-        first, end, step = (None if number is None else int(number) for number in match.groups())
-        if end is None:
-            end = last if first is None or step is not None else first
-        found |= set(range(first or 0, min(end, last) + 1, step or 1))
-    return found
+    if not isinstance(value, str):
+        raise ValueError(cron.ADVICE)
+    return cron.parse(value.strip(), clock_changes=clock_changes)

@@ -4,10 +4,9 @@ All are frozen and keyword-only, and every property has a default. A group says 
 that the construct can report the problems of all groups at once, before it creates anything.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from aws_cdk import Duration, RemovalPolicy, Token
 from aws_cdk import aws_ec2 as ec2
@@ -18,6 +17,9 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
+
+from . import keys, kinds
+from .kinds import Group, Kind
 
 Authentication = Literal["iam", "password"]
 Engine = Literal["valkey", "redis"]
@@ -31,26 +33,6 @@ _ENGINE_VERSIONS = {"valkey": r"(7\.2|8\.[0-2]|9\.[01])", "redis": r"7\.[01]"}
 _SERVERLESS_VERSIONS = {"valkey": r"[789]", "redis": r"7"}
 
 
-def _whole(value: object, low: int, high: int) -> bool:
-    return Token.is_unresolved(value) or (
-        isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high and value == int(value)
-    )
-
-
-def _within(name: str, value: object, low: int, high: int, what: str = "") -> Iterator[str]:
-    if value is not None and not _whole(value, low, high):
-        yield f"{name}: must be a whole number{what} from {low} to {high}"
-
-
-def _lasting(name: str, value: object, low: int, high: int) -> Iterator[str]:
-    if value is None:
-        return
-    if not isinstance(value, Duration):
-        yield f"{name}: must be a Duration, e.g. Duration.seconds({high})"
-    elif not value.is_unresolved() and not low <= value.to_seconds() <= high:
-        yield f"{name}: must be between {low} and {high} seconds"
-
-
 def _given(group: Any, *but: str) -> list[str]:
     """Return the names of the properties that differ from their default."""
     return [
@@ -59,7 +41,7 @@ def _given(group: Any, *but: str) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExistingCache:
+class ExistingCache(Group):
     """A Valkey or Redis that is there already.
 
     Attributes
@@ -77,6 +59,13 @@ class ExistingCache:
         The user that the password belongs to. Default: the cache's default user.
     tls : bool
         Whether it speaks TLS, with a certificate of a public CA. Default: yes.
+    iam_cache : str or None
+        Name of the serverless cache, or id of the replication group, where the function signs in by IAM as
+        `username`. Default: it does not.
+    serverless : bool
+        Whether `iam_cache` is a cache of ElastiCache Serverless. Default: no.
+    client_security_group : ec2.ISecurityGroup or None
+        A group whose members the cache admits; the function becomes one. Default: none.
     """
 
     host: str
@@ -85,18 +74,42 @@ class ExistingCache:
     password_secret: secretsmanager.ISecret | None = None
     username: str | None = None
     tls: bool = True
+    iam_cache: str | None = None
+    serverless: bool = False
+    client_security_group: ec2.ISecurityGroup | None = None
 
-    def problems(self) -> Iterator[str]:
-        """Say what is wrong."""
-        if not Token.is_unresolved(self.host) and not re.fullmatch(r"[A-Za-z0-9.-]{1,253}", self.host):
-            yield "cache.existing.host: must be a host name or an IPv4 address alone; the port is another property"
-        yield from _within("cache.existing.port", self.port, 1, 65_535)
-        if self.username is not None and self.password_secret is None:
-            yield "cache.existing.username: is given without password_secret, and would not be used; give both"
+    place: ClassVar[str] = "cache.existing"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "host": kinds.matching(
+            "a host name or an IPv4 address alone; the port is another property", r"[A-Za-z0-9.-]{1,253}"
+        ),
+        "port": kinds.whole(1, 65_535),
+        "security_group": kinds.SECURITY_GROUP,
+        "password_secret": kinds.SECRET,
+        "username": kinds.TEXT,
+        "tls": kinds.BOOLEAN,
+        "iam_cache": kinds.matching("the name of an ElastiCache cache", r"[a-z][a-z0-9-]{0,39}"),
+        "serverless": kinds.BOOLEAN,
+        "client_security_group": kinds.SECURITY_GROUP,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what does not go together."""
+        if self.username is not None and self.password_secret is None and self.iam_cache is None:
+            yield (
+                f"{self.place}.username: is given without password_secret or iam_cache, and would not be used; give "
+                "one of the two as well"
+            )
+        if self.iam_cache is not None and (self.username is None or self.password_secret is not None or not self.tls):
+            yield (
+                f"{self.place}.iam_cache: the function signs in by IAM as username, by TLS and without a password; "
+                "give username, and leave password_secret and tls out"
+            )
+        yield from keys.problems(f"{self.place}.password_secret", _key_of(self.password_secret))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerlessOptions:
+class ServerlessOptions(Group):
     """What a cache of ElastiCache Serverless may use at most.
 
     At the limit of stored data it evicts marks (``volatile-lru``; no other policy can be chosen), and an entry whose
@@ -114,16 +127,20 @@ class ServerlessOptions:
     max_storage_gib: int = 1
     max_ecpu_per_second: int = 5000
 
-    def problems(self) -> Iterator[str]:
-        """Say what is wrong."""
+    place: ClassVar[str] = "cache.serverless"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "max_storage_gib": kinds.whole(1, 5000),
+        "max_ecpu_per_second": kinds.whole(1000, 15_000_000),
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what cannot be known too late."""
         if Token.is_unresolved(self.max_storage_gib):
-            yield "cache.serverless.max_storage_gib: is not known before the deployment, and an alarm follows from it"
-        yield from _within("cache.serverless.max_storage_gib", self.max_storage_gib, 1, 5000)
-        yield from _within("cache.serverless.max_ecpu_per_second", self.max_ecpu_per_second, 1000, 15_000_000)
+            yield f"{self.place}.max_storage_gib: is not known before the deployment, and an alarm follows from it"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheOptions:
+class CacheOptions(Group):
     """The cache that remembers which entries were delivered.
 
     Attributes
@@ -154,21 +171,27 @@ class CacheOptions:
     port: int | None = None
     authentication: Authentication | None = None
 
-    def problems(self) -> Iterator[str]:
-        """Say what is wrong."""
-        if not isinstance(self.existing, ExistingCache | None):
-            yield "cache.existing: must be ExistingCache(…)"
-        elif not isinstance(self.serverless, ServerlessOptions | None):
-            yield "cache.serverless: must be ServerlessOptions(…)"
-        elif self.existing is None:
+    place: ClassVar[str] = "cache"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "existing": kinds.of("ExistingCache(…)", ExistingCache),
+        "serverless": kinds.of("ServerlessOptions(…)", ServerlessOptions),
+        "engine": kinds.of("one of valkey, redis", str),
+        "engine_version": kinds.of('a version as text, e.g. "8.1"', str),
+        "node_type": kinds.matching("a type of node, e.g. cache.t4g.micro", r"cache\.[a-z0-9-]+\.[a-z0-9]+"),
+        "port": kinds.whole(1150, 65_535),
+        "authentication": kinds.of("one of iam, password", str),
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what no cache has, and what does not go together."""
+        if self.existing is None:
             yield from self._problems_of_new()
-        else:
-            yield from self.existing.problems()
-            if others := _given(self, "existing"):
-                yield (
-                    f"cache: existing is given, and with it {', '.join(others)} for a new one; "
-                    "leave one or the other out"
-                )
+            return
+        yield from self.existing.problems()
+        if others := _given(self, "existing"):
+            yield (
+                f"cache: existing is given, and with it {', '.join(others)} for a new one; leave one or the other out"
+            )
 
     def _problems_of_new(self) -> Iterator[str]:
         if self.serverless is not None:
@@ -180,24 +203,17 @@ class CacheOptions:
         elif self.engine_version is not None:
             engine = self.engine or DEFAULT_ENGINE
             versions = (_ENGINE_VERSIONS if self.serverless is None else _SERVERLESS_VERSIONS)[engine]
-            if not isinstance(self.engine_version, str) or not re.fullmatch(versions, self.engine_version):
+            if not kinds.matching("", versions).fits(self.engine_version) or Token.is_unresolved(self.engine_version):
                 form = (
                     "e.g. 8.1 (Redis OSS: 7.1)" if self.serverless is None else "the major one, e.g. 8 (Redis OSS: 7)"
                 )
                 yield f"cache.engine_version: is no version of {engine} that ElastiCache offers; write {form}"
-        if (
-            self.node_type is not None
-            and not Token.is_unresolved(self.node_type)
-            and not re.fullmatch(r"cache\.[a-z0-9-]+\.[a-z0-9]+", self.node_type)
-        ):
-            yield "cache.node_type: is no type of node; it looks like cache.t4g.micro"
         if self.authentication not in (None, "iam", "password"):
             yield "cache.authentication: must be one of iam, password"
-        yield from _within("cache.port", self.port, 1150, 65_535)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LedgerOptions:
+class LedgerOptions(Group):
     """The bucket of checkpoints, quarantine, originals and run reports.
 
     Attributes
@@ -209,7 +225,8 @@ class LedgerOptions:
     bucket_name : str or None
         Physical name of the new bucket. Default: CloudFormation's choice.
     removal_policy : RemovalPolicy or None
-        What becomes of the new bucket with the stack. Default: ``RETAIN``, as it holds evidence.
+        What becomes of the new bucket with the stack. Default: ``RETAIN_ON_UPDATE_OR_DELETE``, as it holds evidence,
+        unless the deployment that creates it fails.
     server_access_logs_bucket : s3.IBucket or None
         Where the new bucket's access log goes. Default: none is kept.
     """
@@ -220,25 +237,32 @@ class LedgerOptions:
     removal_policy: RemovalPolicy | None = None
     server_access_logs_bucket: s3.IBucket | None = None
 
-    def problems(self) -> Iterator[str]:
-        """Say what is wrong."""
-        if self.existing_bucket is not None and not hasattr(self.existing_bucket, "bucket_name"):
-            yield "ledger.existing_bucket: must be a bucket, e.g. s3.Bucket.from_bucket_name(…)"
-        if self.existing_bucket is not None and (others := _given(self, "existing_bucket", "prefix")):
-            yield (
-                f"ledger: existing_bucket is given, and with it {', '.join(others)} for a new one; "
-                "leave one or the other out"
-            )
-        if (
-            self.prefix is not None
-            and not Token.is_unresolved(self.prefix)
-            and not re.fullmatch(r"[\w!.*'()-]+(/[\w!.*'()-]+)*|", self.prefix, re.ASCII)
-        ):
-            yield "ledger.prefix: must be letters, digits or any of !-_.*'() with single slashes between"
+    place: ClassVar[str] = "ledger"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "existing_bucket": kinds.BUCKET,
+        "prefix": kinds.matching(
+            "letters, digits or any of !-_.*'() with single slashes between", r"[\w!.*'()-]+(/[\w!.*'()-]+)*|"
+        ),
+        "bucket_name": kinds.matching(
+            "3 to 63 lower-case letters, digits, dots or hyphens", r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+        ),
+        "removal_policy": kinds.REMOVAL,
+        "server_access_logs_bucket": kinds.BUCKET,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what does not go together."""
+        if self.existing_bucket is not None:
+            if others := _given(self, "existing_bucket", "prefix"):
+                yield (
+                    f"ledger: existing_bucket is given, and with it {', '.join(others)} for a new one; "
+                    "leave one or the other out"
+                )
+            yield from keys.problems("ledger.existing_bucket", self.existing_bucket.encryption_key)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FunctionOptions:
+class FunctionOptions(Group):
     """The function, its logs, and the queue for what could not be run.
 
     Attributes
@@ -265,7 +289,7 @@ class FunctionOptions:
     log_retention : logs.RetentionDays or None
         How long the new group keeps it. Default: a year.
     log_removal_policy : RemovalPolicy or None
-        What becomes of the new group with the stack. Default: ``RETAIN``.
+        What becomes of the new group with the stack. Default: ``RETAIN_ON_UPDATE_OR_DELETE``.
     dead_letter_queue : sqs.IQueue or None
         A standard queue for invocations that failed or could not be made. Default: a new one, kept for 14 days.
     """
@@ -283,13 +307,25 @@ class FunctionOptions:
     log_removal_policy: RemovalPolicy | None = None
     dead_letter_queue: sqs.IQueue | None = None
 
-    def problems(self) -> Iterator[str]:
-        """Say what is wrong."""
-        yield from _within("function.memory_size", self.memory_size, 128, 10_240, " of MiB")
-        yield from _lasting("function.timeout", self.timeout, 60, 900)
-        yield from _lasting("function.max_event_age", self.max_event_age, 60, 21_600)
-        yield from _within("function.reserved_concurrent_executions", self.reserved_concurrent_executions, 1, 10_000)
-        if self.runtime is not None and not re.fullmatch(r"python3\.(1[1-9]|[2-9][0-9])", self.runtime.name):
+    place: ClassVar[str] = "function"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "memory_size": kinds.whole(128, 10_240, " of MiB"),
+        "timeout": kinds.lasting(60, 900),
+        "architecture": kinds.ARCHITECTURE,
+        "runtime": kinds.RUNTIME,
+        "code": kinds.CODE,
+        "reserved_concurrent_executions": kinds.whole(1, 10_000),
+        "max_event_age": kinds.lasting(60, 21_600),
+        "tracing": kinds.TRACING,
+        "log_group": kinds.LOG_GROUP,
+        "log_retention": kinds.RETENTION,
+        "log_removal_policy": kinds.REMOVAL,
+        "dead_letter_queue": kinds.QUEUE,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what the function cannot do with, and what does not go together."""
+        if self.runtime is not None and not kinds.matching("", r"python3\.(1[1-9]|[2-9][0-9])").fits(self.runtime.name):
             yield "function.runtime: must be a Python of 3.11 or later"
         if self.log_group is not None and (
             others := [name for name in _given(self, "log_group") if name[:4] == "log_"]
@@ -298,12 +334,17 @@ class FunctionOptions:
                 f"function: log_group is given, and with it {', '.join(others)} for a new one; "
                 "leave one or the other out"
             )
-        if self.dead_letter_queue is not None and self.dead_letter_queue.fifo:
-            yield "function.dead_letter_queue: is a FIFO queue, which neither Lambda nor EventBridge Scheduler can use"
+        if self.dead_letter_queue is not None:
+            if self.dead_letter_queue.fifo:
+                yield (
+                    "function.dead_letter_queue: is a FIFO queue, which neither Lambda nor EventBridge Scheduler can "
+                    "use; give a standard one"
+                )
+            yield from keys.problems("function.dead_letter_queue", self.dead_letter_queue.encryption_master_key)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScheduleOptions:
+class ScheduleOptions(Group):
     """How EventBridge Scheduler goes about the schedule.
 
     Attributes
@@ -326,14 +367,18 @@ class ScheduleOptions:
     time_window: scheduler.TimeWindow | None = None
     group: scheduler.IScheduleGroup | None = None
 
-    def problems(self) -> Iterator[str]:
-        """Say what is wrong."""
-        yield from _within("schedule_options.retry_attempts", self.retry_attempts, 0, 185)
-        yield from _lasting("schedule_options.max_event_age", self.max_event_age, 60, 86_400)
+    place: ClassVar[str] = "schedule_options"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "enabled": kinds.BOOLEAN,
+        "retry_attempts": kinds.whole(0, 185),
+        "max_event_age": kinds.lasting(60, 86_400),
+        "time_window": kinds.TIME_WINDOW,
+        "group": kinds.SCHEDULE_GROUP,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
+class NetworkOptions(Group):
     """Which ways the function's security group opens, and which endpoints the VPC gets. See ``docs/network.md``.
 
     Attributes
@@ -344,6 +389,14 @@ class NetworkOptions:
         addresses too. Default: the address in the Admin API's URL where that is one, else any IPv4 address.
     kong_port : int or None
         The port there. Default: that of the URL.
+    https_peers : sequence of ec2.IPeer
+        Where the function may go by HTTPS: AWS's endpoints, or what leads to them. ``cloudtrail-data`` has no VPC
+        endpoint and no addresses of its own, so this is for prefix lists, a proxy or a firewall that you keep. Default:
+        any IPv4 address.
+    vpc_owner_account : str or None
+        The account that owns the VPC, where it shares its subnets with this one (AWS RAM): permissions for the
+        function's network interfaces name its subnets by that account. Default: the account that the VPC was looked up
+        in, else this one.
     interface_endpoints : sequence of ec2.IInterfaceVpcEndpointService
         Endpoints to create for the function, with private DNS, admitting the function only, e.g.
         ``ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER``. Default: none.
@@ -354,21 +407,28 @@ class NetworkOptions:
 
     kong_peers: Sequence[ec2.IPeer] = ()
     kong_port: int | None = None
+    https_peers: Sequence[ec2.IPeer] = ()
+    vpc_owner_account: str | None = None
     interface_endpoints: Sequence[ec2.IInterfaceVpcEndpointService] = ()
     gateway_endpoints: Sequence[ec2.IGatewayVpcEndpointService] = ()
 
-    def problems(self) -> Iterator[str]:
-        """Say what is wrong."""
-        if not all(hasattr(peer, "can_inline_rule") for peer in self.kong_peers):
-            yield "network.kong_peers: must be peers, e.g. ec2.Peer.ipv4(…), or security groups"
-        yield from _within("network.kong_port", self.kong_port, 1, 65_535)
+    place: ClassVar[str] = "network"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "kong_peers": kinds.PEERS,
+        "kong_port": kinds.whole(1, 65_535),
+        "https_peers": kinds.PEERS,
+        "vpc_owner_account": kinds.matching("an account's 12 digits, as text", r"[0-9]{12}"),
+        "interface_endpoints": kinds.INTERFACE_SERVICES,
+        "gateway_endpoints": kinds.GATEWAY_SERVICES,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventStoreOptions:
+class EventStoreOptions(Group):
     """An event data store of CloudTrail Lake and a channel into it, for accounts that AWS still lets create them.
 
-    Both stay when the stack goes.
+    Both stay when the stack goes. If the deployment that creates them fails, the channel is removed again, and so is a
+    store without termination protection.
 
     Attributes
     ----------
@@ -381,13 +441,14 @@ class EventStoreOptions:
         How long events are kept, 7 to 3653 days (fixed pricing: to 2557). Default: 366 days (fixed: 2557), which the
         price of ingestion includes.
     encryption_key : kms.IKey or None
-        Key of the store, whose policy lets ``cloudtrail.amazonaws.com`` encrypt and decrypt. It can never be changed.
-        Default: CloudTrail's own.
+        Key of the store. Its policy has to let ``cloudtrail.amazonaws.com`` encrypt and decrypt, which that of a key of
+        your app is made to. It can never be changed. Default: CloudTrail's own.
     termination_protection : bool
         Whether the store refuses to be deleted. Default: yes.
     name : str or None
-        Name of store, channel and dashboard, 3 to 128 letters, digits or any of ``._-``. Default: derived from the
-        construct's path.
+        Name of store, channel and dashboard, 3 to 128 letters, digits or any of ``._-``. A store with termination
+        protection keeps its name if the deployment that creates it fails, and the next one needs another. Default:
+        derived from the construct's path and the stack's id, so that it is never taken.
     dashboard : bool
         Whether there is a dashboard of queries in CloudTrail Lake. Queries are billed by the data that they read.
         Default: no.
@@ -401,18 +462,30 @@ class EventStoreOptions:
     name: str | None = None
     dashboard: bool = False
 
-    def problems(self) -> Iterator[str]:
-        """Say what is wrong."""
-        if self.source not in ("KongGatewayEnterprise", "Custom"):
-            yield "event_store.source: must be one of KongGatewayEnterprise, Custom"
+    place: ClassVar[str] = "event_store"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "source": kinds.matching("one of KongGatewayEnterprise, Custom", "KongGatewayEnterprise|Custom"),
+        "billing_mode": kinds.of("one of EXTENDABLE_RETENTION_PRICING, FIXED_RETENTION_PRICING", str),
+        "retention": kinds.of("a Duration, e.g. Duration.days(366)", Duration),
+        "encryption_key": kinds.KEY,
+        "termination_protection": kinds.BOOLEAN,
+        "name": kinds.matching("3 to 128 letters, digits, dots, hyphens or underscores", r"[a-zA-Z0-9._-]{3,128}"),
+        "dashboard": kinds.BOOLEAN,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what CloudTrail does not offer."""
         longest = {"EXTENDABLE_RETENTION_PRICING": 3653, "FIXED_RETENTION_PRICING": 2557}.get(self.billing_mode)
         if longest is None:
             yield "event_store.billing_mode: must be one of EXTENDABLE_RETENTION_PRICING, FIXED_RETENTION_PRICING"
-        elif self.retention is not None and not 7 <= self.retention.to_days(integral=False) <= longest:
-            yield f"event_store.retention: must be between 7 and {longest} days"
-        if (
-            self.name is not None
-            and not Token.is_unresolved(self.name)
-            and not re.fullmatch(r"[a-zA-Z0-9._-]{3,128}", self.name)
+        elif (
+            self.retention is not None
+            and not self.retention.is_unresolved()
+            and not 7 <= self.retention.to_days(integral=False) <= longest
         ):
-            yield "event_store.name: must be 3 to 128 letters, digits, dots, hyphens or underscores"
+            yield f"event_store.retention: must be between 7 and {longest} days"
+        yield from keys.problems("event_store.encryption_key", self.encryption_key)
+
+
+def _key_of(secret: secretsmanager.ISecret | None) -> kms.IKey | None:
+    return None if secret is None else secret.encryption_key

@@ -15,6 +15,7 @@ from constructs import Construct
 
 from .choices import FunctionOptions
 from .grants import allow, allow_key
+from .keys import allow_service
 from .lambda_asset import LambdaAsset
 from .reviewed import accept, accept_amazons_key, accept_own_policy, accept_wildcard, controls
 
@@ -59,6 +60,8 @@ class CollectorFunction(Construct):
         Key of new logs, a new queue and the environment. None: AWS's own keys.
     dual_stack : bool
         Whether it may send to IPv6 addresses as well; all its subnets have to have such addresses then.
+    borrowed : sequence of str
+        ARNs of subnets and security groups that are another account's, which shares them.
 
     Attributes
     ----------
@@ -86,11 +89,12 @@ class CollectorFunction(Construct):
         name: str | None,
         encryption_key: kms.IKey | None,
         dual_stack: bool,
+        borrowed: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         self.log_group = options.log_group or self._new_log_group(options, encryption_key)
         self.dead_letters = options.dead_letter_queue or self._new_queue(encryption_key)
-        self.role = self._new_role()
+        self.role = self._new_role(borrowed)
         if options.log_group is not None:
             accept_wildcard(self.role, self.log_group.log_group_arn, "Lambda names the streams of the log group.")
         if self.dead_letters.encryption_master_key is not None:
@@ -141,14 +145,13 @@ class CollectorFunction(Construct):
             groups = stack.format_arn(
                 service="logs", resource="log-group", resource_name="*", arn_format=ArnFormat.COLON_RESOURCE_NAME
             )
-            # Without effect on an imported key, whose policy has to say so already.
-            encryption_key.add_to_resource_policy(
-                iam.PolicyStatement(
-                    principals=[iam.ServicePrincipal("logs.amazonaws.com")],
-                    actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
-                    resources=["*"],
-                    conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
-                )
+            allow_service(
+                self,
+                "encryption_key",
+                encryption_key,
+                "logs.amazonaws.com",
+                ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
             )
         group = logs.LogGroup(
             self,
@@ -156,7 +159,7 @@ class CollectorFunction(Construct):
             # As long as auditors commonly look back. The name is CloudFormation's choice: a group that was kept does
             # not stand in the way of deploying again.
             retention=options.log_retention or logs.RetentionDays.ONE_YEAR,
-            removal_policy=options.log_removal_policy or RemovalPolicy.RETAIN,
+            removal_policy=options.log_removal_policy or RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
             encryption_key=encryption_key,
         )
         if encryption_key is None:
@@ -211,7 +214,7 @@ class CollectorFunction(Construct):
                 raise asset.failure from None
             raise
 
-    def _new_role(self) -> iam.Role:
+    def _new_role(self, borrowed: Sequence[str]) -> iam.Role:
         role = iam.Role(
             self,
             "Role",
@@ -221,7 +224,7 @@ class CollectorFunction(Construct):
         allow(role, ("logs:CreateLogStream", "logs:PutLogEvents"), self.log_group.log_group_arn)
         # https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html, "Required IAM permissions"
         interfaces = Stack.of(self).format_arn(service="ec2", resource="*", resource_name="*")
-        allow(role, _ENI_ACTIONS, interfaces)
+        allow(role, _ENI_ACTIONS, interfaces, *borrowed)
         allow(role, _ENI_LOOKUPS, "*")
         # Lambda makes those calls itself. Made from inside the function they carry the function's ARN, and are denied.
         role.add_to_policy(

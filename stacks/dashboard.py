@@ -26,12 +26,12 @@ LAST_RUNS_QUERY = (
 def create_dashboard(
     scope: Construct,
     metrics: TrailMetrics,
-    alarms: Mapping[str, cloudwatch.Alarm],
+    alarms: Mapping[str, cloudwatch.AlarmBase],
     options: AlarmOptions,
     *,
     source: str,
     log_group: logs.ILogGroup | None,
-    schedule_period: Duration | None,
+    schedule_seconds: int | None,
 ) -> cloudwatch.Dashboard:
     """Create the dashboard of a trail.
 
@@ -41,7 +41,7 @@ def create_dashboard(
         Its parent.
     metrics : TrailMetrics
         What it shows.
-    alarms : Mapping of str to cloudwatch.Alarm
+    alarms : Mapping of str to cloudwatch.AlarmBase
         Whose states it shows.
     options : AlarmOptions
         The thresholds, drawn as lines, and where the runbook is.
@@ -49,16 +49,15 @@ def create_dashboard(
         Name of the source.
     log_group : logs.ILogGroup or None
         Of which it lists the last runs.
-    schedule_period : Duration or None
-        One point of a graph is one run, if the schedule tells how far apart they are.
+    schedule_seconds : int or None
+        The most time between two runs: one point of a graph. None: an hour.
 
     Returns
     -------
     cloudwatch.Dashboard
         The dashboard, named by CloudFormation.
     """
-    seconds = 3600 if schedule_period is None else schedule_period.to_seconds()
-    period = Duration.seconds(min(max(seconds, _SHORTEST_PERIOD_SECONDS), _LONGEST_PERIOD_SECONDS))
+    period = Duration.seconds(min(max(schedule_seconds or 3600, _SHORTEST_PERIOD_SECONDS), _LONGEST_PERIOD_SECONDS))
     dashboard = cloudwatch.Dashboard(
         scope,
         "Dashboard",
@@ -71,7 +70,7 @@ def create_dashboard(
         [_text(f"# Kong's audit trail in CloudTrail Lake: {source}\nWhat to do about an alarm: `{options.runbook}`")],
         [
             _text(
-                "## Is the trail complete?\nThe age is 0, the lag a few minutes at most, and every period has its run."
+                "## Is the trail complete?\nThe age and the lag are 0, there are no gaps, and every period has its run."
             )
         ],
         _completeness(draw, metrics, alarms, options, log_group),
@@ -128,7 +127,7 @@ def _text(markdown: str) -> cloudwatch.TextWidget:
 def _completeness(
     draw: _Drawing,
     metrics: TrailMetrics,
-    alarms: Mapping[str, cloudwatch.Alarm],
+    alarms: Mapping[str, cloudwatch.AlarmBase],
     options: AlarmOptions,
     log_group: logs.ILogGroup | None,
 ) -> list[cloudwatch.IWidget]:
@@ -145,11 +144,14 @@ def _completeness(
         draw.graph(
             "How far behind",
             [metrics.oldest_undelivered_age, metrics.checkpoint_lag],
-            width=10,
+            width=8,
             unit="seconds",
             threshold=None if options.lag is None else options.lag.to_seconds(),
         ),
-        draw.graph("Successful runs", [metrics.runs_finished], width=8, unit="runs"),
+        draw.graph("Successful runs", [metrics.runs_finished], width=5, unit="runs"),
+        draw.graph(
+            "Gaps that Kong could not show", [metrics.gaps_open], width=5, unit="gaps", threshold=options.gaps_open
+        ),
     ]
     if alarms:
         widgets.append(
@@ -180,7 +182,13 @@ def _flow(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
         ),
         draw.graph(
             "Out of the ordinary",
-            [metrics.entries_quarantined, metrics.events_shortened, metrics.events_failed, metrics.backlog],
+            [
+                metrics.entries_quarantined,
+                metrics.events_shortened,
+                metrics.events_failed,
+                metrics.backlog,
+                metrics.entries_found_late,
+            ],
             unit="entries",
         ),
         draw.graph(

@@ -5,7 +5,9 @@ again. So there are no snapshots, and the stack removes it without a trace.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import jsii
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_elasticache as elasticache
 from aws_cdk import aws_iam as iam
@@ -15,6 +17,7 @@ from constructs import Construct
 
 from .cache_access import CacheAccess, CacheUsers, IamAccess, PasswordAccess, generated_password, physical_name
 from .choices import DEFAULT_AUTHENTICATION, DEFAULT_ENGINE, CacheOptions, ExistingCache, ServerlessOptions
+from .errors import SettingsError
 from .reviewed import accept, controls
 
 PORT = 6380
@@ -32,6 +35,7 @@ _DESCRIPTION = "Remembers which Kong audit log entries were delivered"
 _GIB = 1024**3
 
 
+@jsii.implements(ec2.IConnectable)
 class DedupeCache(Construct):
     """What every kind of cache has; there are `ReplicationGroupCache`, `ServerlessDedupeCache` and `ImportedCache`.
 
@@ -51,6 +55,8 @@ class DedupeCache(Construct):
         The cache's security group; None where it is not known.
     client_security_group : ec2.ISecurityGroup or None
         A group without rules of its own, whose members the cache admits; None where there is none.
+    connections : ec2.Connections
+        Its connections at its port, for rules of your own; they do nothing where no security group is known.
     has_databases : bool
         Whether there are several databases, told apart by their index.
     """
@@ -62,6 +68,33 @@ class DedupeCache(Construct):
     security_group: ec2.ISecurityGroup | None
     client_security_group: ec2.ISecurityGroup | None
     has_databases = True
+
+    @staticmethod
+    def from_attributes(scope: Construct, construct_id: str, **attributes: Any) -> "ImportedCache":
+        """Return the cache of an integration in another app, for integrations of this one to share.
+
+        Parameters
+        ----------
+        scope, construct_id
+            As for every construct.
+        attributes
+            As of `ExistingCache`. Of an integration's cache that signs in by IAM they are ``host``, ``port``,
+            ``username`` (the user's name), ``iam_cache``, ``serverless`` and ``client_security_group``.
+
+        Raises
+        ------
+        SettingsError
+            With everything that is wrong with them.
+        """
+        existing = ExistingCache(**attributes)
+        if problems := list(existing.problems()):
+            raise SettingsError(problems)
+        return ImportedCache(scope, construct_id, existing=existing)
+
+    @property
+    def connections(self) -> ec2.Connections:  # noqa: D102 - documented above
+        groups = [] if self.security_group is None else [self.security_group]
+        return ec2.Connections(security_groups=groups, default_port=ec2.Port.tcp(self.port))
 
     @property
     def password(self) -> secretsmanager.ISecret | None:  # noqa: D102 - documented above
@@ -219,7 +252,13 @@ class ReplicationGroupCache(DedupeCache):
         )
         self.host = f"{group.attr_primary_end_point_address}:{group.attr_primary_end_point_port}"
         if self.users is not None:
-            self.access = IamAccess(self.users.user, cache_name=group.ref, serverless=False)
+            self.access = IamAccess(
+                self,
+                user_name=self.users.user.user_name,
+                user_arn=self.users.user.attr_arn,
+                cache_name=group.ref,
+                serverless=False,
+            )
             accept(
                 group,
                 "AwsSolutions-AEC6",
@@ -280,7 +319,7 @@ class ServerlessDedupeCache(DedupeCache):
         secret = None if by_iam else generated_password(self, encryption_key)
         # Without a group of users, a serverless cache would ask nobody who they are.
         self.users = CacheUsers(self, "Users", engine=engine, password=secret)
-        self.name = physical_name(self, engine)
+        self.name = physical_name(self, engine, list(subnet_ids), encryption_key.key_arn if encryption_key else "")
         self.limit_bytes = limits.max_storage_gib * _GIB
         self.port, self.tls = SERVERLESS_PORT, True
         self.serverless_cache = elasticache.CfnServerlessCache(
@@ -306,7 +345,7 @@ class ServerlessDedupeCache(DedupeCache):
         self.host = f"{self.serverless_cache.attr_endpoint_address}:{self.port}"
         user = self.users.user
         self.access = (
-            IamAccess(user, cache_name=self.name, serverless=True)
+            IamAccess(self, user_name=user.user_name, user_arn=user.attr_arn, cache_name=self.name, serverless=True)
             if secret is None
             else PasswordAccess(secret, username=user.user_name)
         )
@@ -327,9 +366,20 @@ class ImportedCache(DedupeCache):
         super().__init__(scope, construct_id)
         self.port, self.tls = existing.port, existing.tls
         self.host = f"{existing.host}:{existing.port}"
-        self.security_group, self.client_security_group = existing.security_group, None
+        self.security_group, self.client_security_group = existing.security_group, existing.client_security_group
+        self.has_databases = not existing.serverless
+        self.access = self._access(existing)
+
+    def _access(self, existing: ExistingCache) -> CacheAccess:
+        if existing.iam_cache is not None and existing.username is not None:
+            return IamAccess(
+                self,
+                user_name=existing.username,
+                cache_name=existing.iam_cache,
+                serverless=existing.serverless,
+            )
         secret = existing.password_secret
-        self.access = CacheAccess() if secret is None else PasswordAccess(secret, username=existing.username)
+        return CacheAccess() if secret is None else PasswordAccess(secret, username=existing.username)
 
 
 def create_cache(

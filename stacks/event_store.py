@@ -5,6 +5,7 @@ from aws_cdk import aws_cloudtrail as cloudtrail
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from . import keys
 from .cache_access import physical_name
 from .choices import EventStoreOptions
 from .lake_dashboard import REFRESH_HOURS, widgets
@@ -44,7 +45,18 @@ class EventStore(Construct):
         days = (
             _INCLUDED_RETENTION_DAYS[options.billing_mode] if options.retention is None else options.retention.to_days()
         )
-        name = options.name or physical_name(self)
+        name = options.name or f"{physical_name(self)}-{_of_this_creation(self)}"
+        key = None if options.encryption_key is None else keys.resolved(options.encryption_key)
+        if key is not None:
+            # Keys of event data stores take no conditions on who asks, says the page:
+            # https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-kms-key-policy-for-cloudtrail.html
+            keys.allow_service(
+                self,
+                "event_store.encryption_key",
+                key,
+                "cloudtrail.amazonaws.com",
+                ["kms:GenerateDataKey", "kms:Decrypt", "kms:DescribeKey"],
+            )
         self.event_data_store = cloudtrail.CfnEventDataStore(
             self,
             "Store",
@@ -64,13 +76,14 @@ class EventStore(Construct):
             ],
             billing_mode=options.billing_mode,
             retention_period=days,
-            kms_key_id=options.encryption_key.key_arn if options.encryption_key else None,
+            kms_key_id=None if key is None else key.key_arn,
             termination_protection_enabled=options.termination_protection,
         )
         self.channel = cloudtrail.CfnChannel(
             self,
             "Channel",
-            name=name,
+            # The source cannot be changed: a channel of another one is another channel, and has another name.
+            name=name if options.source == "KongGatewayEnterprise" else f"{name}-{options.source.lower()}",
             source=options.source,
             destinations=[
                 cloudtrail.CfnChannel.DestinationProperty(
@@ -78,8 +91,12 @@ class EventStore(Construct):
                 )
             ],
         )
-        for evidence in (self.event_data_store, self.channel):
-            evidence.apply_removal_policy(RemovalPolicy.RETAIN)
+        # What a first deployment that fails has created is removed again, lest it be in the way of the next one: there
+        # is one channel of each source. A protected store cannot be removed, and stays; it has its name to itself.
+        self.channel.apply_removal_policy(RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE)
+        self.event_data_store.apply_removal_policy(
+            RemovalPolicy.RETAIN if options.termination_protection else RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+        )
         self.channel_arn = self.channel.attr_channel_arn
         self.channel_policy: cloudtrail.CfnResourcePolicy | None = None
         self.dashboard = self._new_dashboard(name) if options.dashboard else None
@@ -145,3 +162,8 @@ class EventStore(Construct):
     ) -> cloudtrail.CfnResourcePolicy:
         document = iam.PolicyDocument(statements=[statement])
         return cloudtrail.CfnResourcePolicy(self, construct_id, resource_arn=resource_arn, resource_policy=document)
+
+
+def _of_this_creation(construct: Construct) -> str:
+    """Return text that is another one whenever the stack is created anew: the first part of its id's UUID."""
+    return Fn.select(0, Fn.split("-", Fn.select(2, Fn.split("/", Stack.of(construct).stack_id))))

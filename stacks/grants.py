@@ -5,18 +5,31 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_secretsmanager as secretsmanager
 
+from .keys import resolved
+
 
 def allow(role: iam.IRole, actions: tuple[str, ...], *resources: str) -> None:
     """Allow actions on resources, by a policy of the role."""
     role.add_to_principal_policy(iam.PolicyStatement(actions=list(actions), resources=list(resources)))
 
 
-def allow_reading(role: iam.IRole, secret: secretsmanager.ISecret) -> None:
-    """Allow reading the value of a secret, and of nothing else about it."""
+def allow_reading(role: iam.IRole, secret: secretsmanager.ISecret, key: kms.IKey | None = None) -> None:
+    """Allow reading the value of a secret, and of nothing else about it.
+
+    Parameters
+    ----------
+    role : iam.IRole
+        Who may read it.
+    secret : secretsmanager.ISecret
+        The secret.
+    key : kms.IKey or None
+        The key that it is encrypted with, where the secret itself does not tell.
+    """
     # An ARN without its random suffix is what a secret's name, or a partial ARN, gives.
     allow(role, ("secretsmanager:GetSecretValue",), secret.secret_full_arn or f"{secret.secret_arn}-??????")
-    if secret.encryption_key is not None:
-        allow_key(role, secret.encryption_key, ("kms:Decrypt",), service="secretsmanager")
+    key = secret.encryption_key or key
+    if key is not None:
+        allow_key(role, key, ("kms:Decrypt",), service="secretsmanager")
 
 
 def allow_key(role: iam.IRole, key: kms.IKey, actions: tuple[str, ...], *, service: str) -> None:
@@ -24,7 +37,7 @@ def allow_key(role: iam.IRole, key: kms.IKey, actions: tuple[str, ...], *, servi
     role.add_to_principal_policy(
         iam.PolicyStatement(
             actions=list(actions),
-            resources=[key.key_arn],
+            resources=[resolved(key).key_arn],
             conditions={"StringEquals": {"kms:ViaService": f"{service}.{Stack.of(role).region}.amazonaws.com"}},
         )
     )

@@ -1,10 +1,9 @@
 """The construct: Kong Gateway's audit trail, kept in CloudTrail Lake."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, cast
 
+import jsii
 from aws_cdk import Annotations, Duration, Stack, Token
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_ec2 as ec2
@@ -14,18 +13,18 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from . import checks
+from . import keys
 from .alarms import AlarmOptions
 from .choices import CacheOptions, EventStoreOptions, FunctionOptions, LedgerOptions, NetworkOptions, ScheduleOptions
 from .collector_function import CollectorFunction
 from .dedupe_cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
 from .event_store import EventStore
 from .grants import allow, allow_reading
-from .kinds import check_kinds
 from .ledger import Ledger
 from .network import CollectorNetwork
 from .observability import Observability
-from .options import DEFAULT_SCHEDULE, IntegrationOptions, KongOptions
+from .options import IntegrationOptions, KongOptions
+from .preflight import SHARED_METRICS, Given, check_kinds
 from .reviewed import accept, accept_amazons_key, controls
 from .schedule import CollectorSchedule
 from .sources import Sources
@@ -35,15 +34,8 @@ from .trail_metrics import CacheNodes, ServerlessCache
 METRIC_NAMESPACE = "KongCloudTrail"
 """Where the function writes its metrics."""
 
-_UNKNOWN_PERIOD_SECONDS = 3600
-"""Stands for the time between two ticks of a cron schedule that does not run every day."""
 
-_SHARED_METRICS = (
-    "source_name: is the name of another gateway in this account and region, so that both count in the same metrics, "
-    "and the alarms of the one are quiet while the other runs; give each gateway a name of its own."
-)
-
-
+@jsii.implements(ec2.IConnectable, iam.IGrantable)
 class KongCloudTrailIntegration(Construct):
     """A scheduled function that delivers Kong's audit log entries to CloudTrail Lake, with everything it needs.
 
@@ -72,7 +64,10 @@ class KongCloudTrailIntegration(Construct):
         Whether the Admin API needs a token. Default: yes if `kong_admin_token_secret` is given.
     kong_admin_token_secret : secretsmanager.ISecret or str, optional
         The secret that holds the token as plain text, or its ARN or name. Default: where a token is needed, an empty
-        secret is created, and an output shows the command that fills it.
+        secret is created, and `fill_token_command` is the command that fills it. Runs fail until somebody has run it.
+    kong_admin_token_key : kms.IKey or str, optional
+        The key that encrypts `kong_admin_token_secret`, or its ARN, where that secret is given by name or ARN and the
+        key is not AWS's own. Default: AWS's own, or what the secret itself tells.
     kong_root_ca : str, optional
         PEM of the CA that signed the Admin API's certificate, or the path of such a file. Default: the public CAs.
     redis_db : int, optional
@@ -86,6 +81,9 @@ class KongCloudTrailIntegration(Construct):
         alarms go by it. Default: ``kong``.
     overlap_seconds, settle_seconds, initial_lookback_seconds : int, optional
         The window that a run reads. Default: the function's own values.
+    sweep_seconds : int, optional
+        Time between two sweeps, which read back over what Kong retains and deliver what became visible too late for
+        the window: 3600 to 2592000, or 0 for no sweeps. Default: 86400, a day.
     page_size, parallel_deliveries : int, optional
         Entries per call to Kong, calls to CloudTrail at a time. Default: the function's own values.
     log_level : str, optional
@@ -114,7 +112,8 @@ class KongCloudTrailIntegration(Construct):
         Whether there is a CloudWatch dashboard. Default: yes.
     encryption_key : kms.IKey, optional
         Key of everything new that holds data: bucket, cache, secrets, logs, queue, the function's environment. The
-        policy of an imported one has to let ``logs.amazonaws.com`` use it. Default: AWS's own keys.
+        policy of one from elsewhere has to let ``logs.amazonaws.com`` use it, of which a warning reminds you. Of an
+        alias, the key behind it counts. Default: AWS's own keys.
     permissions_boundary : iam.IManagedPolicy, optional
         Boundary of every role. Default: none.
 
@@ -130,8 +129,8 @@ class KongCloudTrailIntegration(Construct):
         Function, role, log group, dead-letter queue.
     schedule : CollectorSchedule
         The schedule and its role.
-    schedule_period : Duration or None
-        Time between two ticks, the longest in a day; None for a cron schedule that does not run every day.
+    schedule_period : Duration
+        The most time between two runs of the schedule.
     observability : Observability
         Metrics, alarms and dashboard.
     event_store : EventStore or None
@@ -140,14 +139,22 @@ class KongCloudTrailIntegration(Construct):
         ARN of the channel, given or created.
     source_name : str
         Name of this gateway.
+    admin_api : str
+        URL of its Admin API.
     token_secret : secretsmanager.ISecret or None
         The secret with Kong's token; None where no token is needed.
     token_secret_is_new : bool
         Whether that secret was created here, empty, and waits for the token.
+    fill_token_command : str or None
+        The command that puts the token into the new secret without showing it, for an output of your stack:
+        ``CfnOutput(stack, "FillToken", value=trail.fill_token_command)``. This repository's own app has such an output.
+        None where no secret was created.
     security_group : ec2.ISecurityGroup
         The function's security group.
     connections : ec2.Connections
-        Its connections, for rules of your own.
+        Its connections, for rules of your own: ``kong.connections.allow_from(trail, ec2.Port.tcp(8444))``.
+    grant_principal : iam.IPrincipal
+        The function's role, for grants of your own: ``key.grant_decrypt(trail)``.
 
     Raises
     ------
@@ -183,6 +190,7 @@ class KongCloudTrailIntegration(Construct):
         security_group: ec2.ISecurityGroup | str | None = None,
         kong_superadmin: bool | None = None,
         kong_admin_token_secret: secretsmanager.ISecret | str | None = None,
+        kong_admin_token_key: kms.IKey | str | None = None,
         kong_root_ca: str | None = None,
         redis_db: int | None = None,
         external_id: str | None = None,
@@ -191,6 +199,7 @@ class KongCloudTrailIntegration(Construct):
         overlap_seconds: int | None = None,
         settle_seconds: int | None = None,
         initial_lookback_seconds: int | None = None,
+        sweep_seconds: int | None = None,
         page_size: int | None = None,
         parallel_deliveries: int | None = None,
         log_level: str | None = None,
@@ -211,27 +220,39 @@ class KongCloudTrailIntegration(Construct):
         check_kinds(
             vpc=vpc,
             subnets=subnets,
+            security_group=security_group,
+            kong_admin_token_secret=kong_admin_token_secret,
+            kong_admin_token_key=kong_admin_token_key,
+            schedule=schedule,
+            schedule_options=schedule_options,
+            function=function,
             cache=cache,
             ledger=ledger,
             network=network,
-            function=function,
-            schedule_options=schedule_options,
             event_store=event_store,
             alarms=alarms,
+            dashboard=dashboard,
             encryption_key=encryption_key,
-            kong_admin_token_secret=kong_admin_token_secret,
+            permissions_boundary=permissions_boundary,
         )
-        chosen = ChosenSubnets(vpc, subnets)
-        cache = cache or CacheOptions()
-        ledger = ledger or LedgerOptions()
-        network = network or NetworkOptions()
-        function = function or FunctionOptions()
-        schedule_options = schedule_options or ScheduleOptions()
-        alarms = alarms or AlarmOptions()
-        expression = schedule.expression_string if isinstance(schedule, scheduler.ScheduleExpression) else schedule
-        region = Stack.of(self).region
-        sources = Sources.around(self)
-        new_cache = isinstance(cache, CacheOptions) and cache.existing is None
+        stack = Stack.of(self)
+        given = Given(
+            subnets=ChosenSubnets(vpc, subnets),
+            cache=cache or CacheOptions(),
+            ledger=ledger or LedgerOptions(),
+            network=network or NetworkOptions(),
+            function=function or FunctionOptions(),
+            schedule_options=schedule_options or ScheduleOptions(),
+            event_store=event_store,
+            alarms=alarms or AlarmOptions(),
+            resource_name=resource_name,
+            token_secret=kong_admin_token_secret,
+            token_key=kong_admin_token_key,
+            encryption_key=encryption_key,
+            security_group=security_group,
+            vpc_owner_account=_owner_of(vpc, network, stack),
+            sources=Sources.around(self),
+        )
         options = IntegrationOptions.from_settings(
             {
                 "kong_admin_api": kong_admin_api,
@@ -240,6 +261,7 @@ class KongCloudTrailIntegration(Construct):
                 "security_group": security_group if isinstance(security_group, str) else None,
                 "kong_superadmin": kong_superadmin,
                 "kong_admin_token_secret": _arn_of(kong_admin_token_secret),
+                "kong_admin_token_key": kong_admin_token_key if isinstance(kong_admin_token_key, str) else None,
                 "kong_root_ca": kong_root_ca,
                 "redis_db": redis_db,
                 "external_id": external_id,
@@ -248,53 +270,47 @@ class KongCloudTrailIntegration(Construct):
                 "overlap_seconds": overlap_seconds,
                 "settle_seconds": settle_seconds,
                 "initial_lookback_seconds": initial_lookback_seconds,
+                "sweep_seconds": sweep_seconds,
                 "page_size": page_size,
                 "parallel_deliveries": parallel_deliveries,
                 "log_level": log_level,
                 "lambda_env": lambda_env,
-                "schedule": expression,
+                "schedule": schedule.expression_string
+                if isinstance(schedule, scheduler.ScheduleExpression)
+                else schedule,
             },
-            region=None if Token.is_unresolved(region) else region,
-            subnet_ids=None if chosen.pending else chosen.ids,
-            least_subnets=2 if new_cache else 1,
+            region=None if Token.is_unresolved(stack.region) else stack.region,
+            subnet_ids=None if given.subnets.pending else given.subnets.ids,
+            least_subnets=2 if given.has_new_cache else 1,
+            clock_changes=_is_set_forward_and_back(schedule),
             new_channel=event_store is not None,
-            further=partial(
-                _problems,
-                [*chosen.problems(needs_two_zones=new_cache), *alarms.problems(_period_of(expression))],
-                sources,
-                cache,
-                ledger,
-                resource_name,
-                (network, function, schedule_options, event_store),
-                kong_admin_token_secret,
-            ),
+            further=given.problems,
         )
-        notes = [*options.notes, *chosen.notes()]
-        if sources.share_metrics(options.environment):
-            notes.append(_SHARED_METRICS)
-        for note in notes:
-            Annotations.of(self).add_warning_v2(f"kong-cloudtrail:{note.partition(':')[0]}", note)
+        self._remark(options, given)
         if permissions_boundary is not None:
             iam.PermissionsBoundary.of(self).apply(permissions_boundary)
+        encryption_key = None if encryption_key is None else keys.resolved(encryption_key)
 
         name = options.resource_name
         self.source_name = options.environment["SOURCE_NAME"]
+        self.admin_api = options.kong.admin_api.url
         self.cache = (
-            cache
-            if isinstance(cache, DedupeCache)
+            given.cache
+            if isinstance(given.cache, DedupeCache)
             else create_cache(
                 self,
                 "Cache",
-                cache,
+                given.cache,
                 vpc=vpc,
-                subnet_ids=chosen.ids if cache.serverless is None else chosen.one_per_zone(),
+                subnet_ids=given.subnets.ids if given.cache.serverless is None else given.subnets.one_per_zone(),
                 name=name,
                 encryption_key=encryption_key,
             )
         )
-        if isinstance(ledger, LedgerOptions):
-            ledger = Ledger(self, "Ledger", options=_prefixed(ledger, name), encryption_key=encryption_key)
-        self.ledger = ledger
+        place = given.place
+        self.ledger = (
+            place if isinstance(place, Ledger) else Ledger(self, "Ledger", options=place, encryption_key=encryption_key)
+        )
         self.event_store = None if event_store is None else EventStore(self, "EventStore", options=event_store)
         self.channel_arn = options.channel_arn if self.event_store is None else self.event_store.channel_arn
         self.token_secret, self.token_secret_is_new = self._token_secret(
@@ -306,7 +322,7 @@ class KongCloudTrailIntegration(Construct):
             vpc=vpc,
             subnets=subnets,
             admin_api=options.kong.admin_api,
-            options=network,
+            options=given.network,
             security_group=options.security_group if isinstance(security_group, str | None) else security_group,
         )
         self.cache.admit(
@@ -314,7 +330,6 @@ class KongCloudTrailIntegration(Construct):
             # A stack that made the group for this one cannot depend on it.
             rule_in_own_stack=Stack.of(self.network.security_group).node.path != Stack.of(self).node.path,
         )
-        period_seconds = options.schedule.period_seconds or _UNKNOWN_PERIOD_SECONDS
         self.collector = CollectorFunction(
             self,
             "Collector",
@@ -324,13 +339,14 @@ class KongCloudTrailIntegration(Construct):
                 group for group in (self.network.security_group, self.cache.client_security_group) if group is not None
             ],
             environment={**options.environment, **self._variables(options.kong)},
-            period_seconds=period_seconds,
-            options=function,
+            period_seconds=options.schedule.shortest_seconds,
+            options=given.function,
             name=name,
             encryption_key=encryption_key,
             dual_stack=self.network.needs_ipv6,
+            borrowed=_borrowed(stack, given),
         )
-        self._grant_what_it_needs()
+        self._grant_what_it_needs(_key_of(self, kong_admin_token_key))
         if self.event_store is not None and "EXTERNAL_ID" in options.environment:
             self.event_store.require_external_id(options.environment["EXTERNAL_ID"], self.collector.role)
         self.schedule = CollectorSchedule(
@@ -341,11 +357,11 @@ class KongCloudTrailIntegration(Construct):
             if isinstance(schedule, scheduler.ScheduleExpression)
             else scheduler.ScheduleExpression.expression(options.schedule.expression),
             dead_letters=self.collector.dead_letters,
-            period_seconds=period_seconds,
-            options=schedule_options,
+            period_seconds=options.schedule.shortest_seconds,
+            options=given.schedule_options,
             name=name,
         )
-        self.schedule_period = _period_of(expression)
+        self.schedule_period = Duration.seconds(options.schedule.longest_seconds)
         self.observability = Observability(
             self,
             "Observability",
@@ -354,11 +370,13 @@ class KongCloudTrailIntegration(Construct):
             log_group=self.collector.log_group,
             dead_letters=self.collector.dead_letters,
             cache=_watched(self.cache),
-            schedule_period=self.schedule_period,
-            alarms=alarms,
+            schedule=options.schedule,
+            schedule_enabled=given.schedule_options.enabled,
+            alarms=given.alarms,
+            watched_elsewhere=self._watched_elsewhere(given.sources),
             dashboard=dashboard,
         )
-        sources.take(self.cache, self.ledger, options.environment)
+        given.sources.take(self.cache, self.ledger, options.environment)
 
     @property
     def security_group(self) -> ec2.ISecurityGroup:  # noqa: D102 - documented above
@@ -367,6 +385,21 @@ class KongCloudTrailIntegration(Construct):
     @property
     def connections(self) -> ec2.Connections:  # noqa: D102 - documented above
         return self.network.security_group.connections
+
+    @property
+    def grant_principal(self) -> iam.IPrincipal:  # noqa: D102 - documented above
+        return self.collector.role
+
+    @property
+    def fill_token_command(self) -> str | None:  # noqa: D102 - documented above
+        if self.token_secret is None or not self.token_secret_is_new:
+            return None
+        # Neither the shell's history nor the list of processes shows what `read` reads and `printf` prints.
+        return (
+            'read -rs TOKEN; printf %s "$TOKEN" | aws secretsmanager put-secret-value '
+            f"--region {Stack.of(self).region} --secret-id {self.token_secret.secret_arn} "
+            "--secret-string file:///dev/stdin"
+        )
 
     def grant_invoke(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let somebody start a run."""
@@ -428,12 +461,20 @@ class KongCloudTrailIntegration(Construct):
         """Return the number of entries that CloudTrail refused, and that are kept in the ledger."""
         return self.metric("EntriesQuarantined", **properties)
 
+    def metric_entries_found_late(self, **properties: Any) -> cloudwatch.Metric:
+        """Return the number of entries that a sweep delivered: they became visible too late for the window."""
+        return self.metric("EntriesFoundLate", **properties)
+
+    def metric_gaps_open(self, **properties: Any) -> cloudwatch.Metric:
+        """Return the number of stretches that Kong could not show and that are still to be read; the maximum."""
+        return self.metric("GapsOpen", **{"statistic": cloudwatch.Stats.MAXIMUM, **properties})
+
     def metric_oldest_undelivered_age(self, **properties: Any) -> cloudwatch.Metric:
         """Return the age of the oldest entry that is not delivered yet, in seconds; its maximum of five minutes."""
         return self.metric("OldestUndeliveredAgeSeconds", **{"statistic": cloudwatch.Stats.MAXIMUM, **properties})
 
     def metric_checkpoint_lag(self, **properties: Any) -> cloudwatch.Metric:
-        """Return how far the checkpoint is behind Kong's clock, in seconds; its maximum of five minutes."""
+        """Return how long ago a run last had delivered everything that Kong showed, in seconds; the maximum."""
         return self.metric("CheckpointLagSeconds", **{"statistic": cloudwatch.Stats.MAXIMUM, **properties})
 
     def _variables(self, kong: KongOptions) -> dict[str, str]:
@@ -443,13 +484,30 @@ class KongCloudTrailIntegration(Construct):
             variables["KONG_ADMIN_TOKEN_SECRET"] = kong.token_secret or self.token_secret.secret_arn
         return variables
 
-    def _grant_what_it_needs(self) -> None:
+    def _watched_elsewhere(self, sources: Sources) -> list[str]:
+        """Return the alarms that another trail has already, as what they watch is shared with it."""
+        found = [] if sources.is_first_to_watch(self.cache.node.path) else ["cache_memory_percent", "evictions"]
+        if not sources.is_first_to_watch(self.collector.dead_letters.queue_arn):
+            found.append("dead_letters")
+        return found
+
+    def _remark(self, options: IntegrationOptions, given: Given) -> None:
+        """Warn of what stops nothing, and may be meant otherwise."""
+        notes = [*options.notes, *given.notes()]
+        if given.schedule_options.enabled:
+            notes += given.alarms.notes(options.schedule)
+        if given.sources.share_metrics(options.environment):
+            notes.append(SHARED_METRICS)
+        for note in notes:
+            Annotations.of(self).add_warning_v2(f"kong-cloudtrail:{note.partition(':')[0]}", note)
+
+    def _grant_what_it_needs(self, token_key: kms.IKey | None) -> None:
         role = self.collector.role
         allow(role, ("cloudtrail-data:PutAuditEvents",), self.channel_arn)
         self.cache.grant_connect(role)
         self.ledger.grant_use(role)
         if self.token_secret is not None:
-            allow_reading(role, self.token_secret)
+            allow_reading(role, self.token_secret, token_key)
 
     def _token_secret(
         self, kong: KongOptions, given: secretsmanager.ISecret | str | None, encryption_key: kms.IKey | None
@@ -495,48 +553,34 @@ def _arn_of(secret: secretsmanager.ISecret | str | None) -> str | None:
     return secret if secret is None or isinstance(secret, str) else secret.secret_arn
 
 
-def _prefixed(ledger: LedgerOptions, resource_name: str | None) -> LedgerOptions:
-    """Return the options with the prefix that they stand for."""
-    return ledger if ledger.prefix is not None else replace(ledger, prefix=resource_name)
+def _key_of(scope: Construct, key: kms.IKey | str | None) -> kms.IKey | None:
+    return kms.Key.from_key_arn(scope, "KongAdminTokenKey", key) if isinstance(key, str) else key
 
 
-def _period_of(expression: str | None) -> Duration | None:
-    """Return the time between two ticks; None where the expression does not tell, or is none."""
-    try:
-        seconds = checks.schedule(expression or DEFAULT_SCHEDULE).period_seconds
-    except ValueError:
-        return None
-    return None if seconds is None else Duration.seconds(seconds)
+def _owner_of(vpc: ec2.IVpc, network: NetworkOptions | None, stack: Stack) -> str | None:
+    """Return the account that shares the VPC with the stack's; None where the VPC is the stack's own."""
+    given = None if network is None else network.vpc_owner_account
+    if given is not None:
+        return None if given == stack.account else given
+    found = vpc.env.account
+    is_known = not Token.is_unresolved(found) and not Token.is_unresolved(stack.account)
+    return found if is_known and found != stack.account else None
 
 
-def _problems(
-    found: Sequence[str],
-    sources: Sources,
-    cache: CacheOptions | DedupeCache,
-    ledger: LedgerOptions | Ledger,
-    resource_name: str | None,
-    others: tuple[NetworkOptions, FunctionOptions, ScheduleOptions, EventStoreOptions | None],
-    token_secret: secretsmanager.ISecret | str | None,
-    variables: Mapping[str, str],
-) -> Iterator[str]:
-    """Say what is wrong with the groups of options, and between them and the plain settings."""
-    yield from found
-    for group in (cache, ledger, *others):
-        if group is not None and not isinstance(group, DedupeCache | Ledger):
-            yield from group.problems()
-    place = _prefixed(ledger, resource_name) if isinstance(ledger, LedgerOptions) else ledger
-    yield from sources.problems(cache, place, variables)
-    one_database = cache.serverless is not None if isinstance(cache, CacheOptions) else not cache.has_databases
-    if one_database and variables["REDIS_DB"] != "0":
-        yield "redis_db: must be 0, the only database of a serverless cache"
-    admin_api = checks.service_url(variables["KONG_ADMIN_API"]) if "KONG_ADMIN_API" in variables else None
-    if admin_api is not None and admin_api.port is None and others[0].kong_port is None:
-        yield (
-            "kong_admin_api: its port is not known before the deployment, and the function's security group has to "
-            "name it; give it as network.kong_port, or in the URL"
-        )
-    if isinstance(token_secret, str) and Token.is_unresolved(token_secret) and not token_secret.startswith("arn:"):
-        yield (
-            "kong_admin_token_secret: is not known before the deployment, so nothing tells an ARN from a name; give "
-            "the secret itself, e.g. secretsmanager.Secret.from_secret_complete_arn(…)"
-        )
+def _borrowed(stack: Stack, given: Given) -> list[str]:
+    """Return the ARNs of what the function's network interfaces need of the account that shares its VPC."""
+    if given.vpc_owner_account is None:
+        return []
+    resources = [("subnet", subnet_id) for subnet_id in given.subnets.ids]
+    if given.security_group is not None and not isinstance(given.security_group, str):
+        resources.append(("security-group", given.security_group.security_group_id))
+    return [
+        stack.format_arn(service="ec2", account=given.vpc_owner_account, resource=kind, resource_name=resource_id)
+        for kind, resource_id in resources
+    ]
+
+
+def _is_set_forward_and_back(schedule: scheduler.ScheduleExpression | str | None) -> bool:
+    """Say whether a schedule goes by a clock with daylight saving time, as far as the zone's name tells."""
+    zone = schedule.time_zone if isinstance(schedule, scheduler.ScheduleExpression) else None
+    return zone is not None and zone.timezone_name not in ("UTC", "Etc/UTC")

@@ -1,14 +1,18 @@
 """The stack of this repository's own app: an imported VPC, the construct, tags and outputs."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 from aws_cdk import Annotations, CfnOutput, Environment, Fn, Stack, Tags
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
 from .alarms import AlarmOptions
-from .choices import ScheduleOptions
+from .choices import NetworkOptions, ScheduleOptions
 from .integration import KongCloudTrailIntegration
 from .options import DeploymentOptions
 
@@ -31,6 +35,8 @@ class IntegrationStack(Stack):
     ----------
     integration : KongCloudTrailIntegration
         The construct.
+    trail : str
+        Which gateway is read, and where its entries go. Another one in the same stack replaces the trail.
     """
 
     def __init__(
@@ -61,9 +67,31 @@ class IntegrationStack(Stack):
             vpc=vpc,
             alarms=self._alarms(options),
             schedule_options=ScheduleOptions(enabled=options.schedule_enabled),
+            network=NetworkOptions(vpc_owner_account=options.vpc_owner_account),
+            encryption_key=None
+            if options.encryption_key is None
+            else kms.Key.from_key_arn(self, "Key", options.encryption_key),
+            permissions_boundary=self._boundary(options.permissions_boundary),
             **options.integration,
         )
+        self.trail = f"{self.integration.source_name}: {self.integration.admin_api} into {self.integration.channel_arn}"
         self._add_outputs()
+
+    def replaced_trail(self, outdir: Path) -> str | None:
+        """Say which other trail the stack had when it was last synthesised into a directory; None if none is known."""
+        try:
+            template = json.loads((outdir / f"{self.stack_name}.template.json").read_text("utf-8"))
+            before = template["Outputs"]["Trail"]["Value"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return before if isinstance(before, str) and before != self.trail else None
+
+    def _boundary(self, policy: str | None) -> iam.IManagedPolicy | None:
+        if policy is None:
+            return None
+        if policy.startswith("arn:"):
+            return iam.ManagedPolicy.from_managed_policy_arn(self, "Boundary", policy)
+        return iam.ManagedPolicy.from_managed_policy_name(self, "Boundary", policy)
 
     def _alarms(self, options: DeploymentOptions) -> AlarmOptions:
         alarms = AlarmOptions() if options.runbook_url is None else AlarmOptions(runbook=options.runbook_url)
@@ -73,6 +101,7 @@ class IntegrationStack(Stack):
 
     def _add_outputs(self) -> None:
         integration = self.integration
+        CfnOutput(self, "Trail", value=self.trail, description="Which gateway is read, and where its entries go")
         CfnOutput(
             self,
             "FunctionName",
@@ -101,13 +130,10 @@ class IntegrationStack(Stack):
         CfnOutput(
             self, "ScheduleName", value=integration.schedule.schedule.schedule_name, description="Name of the schedule"
         )
-        if integration.token_secret is not None and integration.token_secret_is_new:
+        if integration.fill_token_command is not None:
             CfnOutput(
                 self,
                 "FillKongAdminToken",
-                # Neither the shell's history nor the list of processes shows what `read` reads and `printf` prints.
-                value='read -rs TOKEN; printf %s "$TOKEN" | aws secretsmanager put-secret-value '
-                f"--region {self.region} --secret-id {integration.token_secret.secret_arn} "
-                "--secret-string file:///dev/stdin",
+                value=integration.fill_token_command,
                 description="Run it, paste Kong's token and press Enter; the function fails until then",
             )

@@ -1,56 +1,180 @@
-"""What each property of the construct has to be, for callers whom no type checker told."""
+"""What kind of thing a property has to be, for callers whom no type checker told.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+A kind says nothing of values: those are checked afterwards, on a group whose wrong kinds are set back to their
+defaults, so that all problems of a group are reported at once.
+"""
 
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from enum import Enum
+from typing import Any, ClassVar, TypeVar
+
+from aws_cdk import Duration, RemovalPolicy, Token
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_scheduler as scheduler
 
-from .alarms import AlarmOptions
-from .choices import CacheOptions, EventStoreOptions, FunctionOptions, LedgerOptions, NetworkOptions, ScheduleOptions
-from .dedupe_cache import DedupeCache
-from .errors import SettingsError
-from .ledger import Ledger
-
-
-def _any_of(*kinds: type) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, kinds)
+_Group = TypeVar("_Group", bound="Group")
 
 
-def _with(attribute: str) -> Callable[[object], bool]:
-    # The CDK's interfaces are protocols, and isinstance would ask the CDK for the value of every attribute of theirs.
-    return lambda value: hasattr(value, attribute)
+@dataclass(frozen=True)
+class Kind:
+    """What is asked for, in words, and whether something is that.
 
-
-_KINDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
-    "vpc": ("a VPC, e.g. ec2.Vpc.from_lookup(…)", _with("vpc_id")),
-    "subnets": ("ec2.SubnetSelection(…)", _any_of(ec2.SubnetSelection)),
-    "cache": ("CacheOptions(…), or the cache of another integration", _any_of(CacheOptions, DedupeCache)),
-    "ledger": ("LedgerOptions(…), or the ledger of another integration", _any_of(LedgerOptions, Ledger)),
-    "network": ("NetworkOptions(…)", _any_of(NetworkOptions)),
-    "function": ("FunctionOptions(…)", _any_of(FunctionOptions)),
-    "schedule_options": ("ScheduleOptions(…)", _any_of(ScheduleOptions)),
-    "event_store": ("EventStoreOptions(…)", _any_of(EventStoreOptions)),
-    "alarms": ("AlarmOptions(…)", _any_of(AlarmOptions)),
-    "encryption_key": ("a key, e.g. kms.Key.from_key_arn(…)", _with("key_arn")),
-    "kong_admin_token_secret": (
-        "a secret, e.g. secretsmanager.Secret.from_secret_name_v2(…), or the ARN or name of one",
-        lambda value: isinstance(value, str) or hasattr(value, "secret_arn"),
-    ),
-}
-
-
-def check_kinds(**given: Any) -> None:
-    """Refuse values of a kind that nothing more can be said of; None stands for "not given", save for the VPC.
-
-    Raises
-    ------
-    SettingsError
-        With all of them.
+    Attributes
+    ----------
+    form : str
+        What to write, with an example.
+    fits : callable
+        Whether a value other than None will do.
     """
-    problems = [
-        f"{name}: must be {form}"
-        for name, (form, fits) in _KINDS.items()
-        if (given[name] is not None or name == "vpc") and not fits(given[name])
-    ]
-    if problems:
-        raise SettingsError(problems)
+
+    form: str
+    fits: Callable[[Any], bool]
+
+
+def of(form: str, *classes: type) -> Kind:
+    """Return the kind of things that are of a class."""
+    return Kind(form, lambda value: isinstance(value, classes))
+
+
+def having(form: str, *attributes: str) -> Kind:
+    """Return the kind of things that have attributes.
+
+    The CDK's interfaces are protocols, and `isinstance` would ask the CDK for the value of every attribute of theirs.
+    """
+    return Kind(form, lambda value: all(_has(value, attribute) for attribute in attributes))
+
+
+def each(kind: Kind) -> Kind:
+    """Return the kind of sequences of which every item is of a kind."""
+    return Kind(
+        f"a list of {kind.form}",
+        lambda value: isinstance(value, Sequence) and not isinstance(value, str | bytes) and all(map(kind.fits, value)),
+    )
+
+
+def either(form: str, *kinds: Kind) -> Kind:
+    """Return the kind of things that are of one of several kinds."""
+    return Kind(form, lambda value: any(kind.fits(value) for kind in kinds))
+
+
+def whole(low: int, high: int, what: str = "") -> Kind:
+    """Return the kind of whole numbers within limits; one that is known at deployment only will do."""
+    return Kind(f"a whole number{what} from {low} to {high}", lambda value: _is_whole(value, low, high))
+
+
+def member(form: str, members: type[Enum]) -> Kind:
+    """Return the kind of members of an enumeration. Some of the CDK's have text for their values."""
+    return Kind(form, lambda value: isinstance(value, members))
+
+
+def matching(form: str, pattern: str) -> Kind:
+    """Return the kind of texts of some form; one that is known at deployment only will do."""
+    return Kind(
+        form,
+        lambda value: (
+            isinstance(value, str)
+            and (Token.is_unresolved(value) or re.fullmatch(pattern, value, re.ASCII) is not None)
+        ),
+    )
+
+
+def lasting(low_seconds: int, high_seconds: int, form: str = "") -> Kind:
+    """Return the kind of durations within limits."""
+    example = form or f"a Duration from {low_seconds} to {high_seconds} seconds, e.g. Duration.seconds({high_seconds})"
+    return Kind(
+        example,
+        lambda value: (
+            isinstance(value, Duration)
+            and (value.is_unresolved() or low_seconds <= value.to_seconds(integral=False) <= high_seconds)
+        ),
+    )
+
+
+TEXT = of("text", str)
+BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
+VPC = having("a VPC, e.g. ec2.Vpc.from_lookup(…)", "vpc_id", "select_subnets")
+SUBNETS = of("ec2.SubnetSelection(…)", ec2.SubnetSelection)
+KEY = having("a key, e.g. kms.Key.from_key_arn(…)", "key_arn")
+BUCKET = having("a bucket, e.g. s3.Bucket.from_bucket_name(…)", "bucket_arn")
+QUEUE = having("a queue, e.g. sqs.Queue.from_queue_arn(…)", "queue_arn")
+TOPIC = having("a topic, e.g. sns.Topic.from_topic_arn(…)", "topic_arn")
+LOG_GROUP = having("a log group, e.g. logs.LogGroup.from_log_group_name(…)", "log_group_arn")
+SECRET = having("a secret, e.g. secretsmanager.Secret.from_secret_name_v2(…)", "secret_arn")
+SECURITY_GROUP = having("a security group, e.g. ec2.SecurityGroup.from_security_group_id(…)", "security_group_id")
+POLICY = having("a managed policy, e.g. iam.ManagedPolicy.from_managed_policy_arn(…)", "managed_policy_arn")
+SCHEDULE_GROUP = having(
+    "a schedule group, e.g. scheduler.ScheduleGroup.from_schedule_group_name(…)", "schedule_group_arn"
+)
+PEERS = each(having("peers, e.g. ec2.Peer.ipv4(…), or security groups", "can_inline_rule"))
+INTERFACE_SERVICES = each(having("services, e.g. ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER", "name", "port"))
+GATEWAY_SERVICES = each(having("services, e.g. ec2.GatewayVpcEndpointAwsService.S3", "name"))
+ARCHITECTURE = of("lambda_.Architecture.ARM_64 or X86_64", lambda_.Architecture)
+RUNTIME = of("a runtime, e.g. lambda_.Runtime.PYTHON_3_14", lambda_.Runtime)
+CODE = of("code, e.g. lambda_.Code.from_asset(…)", lambda_.Code)
+TRACING = member("lambda_.Tracing.ACTIVE, PASS_THROUGH or DISABLED", lambda_.Tracing)
+RETENTION = member("a member of logs.RetentionDays, e.g. logs.RetentionDays.ONE_YEAR", logs.RetentionDays)
+REMOVAL = member("a member of RemovalPolicy, e.g. RemovalPolicy.RETAIN", RemovalPolicy)
+TIME_WINDOW = of("scheduler.TimeWindow.flexible(…) or off()", scheduler.TimeWindow)
+
+
+class Group:
+    """Properties that belong together. A subclass is a frozen dataclass, and says what kind each of them is.
+
+    Attributes
+    ----------
+    place : str
+        Where the group is given, as problems begin with it.
+    kinds : Mapping
+        The kind of each property. None will do where it is the default.
+    """
+
+    place: ClassVar[str]
+    kinds: ClassVar[Mapping[str, Kind]]
+
+    def problems(self) -> Iterator[str]:
+        """Say what is wrong: first with the kinds, then with the values that are of the right kind."""
+        wrong = {name: kind for name, kind in self.kinds.items() if not self._fits(name, kind)}
+        for name, kind in wrong.items():
+            or_none = ", or None" if self._default(name) is None else ""
+            yield f"{self.place}.{name}: must be {kind.form}{or_none}"
+        yield from _without(self, wrong).value_problems()
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what is wrong with values and between them; every property is of its kind."""
+        return iter(())
+
+    def _fits(self, name: str, kind: Kind) -> bool:
+        value = getattr(self, name)
+        return self._default(name) is None if value is None else kind.fits(value)
+
+    def _default(self, name: str) -> Any:
+        return next(_default_of(field) for field in fields(self) if field.name == name)  # type: ignore[arg-type]
+
+
+def _without(group: _Group, wrong: Mapping[str, Kind]) -> _Group:
+    """Return a group with some properties set back to their defaults."""
+    defaults = {field.name: _default_of(field) for field in fields(group)}  # type: ignore[arg-type]
+    return replace(group, **{name: "" if defaults[name] is MISSING else defaults[name] for name in wrong})  # type: ignore[type-var]
+
+
+def _default_of(field: Any) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def _has(value: Any, attribute: str) -> bool:
+    try:
+        return hasattr(value, attribute)
+    except RuntimeError:  # what the CDK raises where it has the attribute, but cannot tell its value
+        return True
+
+
+def _is_whole(value: Any, low: int, high: int) -> bool:
+    # What is no number in JSON, such as infinity, ends the CDK's process.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return False
+    return Token.is_unresolved(value) or (low <= value <= high and value == int(value))

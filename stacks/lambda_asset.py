@@ -188,11 +188,12 @@ def _install_packages(
             "--target",
             str(directory),
         ]
-        if kept.is_dir() and not _pip(install):
+        damaged = kept.is_dir()
+        if damaged and not _pip(install):
             return
         problem = _pip(["download", *what, "--dest", str(Path(temporary, "wheels"))])
         if not problem:
-            _keep(Path(temporary, "wheels"), kept)
+            _keep(Path(temporary, "wheels"), kept, replace=damaged)
             problem = _pip(install)
     if "No module named pip" in problem:
         raise BundlingError(
@@ -218,14 +219,21 @@ def _cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "kong-cloudtrail-integration"
 
 
-def _keep(wheels: Path, kept: Path) -> None:
-    """Put downloaded wheels into the cache, in one step: another synthesis may be reading it."""
+def _keep(wheels: Path, kept: Path, *, replace: bool) -> None:
+    """Put downloaded wheels into the cache, in one step: another synthesis may be at work with the same ones."""
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
+        if replace:
+            shutil.rmtree(kept, ignore_errors=True)
         moved = Path(tempfile.mkdtemp(dir=kept.parent))
         shutil.copytree(wheels, moved, dirs_exist_ok=True)
-        shutil.rmtree(kept, ignore_errors=True)
-        moved.rename(kept)
+        try:
+            moved.rename(kept)
+        except OSError:
+            shutil.rmtree(moved)
+            if not kept.is_dir():
+                raise
+            # Another synthesis was faster. Its wheels have the same hashes, and it may be installing them now.
     except OSError as error:
         raise BundlingError(
             f"Downloaded packages cannot be kept in {kept.parent} ({error.strerror}); "

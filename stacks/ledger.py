@@ -7,6 +7,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from .choices import LedgerOptions
+from .errors import SettingsError
 from .grants import allow, allow_key
 from .reviewed import accept, accept_amazons_key, accept_wildcard, controls
 
@@ -47,6 +48,42 @@ class Ledger(Construct):
         self.prefix = options.prefix or ""
         self.url = f"s3://{self.bucket.bucket_name}/{self.prefix}"
 
+    @staticmethod
+    def from_attributes(
+        scope: Construct,
+        construct_id: str,
+        *,
+        bucket_name: str,
+        prefix: str = "",
+        encryption_key: kms.IKey | None = None,
+    ) -> "Ledger":
+        """Return the ledger of an integration in another app, for integrations of this one to share.
+
+        Parameters
+        ----------
+        scope, construct_id
+            As for every construct.
+        bucket_name : str
+            Name of the bucket.
+        prefix : str, optional
+            First part of every key, without a slash at its end. Default: none.
+        encryption_key : kms.IKey, optional
+            The customer's key that the bucket is encrypted with. Default: S3's own.
+
+        Raises
+        ------
+        SettingsError
+            With everything that is wrong with them.
+        """
+        attributes = Construct(scope, construct_id)
+        bucket = s3.Bucket.from_bucket_attributes(
+            attributes, "Bucket", bucket_name=bucket_name, encryption_key=encryption_key
+        )
+        options = LedgerOptions(existing_bucket=bucket, prefix=prefix)
+        if problems := list(options.problems()):
+            raise SettingsError(problems)
+        return Ledger(attributes, "Ledger", options=options)
+
     def _new_bucket(self, options: LedgerOptions, encryption_key: kms.IKey | None) -> s3.Bucket:
         kms_encrypted = encryption_key is not None
         bucket = s3.Bucket(
@@ -62,7 +99,7 @@ class Ledger(Construct):
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             server_access_logs_bucket=options.server_access_logs_bucket,
-            removal_policy=RemovalPolicy.RETAIN if options.removal_policy is None else options.removal_policy,
+            removal_policy=options.removal_policy or RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         if options.server_access_logs_bucket is None:
             accept(

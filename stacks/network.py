@@ -42,7 +42,7 @@ class CollectorNetwork(Construct):
     gateway_endpoints : list of ec2.GatewayVpcEndpoint
         The gateway endpoints created.
     needs_ipv6 : bool
-        Whether Kong is to be reached at an IPv6 address.
+        Whether an IPv6 address is to be reached.
     """
 
     def __init__(
@@ -68,9 +68,12 @@ class CollectorNetwork(Construct):
             )
         self.security_group: ec2.ISecurityGroup = security_group
         peers = options.kong_peers or [_address_of(admin_api.host)]
-        self.needs_ipv6 = any(_is_ipv6(peer) for peer in peers)
+        self.needs_ipv6 = any(_is_ipv6(peer) for peer in [*peers, *options.https_peers])
         # One of the two ports is known: the construct has seen to that.
-        self._open_the_ways(peers, ec2.Port.tcp(options.kong_port or admin_api.port or _HTTPS))
+        self._open_the_ways(peers, ec2.Port.tcp(options.kong_port or admin_api.port or _HTTPS), "Admin API of Kong")
+        # Addresses of AWS's endpoints are not known, so unless somebody says more, the port alone is narrowed down.
+        https_peers = options.https_peers or [ec2.Peer.any_ipv4()]
+        self._open_the_ways(https_peers, ec2.Port.tcp(_HTTPS), "AWS APIs over HTTPS")
         self.endpoint_security_group: ec2.SecurityGroup | None = None
         self.interface_endpoints = self._interface_endpoints(vpc, subnets, options.interface_endpoints)
         self.gateway_endpoints = [
@@ -80,16 +83,14 @@ class CollectorNetwork(Construct):
             for number, service in enumerate(options.gateway_endpoints, 1)
         ]
 
-    def _open_the_ways(self, peers: Sequence[ec2.IPeer], kong_port: ec2.Port) -> None:
-        """Let out to Kong and to AWS. Names are resolved by the VPC's own resolver, which no security group governs."""
+    def _open_the_ways(self, peers: Sequence[ec2.IPeer], port: ec2.Port, what: str) -> None:
+        """Let out to some peers. Names are resolved by the VPC's own resolver, which no security group governs."""
         for peer in peers:
             if hasattr(peer, "security_group_id"):
                 # Both sides: what a security group guards has to let the function in as well.
-                self.security_group.connections.allow_to(cast(ec2.ISecurityGroup, peer), kong_port, "Admin API of Kong")
+                self.security_group.connections.allow_to(cast(ec2.ISecurityGroup, peer), port, what)
             else:
-                self.security_group.add_egress_rule(peer, kong_port, "Admin API of Kong")
-        # Addresses of AWS's endpoints are not known, so the port alone is narrowed down.
-        self.security_group.add_egress_rule(ec2.Peer.any_ipv4(), ec2.Port.tcp(_HTTPS), "AWS APIs over HTTPS")
+                self.security_group.add_egress_rule(peer, port, what)
 
     def _interface_endpoints(
         self,

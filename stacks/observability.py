@@ -1,8 +1,7 @@
 """Seeing that the trail is complete, and being told when it is not."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -10,6 +9,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from .alarms import AlarmOptions, create_alarms
+from .cron import Schedule
 from .dashboard import create_dashboard
 from .trail_metrics import CacheNodes, ServerlessCache, TrailMetrics
 
@@ -33,10 +33,14 @@ class Observability(Construct):
         Where failed invocations end. Default: nothing about them.
     cache : CacheNodes or ServerlessCache, optional
         The cache. Default: nothing about it.
-    schedule_period : Duration, optional
-        Time between two runs. Default: not known, as of a cron expression that skips days; a day is assumed.
+    schedule : Schedule, optional
+        When runs take place. Default: nobody knows; bars stand for hours, and nothing is said about missed runs.
+    schedule_enabled : bool
+        Whether runs take place by themselves. Default: yes.
     alarms : AlarmOptions, optional
         Switches, thresholds and the topic. Default: all alarms, and nobody is told.
+    watched_elsewhere : collection of str
+        Options of alarms that another trail has, as on a cache that two of them share. Default: none.
     dashboard : bool
         Whether there is a dashboard. Default: yes.
 
@@ -44,7 +48,7 @@ class Observability(Construct):
     ----------
     metrics : TrailMetrics
         Every metric, to draw and to alarm on.
-    alarms : Mapping of str to cloudwatch.Alarm
+    alarms : Mapping of str to cloudwatch.AlarmBase
         The alarms by the names of their options; those that are switched off are absent.
     dashboard : cloudwatch.Dashboard or None
         The dashboard.
@@ -65,15 +69,21 @@ class Observability(Construct):
         log_group: logs.ILogGroup | None = None,
         dead_letters: sqs.IQueue | None = None,
         cache: CacheNodes | ServerlessCache | None = None,
-        schedule_period: Duration | None = None,
+        schedule: Schedule | None = None,
+        schedule_enabled: bool = True,
         alarms: AlarmOptions | None = None,
+        watched_elsewhere: Collection[str] = (),
         dashboard: bool = True,
     ) -> None:
         super().__init__(scope, construct_id)
         options = alarms or AlarmOptions()
         self.metrics = TrailMetrics(source=source, function=function, dead_letters=dead_letters, cache=cache)
-        self.alarms: Mapping[str, cloudwatch.Alarm] = create_alarms(
-            Construct(self, "Alarms"), self.metrics, options, schedule_period=schedule_period
+        self.alarms: Mapping[str, cloudwatch.AlarmBase] = create_alarms(
+            Construct(self, "Alarms"),
+            self.metrics,
+            options,
+            schedule=schedule if schedule_enabled else None,
+            watched_elsewhere=watched_elsewhere,
         )
         self.dashboard: cloudwatch.Dashboard | None = None
         if dashboard:
@@ -84,5 +94,5 @@ class Observability(Construct):
                 options,
                 source=source,
                 log_group=log_group,
-                schedule_period=schedule_period,
+                schedule_seconds=None if schedule is None else schedule.longest_seconds,
             )

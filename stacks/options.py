@@ -6,18 +6,22 @@ pasted into the wrong place, a token included.
 """
 
 import difflib
+import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from . import checks
-from .checks import Schedule, ServiceUrl
+from .checks import ServiceUrl
 from .choices import CacheOptions, ServerlessOptions
+from .cron import Schedule
 from .errors import SettingsError as SettingsError
 
 _T = TypeVar("_T")
 
+DEFAULT_STACK_NAME = "KongCloudTrailIntegration"
 DEFAULT_RESOURCE_NAME = "kong-cloudtrails-integration"
 DEFAULT_TAGS: Mapping[str, str] = {"project": "kong-cloudtrail-integrations"}
 DEFAULT_SCHEDULE = "rate(1 hour)"
@@ -46,6 +50,7 @@ _VARIABLES: Mapping[str, Callable[[object], str]] = {
     "OVERLAP_SECONDS": partial(checks.integer_text, low=0, high=_LONGEST_WINDOW_SECONDS),
     "SETTLE_SECONDS": partial(checks.integer_text, low=0, high=_LONGEST_WINDOW_SECONDS),
     "INITIAL_LOOKBACK_SECONDS": partial(checks.integer_text, low=1),
+    "SWEEP_SECONDS": checks.sweep_seconds,
     "PAGE_SIZE": partial(checks.integer_text, low=1, high=1000),
     "PARALLEL_DELIVERIES": partial(checks.integer_text, low=1, high=64),
     "LOG_LEVEL": checks.log_level,
@@ -81,6 +86,9 @@ _BY_DEPLOYMENT = (
 )
 
 _LEFT_ASIDE = "is set by the deployment to the resources that it creates; the given value is not used."
+
+_SECRETS = r"TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY"
+"""What names of variables have in them that hold a secret."""
 
 _KNOWN_VARIABLES = frozenset({*_VARIABLES, *_REFUSED, *_BY_DEPLOYMENT})
 
@@ -143,6 +151,7 @@ class IntegrationOptions:
         subnet_ids: Sequence[str] | None = None,
         least_subnets: int = 2,
         new_channel: bool = False,
+        clock_changes: bool = False,
         further: Callable[[Mapping[str, str]], Iterable[str]] = lambda _: (),
     ) -> "IntegrationOptions":
         """Check the properties of the construct.
@@ -159,6 +168,8 @@ class IntegrationOptions:
             How many different ones are needed.
         new_channel : bool
             Whether a channel is to be created, so that none may be given.
+        clock_changes : bool
+            Whether the schedule goes by the clock of a time zone.
         further : callable
             Takes the function's variables and returns problems of what is no plain setting.
 
@@ -170,7 +181,7 @@ class IntegrationOptions:
         reader = _Reader(settings)
         if subnet_ids is not None:
             reader.check("subnets", lambda: checks.subnet_ids(subnet_ids, least_subnets))
-        options, environment = _read_integration(reader, region, new_channel=new_channel)
+        options, environment = _read_integration(reader, region, new_channel=new_channel, clock_changes=clock_changes)
         reader.problems += further(environment)
         if reader.problems or options is None:
             raise SettingsError(reader.problems)
@@ -195,6 +206,15 @@ class DeploymentOptions:
         Where the operators' copy of the runbook is. None: its path in the repository.
     schedule_enabled : bool
         Whether the function runs by schedule.
+    stack_name : str
+        Name of the stack: `DEFAULT_STACK_NAME`, followed by the resource name where that is not the default, so that
+        each gateway has a stack of its own.
+    encryption_key : str or None
+        ARN of the customer's key. None: AWS's own keys.
+    permissions_boundary : str or None
+        ARN or name of the policy that bounds every role. None: no boundary.
+    vpc_owner_account : str or None
+        Account that shares the VPC with this one. None: the VPC is this one's.
     integration : Mapping of str to object
         The properties of `KongCloudTrailIntegration`, as given.
     notes : tuple of str
@@ -208,6 +228,10 @@ class DeploymentOptions:
     alarm_topic: str | None
     runbook_url: str | None
     schedule_enabled: bool
+    stack_name: str
+    encryption_key: str | None
+    permissions_boundary: str | None
+    vpc_owner_account: str | None
     integration: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -250,7 +274,18 @@ class DeploymentOptions:
         region = reader.optional("aws_region", checks.region)
         if region is None and not _given(context.get("aws_region")):
             region = environment_region
-        options, _ = _read_integration(reader, region, new_channel=False)
+        stack_name = reader.optional("stack_name", checks.stack_name) or _stack_name(integration["resource_name"])
+        encryption_key = reader.optional("encryption_key", checks.key_arn)
+        permissions_boundary = reader.optional("permissions_boundary", checks.boundary)
+        vpc_owner_account = reader.optional("vpc_owner_account", checks.account)
+        source_name = _source_name(integration["resource_name"])
+        options, environment = _read_integration(reader, region, new_channel=False, source_name=source_name)
+        if environment["SOURCE_NAME"] == source_name:
+            integration["source_name"] = source_name
+        if encryption_key is not None:
+            reader.check(
+                "encryption_key", lambda: checks.same_region_as_key(encryption_key, region or _region(options))
+            )
         cache = _read_cache(reader)
         if reader.problems or options is None or vpc_id is None or subnet_ids is None:
             raise SettingsError(reader.problems)
@@ -258,11 +293,15 @@ class DeploymentOptions:
             vpc_id=vpc_id,
             subnet_ids=subnet_ids,
             # A channel takes events in its own region only, so it is where the stack belongs when nobody says more.
-            region=region or checks.channel_arn(options.channel_arn).region,
+            region=region or _region(options) or "",
             tags=DEFAULT_TAGS if tags is None else tags,
             alarm_topic=alarm_topic,
             runbook_url=runbook_url,
             schedule_enabled=schedule_enabled,
+            stack_name=stack_name,
+            encryption_key=encryption_key,
+            permissions_boundary=permissions_boundary,
+            vpc_owner_account=vpc_owner_account,
             integration={**integration, "cache": cache} if cache != CacheOptions() else integration,
             notes=tuple(_context_notes(context)),
         )
@@ -270,6 +309,7 @@ class DeploymentOptions:
 
 _INTEGRATION_SETTINGS = (
     *(name.lower() for name in _VARIABLES),
+    "kong_admin_token_key",
     "lambda_env",
     "resource_name",
     "security_group",
@@ -293,6 +333,10 @@ _SETTINGS = frozenset(
         "alarm_topic",
         "runbook_url",
         "schedule_enabled",
+        "stack_name",
+        "encryption_key",
+        "permissions_boundary",
+        "vpc_owner_account",
         "image",
     }
 )
@@ -330,13 +374,40 @@ def _given(value: object) -> bool:
     return value is not None and value != ""
 
 
+def _stack_name(resource_name: object) -> str:
+    """Return the name of a gateway's own stack."""
+    name = str(resource_name)
+    if name == DEFAULT_RESOURCE_NAME:
+        return DEFAULT_STACK_NAME
+    # A stack's name has no underscores; two gateways whose names differ in those alone have two stacks all the same.
+    suffix = f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}" if "_" in name else ""
+    return f"{DEFAULT_STACK_NAME}-{name.replace('_', '-')}{suffix}"
+
+
+def _source_name(resource_name: object) -> str:
+    """Return the name of a gateway in keys and metrics, where nobody gave one: another one for each stack."""
+    name = str(resource_name)
+    return DEFAULT_SOURCE_NAME if name == DEFAULT_RESOURCE_NAME else name.lstrip("_-") or DEFAULT_SOURCE_NAME
+
+
+def _region(options: IntegrationOptions | None) -> str | None:
+    """Return the region of the channel: a channel takes events in its own region only."""
+    return None if options is None else checks.channel_arn(options.channel_arn).region or None
+
+
 def _read_integration(
-    reader: _Reader, region: str | None, *, new_channel: bool
+    reader: _Reader,
+    region: str | None,
+    *,
+    new_channel: bool,
+    clock_changes: bool = False,
+    source_name: str = DEFAULT_SOURCE_NAME,
 ) -> tuple[IntegrationOptions | None, Mapping[str, str]]:
     """Check all plain settings. No options, but variables, where something was noted that leaves them incomplete."""
     lambda_env = _read_lambda_env(reader)
     environment = _read_environment(reader, lambda_env, new_channel=new_channel)
-    schedule = reader.check("schedule", lambda: checks.schedule(reader.settings.get("schedule") or DEFAULT_SCHEDULE))
+    expression = reader.settings.get("schedule") or DEFAULT_SCHEDULE
+    schedule = reader.check("schedule", lambda: checks.schedule(expression, clock_changes=clock_changes))
     resource_name = reader.optional("resource_name", checks.resource_name)
     security_group = reader.optional("security_group", checks.security_group_name)
     channel_arn, admin_api = environment.get("CHANNEL_ARN"), environment.get("KONG_ADMIN_API")
@@ -350,7 +421,7 @@ def _read_integration(
     needs_token, token_secret = _read_token(reader, environment, region)
     environment["KONG_SUPERADMIN"] = "true" if needs_token else "false"
     environment.setdefault("REDIS_DB", "0")
-    environment.setdefault("SOURCE_NAME", DEFAULT_SOURCE_NAME)
+    environment.setdefault("SOURCE_NAME", source_name)
     environment.setdefault("LOG_LEVEL", "INFO")
     reader.check("lambda_env", lambda: _check_size(environment))
     if schedule is None or admin_api is None or (channel_arn is None and not new_channel):
@@ -389,6 +460,9 @@ def _read_environment(reader: _Reader, given: Mapping[str, str], *, new_channel:
             reader.problems.append(f"lambda_env {name}: {reason}")
         reader.problems += [f"{key}: {reason}" for key in (name.lower(), name) if _given(reader.settings.get(key))]
     environment = {name: text for name, text in given.items() if name not in _KNOWN_VARIABLES}
+    for name in environment:
+        if (meant := _meant_by(name)) is not None and meant in _REFUSED:
+            reader.problems.append(f"lambda_env {name}: looks like {meant}, and {_REFUSED[meant]}")
     for name, check in _VARIABLES.items():
         setting = name.lower()
         own = reader.optional(setting, check)
@@ -424,8 +498,13 @@ def _read_token(reader: _Reader, environment: dict[str, str], region: str | None
             "kong_superadmin: is false, but kong_admin_token_secret names a token; "
             "write kong_superadmin=true, or leave the secret out"
         )
+    key = reader.optional("kong_admin_token_key", checks.key_arn)
     if secret is not None:
         reader.check("kong_admin_token_secret", lambda: checks.same_region_as_secret(secret, region))
+    if key is not None:
+        reader.check("kong_admin_token_key", lambda: checks.same_region_as_key(key, region))
+        if secret is None:
+            reader.problems.append(f"kong_admin_token_key: {checks.UNUSED_KEY}")
     return superadmin == "true" or secret is not None, secret
 
 
@@ -442,9 +521,34 @@ def _check_size(environment: Mapping[str, str]) -> None:
 
 def _integration_notes(lambda_env: Mapping[str, str], admin_api: str, needs_token: bool) -> list[str]:
     notes = [f"lambda_env {name}: {_LEFT_ASIDE}" for name in _BY_DEPLOYMENT if name in lambda_env]
+    for name, value in lambda_env.items():
+        if name in _KNOWN_VARIABLES:
+            continue
+        if meant := _meant_by(name):
+            notes.append(
+                f"lambda_env {name}: is none of the function's variables, and changes nothing; did you mean {meant}?"
+            )
+        elif _looks_like_a_secret(name, value):
+            notes.append(
+                f"lambda_env {name}: looks like a secret by its name, and its value stands in the template and in the "
+                "function's configuration, for everybody who may read them. Keep it in AWS Secrets Manager, and give "
+                "the secret's ARN instead."
+            )
     if needs_token and not checks.service_url(admin_api).encrypted:
         notes.append("kong_admin_api: is plain http, so Kong's token crosses the network unencrypted; use https.")
     return notes
+
+
+def _meant_by(name: str) -> str | None:
+    """Return the variable that a name is a misspelling of; None if it is a name of its own."""
+    close = difflib.get_close_matches(name.upper(), _KNOWN_VARIABLES, n=1, cutoff=0.9)
+    return close[0] if close else None
+
+
+def _looks_like_a_secret(name: str, value: str) -> bool:
+    is_reference = value.startswith("arn:") or checks.is_pending(value)
+    is_small = re.fullmatch(r"[0-9]{1,6}|true|false", value, re.IGNORECASE) is not None
+    return not is_reference and not is_small and re.search(_SECRETS, name, re.IGNORECASE) is not None
 
 
 def _context_notes(context: Mapping[str, object]) -> list[str]:

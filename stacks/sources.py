@@ -1,4 +1,4 @@
-"""Which gateways share a cache, a ledger or metrics, so that two of them never do so by the same name."""
+"""Which gateways share a cache, a ledger or metrics: their names are told apart, and what is shared is watched once."""
 
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
@@ -49,6 +49,13 @@ class Sources:
     def share_metrics(self, variables: Mapping[str, str]) -> bool:
         """Say whether another gateway counts under the same name: metrics belong to an account and a region."""
         return (self._environment, variables["SOURCE_NAME"]) in self._taken
+
+    def is_first_to_watch(self, resource: str) -> bool:
+        """Say whether nobody has alarms about a resource yet, and remember that somebody has now."""
+        watched = ("alarms", f"{self._environment}/{resource}")
+        is_first = watched not in self._taken
+        self._taken.add(watched)
+        return is_first
 
     def take(self, cache: DedupeCache, ledger: Ledger, variables: Mapping[str, str]) -> None:
         """Remember the name."""

@@ -29,25 +29,37 @@ class ChosenSubnets:
 
     def __init__(self, vpc: ec2.IVpc, selection: ec2.SubnetSelection | None) -> None:
         self._vpc = vpc
+        self._failure = ""
         selection = selection or ec2.SubnetSelection()
         if selection.subnets:
             # Asked through the VPC, subnets imported by id alone would fail for want of their zone.
             self._subnets = list(selection.subnets)
             self.pending = vpc.vpc_id == _LOOKUP_PLACEHOLDER_VPC
         else:
-            selected = vpc.select_subnets(
+            self._subnets, self.pending = self._selected(selection)
+        self.ids = [subnet.subnet_id for subnet in self._subnets]
+
+    def _selected(self, selection: ec2.SubnetSelection) -> tuple[list[ec2.ISubnet], bool]:
+        try:
+            selected = self._vpc.select_subnets(
                 availability_zones=selection.availability_zones,
                 one_per_az=selection.one_per_az,
                 subnet_filters=selection.subnet_filters,
                 subnet_group_name=selection.subnet_group_name,
                 subnet_type=selection.subnet_type,
             )
-            self._subnets = list(selected.subnets)
-            self.pending = bool(selected.is_pending_lookup)
-        self.ids = [subnet.subnet_id for subnet in self._subnets]
+        except RuntimeError as error:  # the CDK's way to say that there are none of that kind
+            self._failure = str(error).partition("\n")[0]
+            return [], True
+        return list(selected.subnets), bool(selected.is_pending_lookup)
 
     def problems(self, *, needs_two_zones: bool) -> Iterator[str]:
         """Say what is wrong with them, other than their number."""
+        if self._failure:
+            yield (
+                f"subnets: this VPC has none of that kind; choose others, e.g. ec2.SubnetSelection(subnets=[…]). The "
+                f"CDK says: {self._failure}"
+            )
         if self._are_among(self._vpc.public_subnets):
             yield "subnets: are public, from where a function has no way to the internet; choose private ones"
         zones = {_zone_of(subnet) for subnet in self._subnets}

@@ -66,11 +66,15 @@ class TrailMetrics:
     ----------
     oldest_undelivered_age, checkpoint_lag : cloudwatch.Metric
         How complete the trail is, in seconds, at the end of each run.
+    gaps_open : cloudwatch.Metric
+        Stretches that Kong could not show and that are still to be read, at the end of each run.
     runs_finished : cloudwatch.Metric
         Runs after which nothing was left to deliver.
     entries_fetched, duplicates_skipped, events_delivered, events_failed, entries_quarantined, events_shortened, backlog
         : cloudwatch.Metric
         What became of the entries that Kong showed.
+    entries_found_late : cloudwatch.Metric
+        Delivered by a sweep, as they became visible too late for the window.
     entries_new : cloudwatch.MathExpression
         Fetched, and not delivered before.
     delivered_bytes : cloudwatch.Metric
@@ -101,7 +105,8 @@ class TrailMetrics:
         self.oldest_undelivered_age = self._of_runs(
             "OldestUndeliveredAgeSeconds", "Maximum", "oldest undelivered entry"
         )
-        self.checkpoint_lag = self._of_runs("CheckpointLagSeconds", "Maximum", "checkpoint behind Kong's clock")
+        self.checkpoint_lag = self._of_runs("CheckpointLagSeconds", "Maximum", "since all was delivered")
+        self.gaps_open = self._of_runs("GapsOpen", "Maximum", "gaps to be read")
         self.runs_finished = self._of_runs("RunsFinished", "Sum", "runs that left nothing undone")
 
         self.entries_fetched = self._of_runs("EntriesFetched", "Sum", "fetched")
@@ -115,6 +120,7 @@ class TrailMetrics:
         self.events_failed = self._of_runs("EventsFailed", "Sum", "failed, to be sent again")
         self.entries_quarantined = self._of_runs("EntriesQuarantined", "Sum", "quarantined")
         self.events_shortened = self._of_runs("EventsShortened", "Sum", "shortened")
+        self.entries_found_late = self._of_runs("EntriesFoundLate", "Sum", "found late, by a sweep")
         self.backlog = self._of_runs("Backlog", "Sum", "left to the next run")
 
         self.delivered_bytes = self._of_runs("DeliveredBytes", "Sum", "bytes ingested")

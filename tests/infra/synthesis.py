@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aws_cdk import App, Duration, Environment, Stack
 from aws_cdk import aws_ec2 as ec2
@@ -156,13 +156,20 @@ class Synthesis:
             return value
         ((function, argument),) = value.items()
         if function == "Fn::Join":
-            return argument[0].join(self.flat(part) for part in argument[1])
+            separator, parts = argument
+            return str(separator).join(self.flat(part) for part in parts)
         if function in ("Fn::Select", "Fn::Split"):
             return f"{function}({', '.join(self.flat(part) for part in argument if not isinstance(part, int))})"
         name, attribute = (argument, "Ref") if function == "Ref" else argument
         if name.startswith("AWS::"):
             return f"<{name}>"
         return f"<{self.template['Resources'][name]['Type']}.{attribute}>"
+
+
+class Shaped(Protocol):
+    """Returns the synthesis of a shape, always the same."""
+
+    def __call__(self, shape: str) -> Synthesis: ...
 
 
 def new_app(outdir: Path, **context: Any) -> App:

@@ -31,19 +31,15 @@ def synth(tmp_path: Path, **context: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=240)
 
 
-def test_synth_writes_the_template_and_bundles_once(tmp_path: Path) -> None:
-    first = synth(tmp_path, aws_region="eu-central-1", image="kong:latest")
-    assert first.returncode == 0, first.stderr
-    assert "Bundling asset" in first.stderr
-    assert "image: is not needed" in first.stderr
+def test_synth_writes_the_template_and_bundles(tmp_path: Path) -> None:
+    done = synth(tmp_path, aws_region="eu-central-1", image="kong:latest")
+    assert done.returncode == 0, done.stderr
+    assert "Bundling asset" in done.stderr
+    assert "image: is not needed" in done.stderr
     template = json.loads((tmp_path / "cdk.out" / "KongCloudTrailIntegration.template.json").read_text())
     assert "AWS::Lambda::Function" in {resource["Type"] for resource in template["Resources"].values()}
     (asset,) = (tmp_path / "cdk.out").glob("asset.*")
     assert (asset / "kong_cloudtrail" / "handler.py").is_file()
-
-    again = synth(tmp_path, aws_region="eu-central-1")
-    assert again.returncode == 0, again.stderr
-    assert "Bundling asset" not in again.stderr
 
 
 def test_bad_settings_end_in_one_readable_error(tmp_path: Path) -> None:
@@ -88,3 +84,29 @@ def test_the_environments_region_is_read_when_the_app_runs(name: str, tmp_path: 
     assert result.returncode == 1
     assert "the channel is in eu-central-1, the stack in us-east-1" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_trail_that_is_about_to_be_replaced_is_said(tmp_path: Path) -> None:
+    script = "import app; sys.exit(app.main())"
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("AWS_", "CDK_"))}
+    results = []
+    for context in ({}, {"kong_admin_api": "https://other.example.internal:8444"}):
+        results.append(
+            subprocess.run(
+                [sys.executable, "-c", f"import sys; {script}"],
+                cwd=ROOT,
+                env={
+                    **kept,
+                    "CDK_CONTEXT_JSON": json.dumps({**CONTEXT, **context, "aws:cdk:bundling-stacks": []}),
+                    "CDK_OUTDIR": str(tmp_path),
+                },
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stderr
+        )
+    assert "was last synthesised for another trail" not in results[0]
+    assert (
+        "Stack KongCloudTrailIntegration was last synthesised for another trail (kong: https://kong-admin" in results[1]
+    )
+    assert "give a resource_name of its own" in results[1]

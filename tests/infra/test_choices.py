@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from stacks import (
     CacheOptions,
@@ -24,10 +26,12 @@ from stacks import (
     SettingsError,
 )
 from stacks.lake_dashboard import QUERIES
-from tests.infra.conftest import Shaped
 from tests.infra.synthesis import (
     CHANNEL_ARN,
+    KEY_ARN,
+    SHAPES,
     SUBNET_IDS,
+    Shaped,
     Synthesis,
     foreign_stack,
     function_environment,
@@ -88,20 +92,26 @@ EXISTING = ExistingCache(host="cache.example.internal")
         ({"cache": CacheOptions(engine="memcached")}, "cache.engine: must be one of"),  # type: ignore[arg-type]
         ({"cache": CacheOptions(engine="redis", engine_version="6.2")}, "cache.engine_version: is no version of redis"),
         ({"cache": CacheOptions(engine_version="8")}, "cache.engine_version: is no version of valkey"),
-        ({"cache": CacheOptions(node_type="t4g.micro")}, "cache.node_type: is no type of node"),
+        ({"cache": CacheOptions(node_type="t4g.micro")}, "cache.node_type: must be a type of node"),
         ({"cache": CacheOptions(authentication="none")}, "cache.authentication: must be one"),  # type: ignore[arg-type]
         ({"cache": CacheOptions(port=80)}, "cache.port: must be a whole number from 1150"),
         ({"ledger": LedgerOptions(prefix="/a/")}, "ledger.prefix: must be"),
         ({"function": FunctionOptions(memory_size=64)}, "function.memory_size: must be a whole number of MiB from 128"),
-        ({"function": FunctionOptions(timeout=Duration.minutes(16))}, "function.timeout: must be between 60 and 900"),
-        ({"function": FunctionOptions(max_event_age=Duration.hours(7))}, "function.max_event_age: must be between"),
+        (
+            {"function": FunctionOptions(timeout=Duration.minutes(16))},
+            "function.timeout: must be a Duration from 60 to 900",
+        ),
+        (
+            {"function": FunctionOptions(max_event_age=Duration.hours(7))},
+            "function.max_event_age: must be a Duration from",
+        ),
         ({"function": FunctionOptions(reserved_concurrent_executions=0)}, "function.reserved_concurrent_executions"),
         ({"function": FunctionOptions(runtime=lambda_.Runtime.PYTHON_3_9)}, "function.runtime: must be a Python"),
         ({"function": FunctionOptions(runtime=lambda_.Runtime.NODEJS_22_X)}, "function.runtime: must be a Python"),
         ({"schedule_options": ScheduleOptions(retry_attempts=186)}, "schedule_options.retry_attempts: must be"),
         (
             {"schedule_options": ScheduleOptions(max_event_age=Duration.seconds(1))},
-            "schedule_options.max_event_age: must be between",
+            "schedule_options.max_event_age: must be a Duration from",
         ),
         ({"network": NetworkOptions(kong_port=0)}, "network.kong_port: must be"),
         ({"event_store": EventStoreOptions()}, "channel_arn: is given, and event_store makes another one"),
@@ -261,6 +271,7 @@ def test_everything_imported_creates_the_function_its_clock_and_what_watches_it(
     kinds = sorted({resource["Type"] for resource in shaped("imported").template["Resources"].values()})
     assert kinds == [
         "AWS::CloudWatch::Alarm",
+        "AWS::CloudWatch::CompositeAlarm",
         "AWS::CloudWatch::Dashboard",
         "AWS::EC2::SecurityGroupEgress",
         "AWS::EC2::SecurityGroupIngress",
@@ -406,9 +417,94 @@ def test_store_and_channel_have_the_form_that_cloudtrail_asks_for(shaped: Shaped
     channel = synthesis.only("AWS::CloudTrail::Channel")["Properties"]
     assert channel["Source"] == "KongGatewayEnterprise"
     assert synthesis.flat(channel["Destinations"][0]["Location"]) == f"<{STORE}.EventDataStoreArn>"
-    for kind in (STORE, "AWS::CloudTrail::Channel"):
-        assert synthesis.only(kind)["DeletionPolicy"] == synthesis.only(kind)["UpdateReplacePolicy"] == "Retain"
     assert function_environment(synthesis)["CHANNEL_ARN"] == CHANNEL_ARN
+
+
+CHANNEL = "AWS::CloudTrail::Channel"
+
+
+def policies_of(synthesis: Synthesis, kind: str) -> tuple[str, str]:
+    resource = synthesis.only(kind)
+    return resource["DeletionPolicy"], resource["UpdateReplacePolicy"]
+
+
+def test_what_a_failed_first_deployment_leaves_does_not_block_the_next_one(shaped: Shaped, tmp_path: Path) -> None:
+    synthesis = shaped("event store")
+    goes, stays = ("RetainExceptOnCreate", "Retain"), ("Retain", "Retain")
+    # There can be one channel of each source; the bucket and the log would be left behind, empty.
+    assert {policies_of(synthesis, kind) for kind in (CHANNEL, "AWS::S3::Bucket", "AWS::Logs::LogGroup")} == {goes}
+    # CloudTrail does not remove a protected store, and the roll-back would fail. So the store stays, and its name is
+    # never taken again.
+    assert policies_of(synthesis, STORE) == stays
+    name = synthesis.flat(synthesis.only(STORE)["Properties"]["Name"])
+    assert "<AWS::StackId>" in name
+    options = EventStoreOptions(termination_protection=False)
+    assert policies_of(build(tmp_path, channel_arn=None, event_store=options), STORE) == goes
+
+
+def test_a_ledger_that_its_owner_wants_kept_or_gone(tmp_path: Path) -> None:
+    for number, policy in enumerate([RemovalPolicy.RETAIN, RemovalPolicy.DESTROY]):
+        synthesis = build(tmp_path / str(number), ledger=LedgerOptions(removal_policy=policy))
+        assert policies_of(synthesis, "AWS::S3::Bucket")[0] == ("Retain", "Delete")[number]
+
+
+# -- CloudFormation creates a replacement before it removes the old resource: the two cannot have the same name
+
+# What cannot be changed of resources that have a name, and what the name does about it.
+UNCHANGEABLE = {
+    SERVERLESS: {"SubnetIds", "KmsKeyId"},  # the name follows from both
+    CHANNEL: {"Source"},  # so does this one
+    # With a name that the caller gave, and these never change: another VPC has names of its own.
+    "AWS::EC2::SecurityGroup": {"GroupDescription", "VpcId"},
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_cannot_be_changed_of_a_named_resource_is_known(shaped: Shaped, shape: str) -> None:
+    for resource in shaped(shape).template["Resources"].values():
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("eu-central-1", resource["Type"]).schema
+        given = resource["Properties"].keys()
+        fixed = {path.rpartition("/")[2] for path in schema.get("createOnlyProperties", [])} & given
+        # A resource is known by its name, or has one of its own choice beside its ARN.
+        names = given & {path.rpartition("/")[2] for path in schema["primaryIdentifier"]} | given & {"GroupName"}
+        if names or resource["Type"] == CHANNEL:
+            known = UNCHANGEABLE.get(resource["Type"], set()) | {"UserName"}  # which is the same as the user's id
+            assert fixed - names <= known, resource["Type"]
+
+
+def test_a_serverless_cache_has_another_name_where_it_is_another_cache(tmp_path: Path) -> None:
+    def name_of(folder: str, step: int, key: str | None) -> str:
+        app, stack, vpc = foreign_stack(tmp_path / folder)
+        KongCloudTrailIntegration(
+            stack,
+            "Trail",
+            vpc=vpc,
+            subnets=ec2.SubnetSelection(subnets=vpc.private_subnets[::step]),
+            kong_admin_api=API,
+            channel_arn=CHANNEL_ARN,
+            cache=CacheOptions(serverless=ServerlessOptions()),
+            encryption_key=kms.Key.from_key_arn(stack, "Key", key) if key else None,
+        )
+        return str(template_of(app, stack).only(SERVERLESS)["Properties"]["ServerlessCacheName"])
+
+    names = [
+        name_of("a", 1, None),
+        name_of("b", -1, None),
+        name_of("c", 1, KEY_ARN),
+        name_of("d", 1, KEY_ARN.replace("key/0", "key/9")),
+    ]
+    assert len(set(names)) == 4
+    assert name_of("again", 1, None) == names[0]
+
+
+def test_a_channel_of_another_source_has_another_name(tmp_path: Path) -> None:
+    names = [
+        build(tmp_path / source, channel_arn=None, event_store=EventStoreOptions(source=source, name="kong-prod")).only(
+            CHANNEL
+        )["Properties"]["Name"]
+        for source in ("KongGatewayEnterprise", "Custom")
+    ]
+    assert names == ["kong-prod", "kong-prod-custom"]
 
 
 def test_other_stores(tmp_path: Path) -> None:
@@ -466,5 +562,5 @@ def test_the_cache_by_context(tmp_path: Path) -> None:
     assert (group["Engine"], group["EngineVersion"], group["CacheNodeType"]) == ("redis", "7.0", "cache.r7g.large")
     assert "AuthToken" in group
     assert synthesise(tmp_path / "b", cache_serverless="true").of_type(SERVERLESS)
-    with pytest.raises(SettingsError, match="cache_node_type: is no type of node"):
+    with pytest.raises(SettingsError, match="cache_node_type: must be a type of node"):
         synthesise(tmp_path / "c", cache_node_type="large")

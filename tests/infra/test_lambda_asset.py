@@ -90,9 +90,10 @@ def test_a_missing_pip_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_only_the_first_bundling_needs_the_network(
     tmp_path: Path, empty_cache: Path, copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Enough of a lock to bundle: the pruning wants to see botocore.
-    lines = (SOURCE / "requirements.txt").read_text().split("\nbotocore==")[1]
-    (copied / "requirements.txt").write_text("botocore==" + lines.split("\n    # via")[0] + "\n")
+    # The smallest package of the lock will do. The pruning, which wants to see botocore, is tested with all of them.
+    lines = (SOURCE / "requirements.txt").read_text().split("\njmespath==")[1]
+    (copied / "requirements.txt").write_text("jmespath==" + lines.split("\n    # via")[0] + "\n")
+    monkeypatch.setattr(lambda_asset, "_prune", lambda _: None)
     (tmp_path / "first").mkdir()
     lambda_asset.bundle(copied, ARM, Runtime.PYTHON_3_14, tmp_path / "first")
     (kept,) = empty_cache.iterdir()
@@ -117,7 +118,23 @@ def test_only_the_first_bundling_needs_the_network(
 def test_a_cache_that_cannot_be_written_is_explained(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file in the way")
     with pytest.raises(BundlingError, match="set XDG_CACHE_HOME"):
-        lambda_asset._keep(tmp_path, lambda_asset._cache_directory() / "0")
+        lambda_asset._keep(tmp_path, lambda_asset._cache_directory() / "0", replace=False)
+
+
+def test_two_bundlings_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "wheel").write_text(name)
+
+    lambda_asset._keep(tmp_path / "first", tmp_path / "cache" / "hash", replace=False)
+    lambda_asset._keep(tmp_path / "second", tmp_path / "cache" / "hash", replace=False)
+
+    # The first one may be reading its wheels, and they are the same ones; nothing is left over of the second's.
+    assert (tmp_path / "cache" / "hash" / "wheel").read_text() == "first"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["hash"]
+
+    lambda_asset._keep(tmp_path / "second", tmp_path / "cache" / "hash", replace=True)
+    assert (tmp_path / "cache" / "hash" / "wheel").read_text() == "second"
 
 
 def test_a_missing_source_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -158,6 +175,24 @@ def test_the_real_bundle(tmp_path: Path) -> None:
         [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert all(name.startswith(str(bundle)) for name in json.loads(ran.stdout))
+
+
+def test_an_assembly_that_holds_the_bundle_is_not_bundled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled: list[Path] = []
+
+    def bundle(_source: Path, _architecture: Architecture, _runtime: Runtime, directory: Path) -> None:
+        bundled.append(directory)
+        (directory / "handler.py").touch()
+
+    monkeypatch.setattr(lambda_asset, "bundle", bundle)
+    for _ in range(2):
+        synthesise(tmp_path, **{"aws:cdk:bundling-stacks": ["**"]})
+
+    assert len(bundled) == 1
+    (asset,) = tmp_path.glob("asset.*")
+    assert (asset / "handler.py").is_file()
 
 
 def test_a_failed_bundling_says_why_and_not_how_cdk_called_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,10 +27,12 @@ from sandbox.cloudtrail import CloudTrailEmulator
 from sandbox.kong import KongSimulator
 from sandbox.valkey import Valkey
 from stacks import SettingsError
+from stacks.cron import parse
 from stacks.observability import AlarmOptions, CacheNodes, Observability, ServerlessCache
 from tests.infra.synthesis import ROOT, Synthesis, new_app, template_of
 
-ALARM, DASHBOARD = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::Dashboard"
+ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"
+DASHBOARD = "AWS::CloudWatch::Dashboard"
 
 # What AWS itself counts, by namespace. Sources: "Viewing metrics for Lambda functions", "Available CloudWatch metrics
 # for Amazon SQS", "Metrics for Valkey and Redis OSS" and "Serverless metrics and events" of the services' guides.
@@ -41,8 +43,10 @@ COUNTED_BY_AWS = {
 }
 
 OPTIONS = {
-    "missed_runs": "breaching",
+    "missed_runs": "composite",
     "lag": "ignore",
+    "gaps_open": "ignore",
+    "entries_found_late": "ignore",
     "quarantined_entries": "ignore",
     "misconfigurations": "ignore",
     "failed_runs": "ignore",
@@ -50,7 +54,7 @@ OPTIONS = {
     "cache_memory_percent": "notBreaching",
     "evictions": "notBreaching",
 }
-"""Every option that makes alarms, and what no data means to them."""
+"""Every option that makes alarms, and what no data means to them. One alarm is made of another one."""
 
 ALARMS = {
     name: missing
@@ -64,6 +68,12 @@ def option_of(alarm: str) -> str:
     return alarm.rstrip("_12")
 
 
+def without(*names: str) -> AlarmOptions:
+    """Return options with some alarms switched off."""
+    switched_off: dict[str, Any] = dict.fromkeys(names)
+    return AlarmOptions(**switched_off)
+
+
 def observe(stack: Stack, name: str = "Observability", **options: Any) -> Observability:
     """Observe imported things: nothing here may ask for what only a created one knows."""
     defaults: dict[str, Any] = {
@@ -74,7 +84,7 @@ def observe(stack: Stack, name: str = "Observability", **options: Any) -> Observ
         "log_group": logs.LogGroup.from_log_group_name(stack, f"{name}Logs", "collector"),
         "dead_letters": sqs.Queue.from_queue_arn(stack, f"{name}Queue", "arn:aws:sqs:eu-central-1:111122223333:dead"),
         "cache": CacheNodes.of_replication_group("marks", nodes=2),
-        "schedule_period": Duration.hours(1),
+        "schedule": parse("rate(1 hour)"),
     }
     return Observability(stack, name, **(defaults | options))
 
@@ -86,6 +96,20 @@ def stack(tmp_path: Path) -> Stack:
 
 def synthesised(stack: Stack) -> Synthesis:
     return template_of(stack.node.root, stack)  # type: ignore[arg-type]
+
+
+def properties_of(stack: Stack, synthesis: Synthesis, alarm: Any) -> dict[str, Any]:
+    found: dict[str, Any] = synthesis.template["Resources"][stack.get_logical_id(alarm.node.default_child)]
+    return dict(found["Properties"])
+
+
+def alarms_of(synthesis: Synthesis) -> list[dict[str, Any]]:
+    """Return the alarms that somebody hears of: two only serve the one on missed runs."""
+    return [
+        alarm
+        for alarm in [*synthesis.of_type(COMPOSITE), *synthesis.of_type(ALARM)]
+        if "Runbook: " in alarm["Properties"]["AlarmDescription"]
+    ]
 
 
 def metrics_of_alarm(alarm: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -196,8 +220,9 @@ def test_what_somebody_has_to_change_counts_as_a_misconfiguration(emitted: dict[
 
 
 def test_a_good_run_ends_the_alarms_that_wait_for_one(emitted: dict[str, set[str]]) -> None:
-    assert {"Misconfigurations", "EntriesQuarantined", "CheckpointLagSeconds", "RunsFinished>0"} <= emitted["good"]
-    assert not {"Misconfigurations>0", "EntriesQuarantined>0"} & emitted["good"]
+    ended = {"Misconfigurations", "EntriesQuarantined", "EntriesFoundLate", "GapsOpen"}
+    assert ended | {"CheckpointLagSeconds", "RunsFinished>0"} <= emitted["good"]
+    assert not {f"{name}>0" for name in ended} & emitted["good"]
 
 
 def test_every_metric_is_a_public_attribute(stack: Stack, emitted: dict[str, set[str]]) -> None:
@@ -214,9 +239,7 @@ def test_no_data_means_something_to_each_alarm(stack: Stack) -> None:
     assert list(alarms) == list(ALARMS)
     synthesis = synthesised(stack)
     missing = {
-        name: synthesis.template["Resources"][stack.get_logical_id(alarm.node.default_child)]["Properties"][  # type: ignore[arg-type]
-            "TreatMissingData"
-        ]
+        name: properties_of(stack, synthesis, alarm).get("TreatMissingData", "composite")
         for name, alarm in alarms.items()
     }
     assert missing == ALARMS
@@ -226,7 +249,7 @@ def test_every_description_names_a_section_of_the_runbook(stack: Stack) -> None:
     observe(stack)
     runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
     sections = {heading: heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", runbook, re.M)}
-    descriptions = [alarm["Properties"]["AlarmDescription"] for alarm in synthesised(stack).of_type(ALARM)]
+    descriptions = [alarm["Properties"]["AlarmDescription"] for alarm in alarms_of(synthesised(stack))]
     assert len(descriptions) == len(ALARMS)
     for description in descriptions:
         heading = description.partition(".")[0]
@@ -255,7 +278,7 @@ def test_the_runbook_knows_every_code_of_a_log_line() -> None:
     source = ROOT / "lambda_src" / "kong_cloudtrail"
     codes = {
         code
-        for file in (source / "handler.py", source / "collector.py", source / "adapters" / "telemetry.py")
+        for file in source.rglob("*.py")
         for code in re.findall(r'(?:code=|(?:info|warning)\(\s*)"([A-Z]+(?:_[A-Z]+)*)"', file.read_text("utf-8"))
     } - {"PAGE"}
     assert codes >= {"RUN_ENDED", "RUN_SKIPPED", "RUN_UNFINISHED", "RUN_REPEATED", "FAULT"}
@@ -264,16 +287,29 @@ def test_the_runbook_knows_every_code_of_a_log_line() -> None:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_each_alarm_can_be_switched_off(stack: Stack, option: str) -> None:
-    observability = observe(stack, alarms=AlarmOptions(**{option: None}))
+    observability = observe(stack, alarms=without(option))
     rest = {name for name in ALARMS if option_of(name) != option}
     assert set(observability.alarms) == rest
-    assert len(synthesised(stack).of_type(ALARM)) == len(rest)
+    assert len(alarms_of(synthesised(stack))) == len(rest)
+
+
+def test_a_gap_is_open_until_a_run_says_that_none_is(stack: Stack) -> None:
+    alarms = observe(stack).alarms
+    synthesis = synthesised(stack)
+    gaps, late = (properties_of(stack, synthesis, alarms[name]) for name in ("gaps_open", "entries_found_late"))
+    for alarm in (gaps, late):
+        assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
+        assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "ignore")
+    # One run of a period that still has a gap is enough; what sweeps delivered is added up.
+    assert (gaps["Statistic"], late["Statistic"]) == ("Maximum", "Sum")
 
 
 def test_thresholds_are_the_callers(stack: Stack) -> None:
     options = AlarmOptions(
         missed_runs=5,
         lag=Duration.hours(2),
+        gaps_open=8,
+        entries_found_late=9,
         quarantined_entries=2,
         misconfigurations=3,
         failed_runs=4,
@@ -284,13 +320,12 @@ def test_thresholds_are_the_callers(stack: Stack) -> None:
     )
     alarms = observe(stack, alarms=options).alarms
     synthesis = synthesised(stack)
-    properties = {
-        name: synthesis.template["Resources"][stack.get_logical_id(alarm.node.default_child)]["Properties"]  # type: ignore[arg-type]
-        for name, alarm in alarms.items()
-    }
+    properties = {name: properties_of(stack, synthesis, alarm) for name, alarm in alarms.items()}
+    missed = properties.pop("missed_runs")
     assert {name: alarm["Threshold"] for name, alarm in properties.items()} == {
-        "missed_runs": 1,
         "lag": 7200,
+        "gaps_open": 8,
+        "entries_found_late": 9,
         "quarantined_entries": 2,
         "misconfigurations": 3,
         "failed_runs": 4,
@@ -300,39 +335,94 @@ def test_thresholds_are_the_callers(stack: Stack) -> None:
         "evictions_1": 7,
         "evictions_2": 7,
     }
-    assert properties["missed_runs"]["EvaluationPeriods"] == properties["missed_runs"]["DatapointsToAlarm"] == 5
-    assert all("https://wiki.example.com/kong#" in alarm["AlarmDescription"] for alarm in properties.values())
+    assert missed["ActionsSuppressorWaitPeriod"] == 4 * 3600  # the first one that was missed, and four more
+    described = [missed, *properties.values()]
+    assert all("https://wiki.example.com/kong#" in alarm["AlarmDescription"] for alarm in described)
     lines = [
         line["value"]
         for widget in dashboard_body(synthesis)["widgets"]
         for line in widget["properties"].get("annotations", {}).get("horizontal", [])
     ]
-    assert lines == [7200, 60.5]
+    assert lines == [7200, 8, 60.5]
+
+
+def told_after_seconds(synthesis: Synthesis) -> tuple[int, int]:
+    """Return for how long there may be no success until the silence is noticed, and until somebody is told."""
+    (told,) = (one["Properties"] for one in synthesis.of_type(COMPOSITE) if "Runbook" in str(one))
+    watched = told["AlarmRule"]["Fn::Join"][1][1]["Fn::GetAtt"][0]
+    silence = synthesis.template["Resources"][watched]["Properties"]
+    assert (silence["MetricName"], silence["Statistic"], silence["Threshold"]) == ("RunsFinished", "Sum", 1)
+    assert (silence["ComparisonOperator"], silence["TreatMissingData"]) == ("LessThanThreshold", "breaching")
+    assert silence["DatapointsToAlarm"] == silence["EvaluationPeriods"]
+    seconds = silence["Period"] * silence["EvaluationPeriods"]
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+    assert seconds <= (604_800 if silence["Period"] >= 3600 else 86_400)
+    return seconds, seconds + told["ActionsSuppressorWaitPeriod"]
+
+
+HOUR, DAY = 3600, 86_400
 
 
 @pytest.mark.parametrize(
-    ("period", "missed_runs", "watched"),
+    ("expression", "missed_runs", "silent_seconds", "missed_seconds"),
     [
-        (Duration.hours(1), 3, (3600, 3)),
-        (Duration.minutes(1), 3, (900, 3)),  # a run may take longer than that
-        (Duration.minutes(45), 2, (2700, 2)),
-        (Duration.days(1), 7, (86_400, 7)),
-        (Duration.days(3), 2, (86_400, 6)),
-        (None, 3, (86_400, 3)),
+        ("rate(1 hour)", 3, HOUR, 3 * HOUR),
+        ("rate(1 minute)", 3, 900, 3 * 900),  # a run may take longer than that
+        ("rate(45 minutes)", 2, 45 * 60, 90 * 60),
+        ("rate(1 day)", 7, DAY, 7 * DAY),
+        ("rate(3 days)", 2, 3 * DAY, 6 * DAY),
+        ("cron(0 3 * * ? *)", 3, DAY, 3 * DAY),
+        # From Friday to Monday; and the longest that three runs in a row take, from Thursday to Tuesday.
+        ("cron(0 9 ? * MON-FRI *)", 1, 3 * DAY, 3 * DAY),
+        ("cron(0 9 ? * MON-FRI *)", 3, 3 * DAY, 5 * DAY),
+        ("cron(0/30 8-17 * * ? *)", 2, 14 * HOUR + 1800, 15 * HOUR),
     ],
 )
-def test_missed_runs_are_counted_in_periods_of_the_schedule(
-    stack: Stack, period: Duration | None, missed_runs: int, watched: tuple[int, int]
+def test_missed_runs_are_told_neither_too_soon_nor_too_late(
+    stack: Stack, expression: str, missed_runs: int, silent_seconds: int, missed_seconds: int
 ) -> None:
-    observe(stack, schedule_period=period, alarms=AlarmOptions(missed_runs=missed_runs))
-    (alarm,) = (a["Properties"] for a in synthesised(stack).of_type(ALARM) if "No successful" in str(a))
-    assert (alarm["Period"], alarm["EvaluationPeriods"]) == watched
+    observe(stack, schedule=parse(expression), alarms=AlarmOptions(missed_runs=missed_runs))
+
+    silence, told = told_after_seconds(synthesised(stack))
+
+    # A run may take 15 minutes, and success may come at any moment of a period.
+    assert silent_seconds + 900 < silence
+    assert missed_seconds + 900 < told <= missed_seconds + max(3 * HOUR, missed_seconds // 2 + 1800)
 
 
-def test_more_runs_than_cloudwatch_looks_back(stack: Stack) -> None:
-    with pytest.raises(SettingsError, match=r"missed_runs: .* 604800 s at most"):
-        observe(stack, schedule_period=Duration.days(3))
-    observe(stack, "Other", schedule_period=Duration.days(30), alarms=AlarmOptions(missed_runs=None))
+def test_after_a_deployment_nobody_is_told_before_runs_were_missed(stack: Stack) -> None:
+    """There is no data of the time before, which the alarm on silence takes for silence."""
+    observe(stack, alarms=AlarmOptions(topic=topic_of(stack)))
+    synthesis = synthesised(stack)
+    telling = [alarm for alarm in synthesis.of_type(ALARM) if "AlarmActions" in alarm["Properties"]]
+    assert "breaching" not in {alarm["Properties"]["TreatMissingData"] for alarm in telling}
+    told, never = sorted(synthesis.of_type(COMPOSITE), key=lambda one: "Runbook" not in str(one))
+    assert told["Properties"]["ActionsSuppressorWaitPeriod"] == 2 * HOUR
+    assert synthesis.flat(told["Properties"]["ActionsSuppressor"]) == f"<{COMPOSITE}.Arn>"
+    assert (never["Properties"]["AlarmRule"], "AlarmActions" in never["Properties"]) == ("FALSE", False)
+
+
+def test_a_schedule_that_is_off_misses_no_runs(stack: Stack) -> None:
+    observability = observe(stack, schedule_enabled=False, alarms=AlarmOptions(topic=topic_of(stack)))
+    assert set(OPTIONS) - {option_of(name) for name in observability.alarms} == {"missed_runs"}
+    assert synthesised(stack).of_type(COMPOSITE) == []
+
+
+@pytest.mark.parametrize(("expression", "days"), [("cron(0 3 ? * SUN *)", 7), ("cron(0 3 1 * ? *)", 31)])
+def test_a_schedule_that_cloudwatch_cannot_watch_is_remarked_and_not_watched(
+    stack: Stack, expression: str, days: int
+) -> None:
+    observability = observe(stack, schedule=parse(expression))
+    assert set(OPTIONS) - {option_of(name) for name in observability.alarms} == {"missed_runs"}
+    (note,) = AlarmOptions().notes(parse(expression))
+    assert note.startswith("alarms.missed_runs: cannot be watched, as this schedule leaves up to ")
+    assert f" {days} days between two runs" in note
+    assert list(AlarmOptions(missed_runs=None).notes(parse(expression))) == []
+
+
+def test_what_another_trail_watches_is_not_watched_twice(stack: Stack) -> None:
+    observability = observe(stack, watched_elsewhere=["evictions", "dead_letters"])
+    assert set(OPTIONS) - {option_of(name) for name in observability.alarms} == {"evictions", "dead_letters"}
 
 
 def test_all_impossible_thresholds_at_once(stack: Stack) -> None:
@@ -346,16 +436,28 @@ def test_all_impossible_thresholds_at_once(stack: Stack) -> None:
     ]
 
 
+TOPIC_ARN = "arn:aws:sns:eu-central-1:111122223333:on-call"
+
+
+def topic_of(stack: Stack) -> sns.ITopic:
+    return sns.Topic.from_topic_arn(stack, "Topic", TOPIC_ARN)
+
+
 def test_a_topic_is_told_of_the_beginning_and_the_end(stack: Stack) -> None:
-    topic_arn = "arn:aws:sns:eu-central-1:111122223333:on-call"
-    observe(stack, alarms=AlarmOptions(topic=sns.Topic.from_topic_arn(stack, "Topic", topic_arn)))
-    for alarm in synthesised(stack).of_type(ALARM):
-        assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == [topic_arn]
+    observe(stack, alarms=AlarmOptions(topic=topic_of(stack)))
+    synthesis = synthesised(stack)
+    for alarm in alarms_of(synthesis):
+        assert alarm["Properties"]["AlarmActions"] == alarm["Properties"]["OKActions"] == [TOPIC_ARN]
+    assert len([a for a in [*synthesis.of_type(ALARM), *synthesis.of_type(COMPOSITE)] if TOPIC_ARN in str(a)]) == len(
+        ALARMS
+    )
 
 
 def test_without_a_topic_nobody_is_told(stack: Stack) -> None:
     observe(stack)
-    assert not [a for a in synthesised(stack).of_type(ALARM) if {"AlarmActions", "OKActions"} & a["Properties"].keys()]
+    synthesis = synthesised(stack)
+    made = [*synthesis.of_type(ALARM), *synthesis.of_type(COMPOSITE)]
+    assert not [alarm for alarm in made if {"AlarmActions", "OKActions"} & alarm["Properties"].keys()]
 
 
 # -- shapes
@@ -391,14 +493,14 @@ def test_what_is_not_there_is_neither_drawn_nor_watched(stack: Stack) -> None:
 
 
 def test_no_alarm_and_no_dashboard(stack: Stack) -> None:
-    observability = observe(stack, dashboard=False, alarms=AlarmOptions(**dict.fromkeys(OPTIONS)))
+    observability = observe(stack, dashboard=False, alarms=without(*OPTIONS))
     assert observability.dashboard is None
     assert observability.alarms == {}
     assert not [node for node in stack.node.find_all() if CfnResource.is_cfn_resource(node)]
 
 
 def test_dashboard_without_alarms(stack: Stack) -> None:
-    observe(stack, alarms=AlarmOptions(**dict.fromkeys(OPTIONS)))
+    observe(stack, alarms=without(*OPTIONS))
     assert "alarm" not in {widget["type"] for widget in dashboard_body(synthesised(stack))["widgets"]}
 
 
@@ -429,9 +531,10 @@ def test_two_in_one_stack_pass_cfn_lint_and_the_rule_packs(stack: Stack, tmp_pat
     for pack in (AwsSolutionsChecks(), NIST80053R5Checks()):
         assert list(pack.validate_scope(stack).violations) == []
     synthesis = synthesised(stack)
-    assert not [a for a in synthesis.of_type(ALARM) if "AlarmName" in a["Properties"]]
+    made = [*synthesis.of_type(ALARM), *synthesis.of_type(COMPOSITE)]
+    assert not [alarm for alarm in made if "AlarmName" in alarm["Properties"]]
     assert not [d for d in synthesis.of_type(DASHBOARD) if "DashboardName" in d["Properties"]]
-    assert len(synthesis.of_type(ALARM)) == len(ALARMS) + len(OPTIONS)  # the second cache is a single one
+    assert len(alarms_of(synthesis)) == len(ALARMS) + len(OPTIONS)  # the second cache is a single one
     template = tmp_path / "template.json"
     template.write_text(json.dumps(synthesis.template), "utf-8")
     lint = [str(Path(sys.executable).with_name("cfn-lint")), str(template)]

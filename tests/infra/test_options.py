@@ -1,6 +1,7 @@
 """Settings: what is accepted, and every problem at once, without a value in it."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from stacks.options import DEFAULT_TAGS
 from tests.infra.synthesis import CHANNEL_ARN, CONTEXT, ROOT, SUBNET_IDS, VPC_ID
 
 PLANTED = "planted-Secret-4711"
+KEY = "arn:aws:kms:eu-central-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"
 
 
 def problems(**context: Any) -> list[str]:
@@ -113,10 +115,26 @@ def test_required_settings_and_their_defaults() -> None:
         ("overlap_seconds", -1, "whole number"),
         ("settle_seconds", "1 minute", "whole number"),
         ("initial_lookback_seconds", 0, "whole number of 1 or more"),
+        ("sweep_seconds", 60, "from 3600 to 2592000, or 0 for no sweeps"),
+        ("sweep_seconds", "3599", "from 3600 to 2592000, or 0"),
+        ("sweep_seconds", 2_592_001, "from 3600 to 2592000, or 0"),
+        ("sweep_seconds", "daily", "from 3600 to 2592000, or 0"),
+        ("sweep_seconds", False, "from 3600 to 2592000, or 0"),
         ("page_size", 1001, "from 1 to 1000"),
         ("parallel_deliveries", 0, "from 1 to 64"),
         ("log_level", "LOUD", "must be one of DEBUG"),
         ("redis_password", PLANTED, "generates the cache's password"),
+        ("stack_name", "two words", "must be at most 128 letters, digits or hyphens, a letter first"),
+        ("stack_name", "1st", "a letter first"),
+        ("vpc_owner_account", "1234", "must be an account's 12 digits, as text"),
+        ("vpc_owner_account", 444455556666, "must be text"),
+        ("permissions_boundary", "arn:aws:iam::1234:policy/x", "must be the ARN or the name of a managed policy"),
+        ("encryption_key", PLANTED, "is no ARN of a KMS key; give the key's ARN"),
+        ("encryption_key", KEY.rpartition("/")[2], "is no ARN of a KMS key; give the key's ARN"),
+        ("encryption_key", "alias/kong", "is an alias, and policies name the key itself; give the key's ARN"),
+        ("encryption_key", KEY.replace("key/", "alias/"), "is an alias, and policies name the key itself"),
+        ("encryption_key", KEY.replace("eu-central-1", "us-east-1"), "is in another region than the stack"),
+        ("kong_admin_token_key", KEY, "is given without kong_admin_token_secret"),
         ("lambda_env", PLANTED, "must be a map"),
         ("lambda_env", f'{{"KONG_ADMIN_API": "{PLANTED}"', "must be a map"),
         ("lambda_env", {"A B": PLANTED}, "letters, digits and underscores"),
@@ -233,6 +251,7 @@ def test_every_variable_as_a_setting_of_its_own(ca_pem: Path) -> None:
         "overlap_seconds": "60",
         "settle_seconds": 5,
         "initial_lookback_seconds": "3600",
+        "sweep_seconds": 0,
         "page_size": 100,
         "parallel_deliveries": "4",
         "log_level": "debug",
@@ -247,6 +266,7 @@ def test_every_variable_as_a_setting_of_its_own(ca_pem: Path) -> None:
         "overlap_seconds": "60",
         "settle_seconds": "5",
         "initial_lookback_seconds": "3600",
+        "sweep_seconds": "0",
         "page_size": "100",
         "parallel_deliveries": "4",
         "log_level": "DEBUG",
@@ -295,6 +315,36 @@ def test_a_runbook_that_cannot_be_opened(value: str) -> None:
     assert problem.startswith("runbook_url: is no URL of a page")
 
 
+@pytest.mark.parametrize(
+    ("context", "stack_name", "source_name"),
+    [
+        ({}, "KongCloudTrailIntegration", "kong"),
+        ({"resource_name": "kong-cloudtrails-integration"}, "KongCloudTrailIntegration", "kong"),
+        ({"resource_name": "emea"}, "KongCloudTrailIntegration-emea", "emea"),
+        ({"resource_name": "emea", "source_name": "eu"}, "KongCloudTrailIntegration-emea", "eu"),
+        ({"resource_name": "emea", "lambda_env": {"SOURCE_NAME": "eu"}}, "KongCloudTrailIntegration-emea", "eu"),
+        ({"resource_name": "emea", "lambda_env": '{"source_name": "emea"}'}, "KongCloudTrailIntegration-emea", "emea"),
+        ({"resource_name": "emea", "stack_name": "Audit"}, "Audit", "emea"),
+        ({"resource_name": "_emea-"}, "KongCloudTrailIntegration--emea--67243c", "emea-"),
+    ],
+)
+def test_a_gateway_of_another_name_is_another_stack_and_another_trail(
+    context: dict[str, Any], stack_name: str, source_name: str
+) -> None:
+    options = DeploymentOptions.from_context({**CONTEXT, **context})
+    assert options.stack_name == stack_name
+    assert environment(**context)["SOURCE_NAME"] == source_name
+
+
+def test_names_that_differ_in_underscores_alone_are_two_stacks() -> None:
+    names = {
+        DeploymentOptions.from_context({**CONTEXT, "resource_name": name}).stack_name
+        for name in ("kong-eu", "kong_eu", "kong-us", "kong_us")
+    }
+    assert len(names) == 4
+    assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name) for name in names)
+
+
 def test_contexts_of_others_are_left_alone() -> None:
     context = {**CONTEXT, "@aws-cdk/core:x": True, "vpc-provider:a": {}, "stage": "prod", "aws:cdk:y": 1}
     assert DeploymentOptions.from_context(context).notes == ()
@@ -324,7 +374,7 @@ def test_notes_of_the_integration() -> None:
 def test_schedules(expression: str, written: str, period_seconds: int | None) -> None:
     settings = {"kong_admin_api": "https://kong", "channel_arn": CHANNEL_ARN, "schedule": expression}
     schedule = IntegrationOptions.from_settings(settings).schedule
-    assert (schedule.expression, schedule.period_seconds) == (written, period_seconds)
+    assert (schedule.expression, schedule.longest_seconds) == (written, period_seconds)
 
 
 @pytest.mark.parametrize(

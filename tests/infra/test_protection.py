@@ -10,8 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.infra.conftest import Shaped
-from tests.infra.synthesis import SHAPES, Synthesis, resource_statements, statements, synthesise, synthesise_shape
+from tests.infra.synthesis import (
+    SHAPES,
+    Shaped,
+    Synthesis,
+    resource_statements,
+    statements,
+    synthesise_shape,
+)
 from tests.infra.test_policies import LEDGER_POLICY, QUEUE_POLICY, REVIEWED, USE_LEDGER, named
 from tests.infra.test_template import CHECKS, NAME, REQUIRED, value_at
 
@@ -170,9 +176,9 @@ def masked(template: dict[str, Any]) -> str:
     return re.sub(r"\b([A-Za-z]+)[0-9A-F]{8}\b", r"\1<hash>", text) + "\n"
 
 
-def test_the_template_as_a_whole(tmp_path: Path) -> None:
+def test_the_template_as_a_whole(synthesis: Synthesis) -> None:
     """To accept a change: UPDATE_SNAPSHOT=1 pytest tests/infra/test_protection.py -k whole, and read the diff."""
-    text = masked(synthesise(tmp_path).template)
+    text = masked(synthesis.template)
     if os.environ.get("UPDATE_SNAPSHOT"):
         SNAPSHOT.write_text(text, "utf-8")
     assert text == SNAPSHOT.read_text("utf-8")

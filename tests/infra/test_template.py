@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
+from stacks import DeploymentOptions, IntegrationStack
 from stacks.cache_access import ACCESS_STRING
-from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, Synthesis, synthesise
+from tests.infra.synthesis import (
+    CHANNEL_ARN,
+    CONTEXT,
+    SUBNET_IDS,
+    VPC_ID,
+    Synthesis,
+    new_app,
+    statements,
+    synthesise,
+)
 
 CACHE = "AWS::ElastiCache::ReplicationGroup"
 FUNCTION = "AWS::Lambda::Function"
@@ -113,6 +123,7 @@ def egress(group: dict[str, Any]) -> set[tuple[str, int]]:
 
 
 def logical_id(synthesis: Synthesis, name: str) -> str:
+    found: str
     (found,) = (
         logical
         for logical, resource in synthesis.template["Resources"].items()
@@ -144,7 +155,7 @@ def cache_admits_clients_only(synthesis: Synthesis) -> bool:
 
 def stays(synthesis: Synthesis, resource_type: str) -> bool:
     resource = synthesis.only(resource_type)
-    return resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+    return (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 
 
 CHECKS: dict[str, tuple[Callable[[Synthesis], bool], Callable[[Synthesis], Any]]] = {
@@ -219,7 +230,8 @@ def test_resources_are_these_and_no_others(synthesis: Synthesis) -> None:
             INVOKE,
             *["AWS::IAM::Role", "AWS::IAM::Policy"] * 2,
             SCHEDULE,
-            *["AWS::CloudWatch::Alarm"] * 10,
+            *["AWS::CloudWatch::Alarm"] * 12,
+            *["AWS::CloudWatch::CompositeAlarm"] * 2,
             "AWS::CloudWatch::Dashboard",
         ]
     )
@@ -233,6 +245,7 @@ def test_outputs(synthesis: Synthesis, with_new_token: Synthesis) -> None:
         "LedgerUrl",
         "LogGroupName",
         "ScheduleName",
+        "Trail",
     ]
     assert sorted(set(with_new_token.template["Outputs"]) - set(synthesis.template["Outputs"])) == [
         "FillKongAdminToken"
@@ -247,10 +260,55 @@ def test_a_runbook_of_ones_own_and_a_schedule_that_waits(tmp_path: Path) -> None
         alarm_topic="arn:aws:sns:eu-central-1:111122223333:on-call",
     )
 
-    for alarm in synthesis.of_type("AWS::CloudWatch::Alarm"):
+    made = [*synthesis.of_type("AWS::CloudWatch::Alarm"), *synthesis.of_type("AWS::CloudWatch::CompositeAlarm")]
+    assert len(made) == 11, "a schedule that is off misses no runs"
+    for alarm in made:
         assert " Runbook: https://wiki.example.com/kong#" in alarm["Properties"]["AlarmDescription"]
         assert alarm["Properties"]["AlarmActions"] == ["arn:aws:sns:eu-central-1:111122223333:on-call"]
     assert synthesis.only("AWS::Scheduler::Schedule")["Properties"]["State"] == "DISABLED"
+
+
+KEY = "arn:aws:kms:eu-central-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"
+OWNER = "444455556666"
+
+
+def test_keys_boundary_and_a_shared_vpc_by_context(tmp_path: Path) -> None:
+    synthesis = synthesise(
+        tmp_path,
+        encryption_key=KEY,
+        permissions_boundary="arn:aws:iam::111122223333:policy/boundary",
+        vpc_owner_account=OWNER,
+        kong_admin_token_secret="kong/token",
+        kong_admin_token_key=KEY.replace("0123", "9999"),
+    )
+    assert synthesis.only("AWS::Logs::LogGroup")["Properties"]["KmsKeyId"] == KEY
+    assert synthesis.only(FUNCTION)["Properties"]["KmsKeyArn"] == KEY
+    boundaries = {role["Properties"]["PermissionsBoundary"] for role in synthesis.of_type("AWS::IAM::Role")}
+    assert boundaries == {"arn:aws:iam::111122223333:policy/boundary"}
+    granted = [(one[2], one[3]) for one in statements(synthesis)]
+    assert ("kms:Decrypt", KEY.replace("0123", "9999")) in granted
+    assert any(f":{OWNER}:subnet/{SUBNET_IDS[0]}" in resources for _, resources in granted)
+
+
+def test_a_boundary_by_its_name(tmp_path: Path) -> None:
+    roles = synthesise(tmp_path, permissions_boundary="boundary").of_type("AWS::IAM::Role")
+    assert {str(role["Properties"]["PermissionsBoundary"]).count(":policy/boundary") for role in roles} == {1}
+
+
+def test_a_synthesis_for_another_trail_in_the_same_stack_is_noticed(tmp_path: Path) -> None:
+    assert synthesise(tmp_path).stack.replaced_trail(tmp_path) is None, "nothing was there before"
+
+    again = DeploymentOptions.from_context(CONTEXT)
+    other = DeploymentOptions.from_context({**CONTEXT, "kong_admin_api": "https://other.example.internal:8444"})
+    beside = DeploymentOptions.from_context({**CONTEXT, "resource_name": "other"})
+
+    def replaced(options: DeploymentOptions) -> str | None:
+        app = new_app(tmp_path / "again")
+        return IntegrationStack(app, options.stack_name, options=options).replaced_trail(tmp_path)
+
+    assert replaced(again) is None
+    assert replaced(other) == f"kong: {CONTEXT['kong_admin_api']} into {CHANNEL_ARN}"
+    assert replaced(beside) is None
 
 
 def test_new_token_secret_is_empty_and_its_output_fills_it(with_new_token: Synthesis) -> None:

@@ -1,0 +1,76 @@
+"""Keys of KMS: the key behind an alias, and what a key's own policy has to say."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from aws_cdk import Annotations
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from constructs import IConstruct
+
+
+def resolved(key: kms.IKey) -> kms.IKey:
+    """Return the key itself where an alias of it was given: policies and most services know no aliases.
+
+    Raises
+    ------
+    ValueError
+        If nothing but the alias is known.
+    """
+    if not hasattr(key, "alias_name"):
+        return key
+    try:
+        target: kms.IKey = key.alias_target_key
+    except RuntimeError:
+        # Not chained: it is about the CDK's inside.
+        raise ValueError(
+            "is an alias known by its name alone, and policies name the key itself; give that, e.g. by "
+            "kms.Key.from_lookup(…, alias_name=…) or kms.Key.from_key_arn(…)"
+        ) from None
+    return target
+
+
+def problems(name: str, key: kms.IKey | None) -> Iterator[str]:
+    """Say what is wrong with a key."""
+    if key is not None and hasattr(key, "key_arn"):
+        try:
+            resolved(key)
+        except ValueError as problem:
+            yield f"{name}: {problem}"
+
+
+def allow_service(
+    scope: IConstruct,
+    setting: str,
+    key: kms.IKey,
+    service: str,
+    actions: Sequence[str],
+    *,
+    conditions: Mapping[str, Any] | None = None,
+) -> None:
+    """Let a service use a key, by the key's policy; where that is out of reach, warn.
+
+    Parameters
+    ----------
+    scope : IConstruct
+        What the service uses the key for.
+    setting : str
+        Where the key was given.
+    key : kms.IKey
+        The key.
+    service : str
+        The service's principal.
+    actions : sequence of str
+        What it has to do with the key.
+    conditions : Mapping, optional
+        Under which conditions. Default: none.
+    """
+    statement = iam.PolicyStatement(
+        principals=[iam.ServicePrincipal(service)], actions=list(actions), resources=["*"], conditions=conditions
+    )
+    if not key.add_to_resource_policy(statement).statement_added:
+        Annotations.of(scope).add_warning_v2(
+            f"kong-cloudtrail:{setting}:{service}",
+            f"{setting}: is a key from elsewhere, whose policy is out of reach. The policy has to let {service} use "
+            f"{', '.join(actions)}; see docs/construct.md.",
+        )

@@ -16,6 +16,7 @@ from sandbox.http_server import LOOPBACK
 from sandbox.processes import PROJECT_DIRECTORY, ManagedProcess, StartError, free_port
 
 VIRTUAL_ENVIRONMENT = PROJECT_DIRECTORY / ".venv-ministack"
+_MAIN = Path(__file__).with_name("ministack_main.py")
 _START_TIMEOUT_SECONDS = 60.0
 # Passed on to ministack; everything else of the caller's environment (CA bundles, AWS profiles, proxies) would end up
 # in the environment of the functions that it runs, where AWS has no such thing.
@@ -118,7 +119,7 @@ class LocalAws:
             "STATE_DIR": f"{self._directory.name}/state",
         }
         self._process = ManagedProcess(
-            [str(python), "-m", "ministack"],
+            [str(python), "-P", str(_MAIN)],  # -P: the modules beside that file are none of its own
             environment=environment | self._settings,
             log_path=self._log_path,
             directory=Path(self._directory.name),

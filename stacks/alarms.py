@@ -30,7 +30,7 @@ _LONGEST_RUN_SECONDS = 900
 
 
 def _or_off(kind: Kind) -> Kind:
-    return Kind(f"{kind.form}, or None to switch the alarm off", lambda value: value is None or kind.fits(value))
+    return Kind(f"{kind.form}, or None to switch the alarm off", kind.fits, takes_none=True)
 
 
 def _is_percent(value: Any) -> bool:

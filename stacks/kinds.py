@@ -30,10 +30,13 @@ class Kind:
         What to write, with an example.
     fits : callable
         Whether a value other than None will do.
+    takes_none : bool
+        Whether None will do, although it is not the default.
     """
 
     form: str
     fits: Callable[[Any], bool]
+    takes_none: bool = False
 
 
 def of(form: str, *classes: type) -> Kind:
@@ -150,7 +153,9 @@ class Group:
 
     def _fits(self, name: str, kind: Kind) -> bool:
         value = getattr(self, name)
-        return self._default(name) is None if value is None else kind.fits(value)
+        if value is None:
+            return kind.takes_none or self._default(name) is None
+        return kind.fits(value)
 
     def _default(self, name: str) -> Any:
         return next(_default_of(field) for field in fields(self) if field.name == name)  # type: ignore[arg-type]

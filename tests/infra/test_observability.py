@@ -431,8 +431,8 @@ def test_all_impossible_thresholds_at_once(stack: Stack) -> None:
     assert [problem.partition(":")[0] for problem in raised.value.problems] == [
         "alarms.missed_runs",
         "alarms.failed_runs",
-        "alarms.evictions",
         "alarms.cache_memory_percent",
+        "alarms.evictions",
     ]
 
 

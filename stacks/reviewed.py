@@ -1,17 +1,18 @@
 """Findings of cdk-nag that were looked at and accepted, each with its reason, beside the resource it is about.
 
-They use CDK's own acknowledgements, so the construct needs no rule pack, and an app that runs one finds the reasons.
-CDK has them since 2.255, and takes ids with brackets since 2.269. With an older one the construct works, and an app
-that runs a rule pack has to give reasons of its own.
+They use CDK's own acknowledgements, which cdk-nag 3 reads, so the construct needs no rule pack. CDK has them since
+2.255, and takes ids with brackets since 2.269. Where cdk-nag 2 is installed, the reasons are also written as that one
+reads them: into the resources' metadata.
 """
 
 import json
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from aws_cdk import Stack
-from constructs import IConstruct
+import jsii
+from aws_cdk import Aspects, CfnResource, IAspect, Stack
+from constructs import IConstruct, IValidation
 
 _TAKES_REASONS = tuple(int(part) for part in version("aws-cdk-lib").split(".")[:2]) >= (2, 269)
 if _TAKES_REASONS:
@@ -38,10 +39,12 @@ def accept(scope: IConstruct, findings: str | Sequence[str], reason: str) -> Non
     reason : str
         Why the rule does not apply, for a reviewer.
     """
-    if not _TAKES_REASONS:
-        return
-    for finding in [findings] if isinstance(findings, str) else findings:
-        Validations.of(scope).acknowledge(Acknowledgment(id=finding, reason=reason))
+    ids = [findings] if isinstance(findings, str) else findings
+    if _TAKES_REASONS:
+        for finding in ids:
+            Validations.of(scope).acknowledge(Acknowledgment(id=finding, reason=reason))
+    if _has_cdk_nag_2():
+        _suppress(scope, ids, reason)
 
 
 def accept_amazons_key(scope: IConstruct, finding: str) -> None:
@@ -76,7 +79,70 @@ def accept_wildcard(scope: IConstruct, resource: str, reason: str) -> None:
     reason : str
         Why no resource can take the wildcard's place.
     """
-    accept(scope, f"AwsSolutions-IAM5[Resource::{_flat(Stack.of(scope).resolve(resource))}]", reason)
+    finding = _Wildcard(scope, resource)
+    accept(scope, finding.id, reason)
+    # What is of another stack is written otherwise as soon as CDK has made an import of it, which is when cdk-nag 3
+    # looks. CDK asks for validation just before that.
+    if _TAKES_REASONS:
+        scope.node.add_validation(_AcceptAsImported(finding, reason))
+
+
+class _Wildcard:
+    """A finding about a resource with a wildcard, by its id at the moment."""
+
+    def __init__(self, scope: IConstruct, resource: str) -> None:
+        self.scope = scope
+        self._resource = resource
+
+    @property
+    def id(self) -> str:
+        return f"AwsSolutions-IAM5[Resource::{_flat(Stack.of(self.scope).resolve(self._resource))}]"
+
+
+@jsii.implements(IValidation)
+class _AcceptAsImported:
+    def __init__(self, finding: _Wildcard, reason: str) -> None:
+        self._finding, self._reason = finding, reason
+        self._known = finding.id
+
+    def validate(self) -> list[str]:
+        if (found := self._finding.id) != self._known:
+            self._known = found
+            accept(self._finding.scope, found, self._reason)
+        return []
+
+
+def _has_cdk_nag_2() -> bool:
+    try:
+        return version("cdk-nag").partition(".")[0] == "2"
+    except PackageNotFoundError:
+        return False
+
+
+def _suppress(scope: IConstruct, findings: Sequence[str], reason: str) -> None:
+    """Write reasons into the metadata of every resource below, before cdk-nag 2 looks at it."""
+    from aws_cdk import AspectPriority  # as old a CDK as ours can be does not have it, nor can it have cdk-nag 2
+
+    Aspects.of(scope).add(_Suppress([_rule(finding, reason) for finding in findings]), priority=AspectPriority.MUTATING)
+
+
+def _rule(finding: str, reason: str) -> Mapping[str, Any]:
+    name, _, detail = finding.rstrip("]").partition("[")
+    rule = {"id": name, "reason": reason}
+    return {**rule, "applies_to": [detail]} if detail else rule
+
+
+@jsii.implements(IAspect)
+class _Suppress:
+    def __init__(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        self._rules = list(rules)
+
+    def visit(self, node: IConstruct) -> None:
+        if CfnResource.is_cfn_resource(node):
+            resource: Any = node
+            before = (resource.get_metadata("cdk_nag") or {}).get("rules_to_suppress", [])
+            rules = [*before, *(rule for rule in self._rules if rule not in before)]
+            resource.add_metadata("cdk_nag", {"rules_to_suppress": rules})
 
 
 def _flat(value: Any) -> str:
@@ -90,4 +156,6 @@ def _flat(value: Any) -> str:
     if "Fn::Join" in value:
         separator, parts = value["Fn::Join"]
         return str(separator).join(_flat(part) for part in parts)
-    return json.dumps(value)
+    if "Fn::ImportValue" in value:
+        return _flat(value["Fn::ImportValue"])
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,150 @@
+"""Reasons for what rule packs find hold in whichever stack the construct is, and for both generations of cdk-nag."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App, Environment, NestedStack, Stack, Validations
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sqs as sqs
+from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks, ServerlessChecks
+
+from stacks import FunctionOptions, KongCloudTrailIntegration, LedgerOptions
+from tests.infra.synthesis import CHANNEL_ARN, ROOT, SUBNET_IDS, VPC_ID, new_app
+
+HERE = Environment(account="111122223333", region="eu-central-1")
+OTHER = "Other/Something/Resource"
+Placed = Callable[[Stack, Stack], tuple[Stack, dict[str, Any]]]
+"""Takes the root stack and another one; returns where the construct goes, and what it is given."""
+
+
+def everything_of(stack: Stack) -> dict[str, Any]:
+    """Return whatever can be brought along, made by a stack."""
+    return {
+        "ledger": LedgerOptions(existing_bucket=s3.Bucket(stack, "Bucket"), prefix="kong"),
+        "function": FunctionOptions(
+            log_group=logs.LogGroup(stack, "Log"), dead_letter_queue=sqs.Queue(stack, "Queue", enforce_ssl=True)
+        ),
+        "kong_admin_token_secret": secretsmanager.Secret(stack, "Token", encryption_key=kms.Key(stack, "Key")),
+    }
+
+
+PLACES: dict[str, Placed] = {
+    "a stack": lambda root, _: (root, {}),
+    "a nested stack": lambda root, _: (NestedStack(root, "Nested"), {}),
+    "with what another stack made": lambda root, other: (root, everything_of(other)),
+    "with what the parent made": lambda root, _: (NestedStack(root, "Nested"), everything_of(root)),
+    "with what another nested stack made": lambda root, _: (
+        NestedStack(root, "Nested"),
+        everything_of(NestedStack(root, "Base")),
+    ),
+}
+
+
+@pytest.mark.parametrize("strength", ["weak", "strong"])
+@pytest.mark.parametrize("place", PLACES)
+def test_an_app_that_runs_rule_packs_finds_nothing_unexplained(tmp_path: Path, place: str, strength: str) -> None:
+    app = new_app(tmp_path, **{"@aws-cdk/core:defaultCrossStackReferences": strength})
+    trail = place_in(app, PLACES[place])
+
+    assert findings(app, tmp_path, trail) == []
+
+
+def place_in(app: App, placed: Placed) -> KongCloudTrailIntegration:
+    root, other = Stack(app, "Root", env=HERE), Stack(app, "Other", env=HERE)
+    sqs.Queue(other, "Something", enforce_ssl=True)
+    scope, given = placed(root, other)
+    vpc = ec2.Vpc.from_vpc_attributes(
+        root, "Vpc", vpc_id=VPC_ID, availability_zones=["a", "b"], private_subnet_ids=list(SUBNET_IDS)
+    )
+    return KongCloudTrailIntegration(
+        scope, "Trail", vpc=vpc, kong_admin_api="https://kong.example.internal", channel_arn=CHANNEL_ARN, **given
+    )
+
+
+def findings(app: App, outdir: Path, trail: KongCloudTrailIntegration) -> list[str]:
+    """Synthesise as an app does that runs rule packs; return what they say of the construct."""
+    for pack in (AwsSolutionsChecks, NIST80053R5Checks, ServerlessChecks):
+        Validations.of(app).add_plugins(pack(app))
+    with pytest.raises(RuntimeError, match="ValidationFailed"):  # for the queue beside it, which nobody explained
+        app.synth()
+    report = json.loads((outdir / "validation-report.json").read_text("utf-8"))
+    found = [
+        (violation["ruleName"], place["constructPath"])
+        for plugin in report["pluginReports"]
+        for violation in plugin["violations"]
+        for place in violation["violatingConstructs"]
+    ]
+    assert {("AwsSolutions-SQS3", OTHER), ("Serverless-SQSRedrivePolicy", OTHER)} <= set(found)
+    return [rule for rule, place in found if place.startswith(f"{trail.node.path}/")]
+
+
+# What a process with the older cdk-nag does; it finds by aspects, and tells by annotations.
+OLDER = """
+import json, sys, tempfile
+from importlib.metadata import version
+from pathlib import Path
+from aws_cdk import Aspects
+from cdk_nag import AwsSolutionsChecks, HIPAASecurityChecks, NIST80053R5Checks, PCIDSS321Checks, ServerlessChecks
+from stacks import KongCloudTrailIntegration
+from tests.infra.synthesis import CHANNEL_ARN, SHAPES, foreign_stack, new_app
+from tests.infra.test_nag import PLACES, place_in
+
+def found(app, trail):
+    for pack in (AwsSolutionsChecks, HIPAASecurityChecks, NIST80053R5Checks, PCIDSS321Checks, ServerlessChecks):
+        Aspects.of(app).add(pack())
+    try:
+        app.synth()
+    except RuntimeError:
+        pass  # a finding is an error, and what it is about is asked for below
+    return sorted(
+        str(entry.data).partition(":")[0]
+        for node in trail.node.find_all()
+        for entry in node.node.metadata
+        if entry.type in ("aws:cdk:error", "aws:cdk:warning")
+        and str(entry.data).startswith(("AwsSolutions", "HIPAA", "NIST", "PCI", "Serverless"))
+    )
+
+result = {}
+for shape in SHAPES:
+    app, stack, vpc = foreign_stack(Path(tempfile.mkdtemp()))
+    least = {"kong_admin_api": "https://kong.example.internal", "channel_arn": CHANNEL_ARN}
+    trail = KongCloudTrailIntegration(stack, "Trail", vpc=vpc, **{**least, **SHAPES[shape](stack)})
+    result[shape] = found(app, trail)
+for place in PLACES:
+    app = new_app(Path(tempfile.mkdtemp()))
+    result[place] = found(app, place_in(app, PLACES[place]))
+json.dump({"version": version("cdk-nag"), "found": result}, sys.stdout)
+"""
+
+
+def test_the_older_cdk_nag_finds_nothing_unexplained(tmp_path: Path) -> None:
+    packages = tmp_path / "packages"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(packages)]
+    subprocess.run([*install, "cdk-nag==2.38.2"], check=True, capture_output=True)
+
+    ran = subprocess.run(
+        [sys.executable, "-c", OLDER],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{packages}:{ROOT}:{ROOT / 'lambda_src'}", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+    assert ran.returncode == 0, ran.stderr[-4000:]
+    result = json.loads(ran.stdout)
+    assert result["version"].startswith("2.")
+    # The older Python is what that shape is about.
+    assert set(result["found"].pop("invocation")) == {"AwsSolutions-L1", "Serverless-LambdaLatestVersion"}
+    assert {place: found for place, found in result["found"].items() if found} == {}

@@ -68,8 +68,8 @@ class Progress:
         self._saved = ledger.load_checkpoint() if keep else Checkpoint()
         self._checkpoint = self._saved
         self._now = 0
-        self._new = _Track(self._advance, self._add_gaps)
-        self._swept = _Track(self._advance_sweep, self._add_gaps)
+        self._new = _Track(self._advance, self._add_gaps, passes_empty=False)
+        self._swept = _Track(self._advance_sweep, self._add_gaps, passes_empty=True)
         self._retried: list[tuple[Part, list[Future[bool]]]] = []
         self._still_open: set[OpenGap] = set()
         self._narrowed: dict[OpenGap, OpenGap] = {}
@@ -345,11 +345,20 @@ class _Track:
         Called with each part that is settled, once all before it are settled or are gaps.
     add_gaps
         Called with new gaps; returns whether they can be kept.
+    passes_empty
+        Whether a part without entries shows that what is undelivered before it can be passed.
     """
 
-    def __init__(self, advance: Callable[[Part], None], add_gaps: Callable[[Sequence[OpenGap]], bool]) -> None:
+    def __init__(
+        self,
+        advance: Callable[[Part], None],
+        add_gaps: Callable[[Sequence[OpenGap]], bool],
+        *,
+        passes_empty: bool,
+    ) -> None:
         self._advance = advance
         self._add_gaps = add_gaps
+        self._passes_empty = passes_empty
         self._open: deque[tuple[Part, Sequence[Future[bool]]]] = deque()
         self._stuck: list[OpenGap | None] = []
 
@@ -370,10 +379,16 @@ class _Track:
             can_be_passed = (part.proven or part.slice_window is None) and not part.failed
             if not can_be_passed or not all(outcome.result() for outcome in outcomes):
                 self._stuck.append(part.as_gap(now))
+            elif part.span is None and not part.gaps and self._awaits_delivery:
+                continue  # nothing newer was ever delivered: the destination takes nothing, and that is no gap
             elif self._pass(part, now):
                 self._advance(part)
             else:
                 self._stuck.append(None)
+
+    @property
+    def _awaits_delivery(self) -> bool:
+        return not self._passes_empty and any(gap is not None and gap.kind == "undelivered" for gap in self._stuck)
 
     def _pass(self, part: Part, now: int) -> bool:
         """Turn what is stuck before a settled part, and what it passed itself, into gaps; tell whether that worked."""

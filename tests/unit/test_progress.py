@@ -183,6 +183,17 @@ class TestGaps:
         assert progress.is_blocked
         assert (stored(store).complete_until, stored(store).gaps) == (None, ())
 
+    def test_empty_slice_does_not_show_that_anything_newer_can_be_delivered(self, store: Store) -> None:
+        # As when CloudTrail refuses everything, and the next slice was fetched meanwhile
+        progress = progress_of(store)
+
+        read(progress, 100, False)
+        read(progress, 200, span=None, complete_until=96)
+        conclude(progress)
+
+        assert progress.is_blocked
+        assert (stored(store).complete_until, stored(store).gaps) == (None, ())
+
     def test_entry_without_a_time_makes_the_whole_slice_a_gap(self, store: Store) -> None:
         progress = progress_of(store)
 

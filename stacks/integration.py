@@ -79,7 +79,7 @@ class KongCloudTrailIntegration(Construct):
     source_name : str, optional
         Name of this gateway in keys and metrics. Each gateway in an account and region needs one of its own, since
         alarms go by it. Default: ``kong``.
-    overlap_seconds, settle_seconds, initial_lookback_seconds : int, optional
+    overlap_seconds, initial_lookback_seconds : int, optional
         The window that a run reads. Default: the function's own values.
     sweep_seconds : int, optional
         Time between two sweeps, which read back over what Kong retains and deliver what became visible too late for
@@ -197,7 +197,6 @@ class KongCloudTrailIntegration(Construct):
         map_status_to_error_code: bool | None = None,
         source_name: str | None = None,
         overlap_seconds: int | None = None,
-        settle_seconds: int | None = None,
         initial_lookback_seconds: int | None = None,
         sweep_seconds: int | None = None,
         page_size: int | None = None,
@@ -268,7 +267,6 @@ class KongCloudTrailIntegration(Construct):
                 "map_status_to_error_code": map_status_to_error_code,
                 "source_name": source_name,
                 "overlap_seconds": overlap_seconds,
-                "settle_seconds": settle_seconds,
                 "initial_lookback_seconds": initial_lookback_seconds,
                 "sweep_seconds": sweep_seconds,
                 "page_size": page_size,

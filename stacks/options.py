@@ -48,7 +48,6 @@ _VARIABLES: Mapping[str, Callable[[object], str]] = {
     "MAP_STATUS_TO_ERROR_CODE": checks.boolean_text,
     "SOURCE_NAME": checks.source_name,
     "OVERLAP_SECONDS": partial(checks.integer_text, low=0, high=_LONGEST_WINDOW_SECONDS),
-    "SETTLE_SECONDS": partial(checks.integer_text, low=0, high=_LONGEST_WINDOW_SECONDS),
     "INITIAL_LOOKBACK_SECONDS": partial(checks.integer_text, low=1),
     "SWEEP_SECONDS": checks.sweep_seconds,
     "PAGE_SIZE": partial(checks.integer_text, low=1, high=1000),

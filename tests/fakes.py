@@ -340,7 +340,6 @@ class World:
             "source": SOURCE_NAME,
             "keep_checkpoint": True,
             "overlap_seconds": 900,
-            "settle_seconds": 0,
             "sweep_seconds": 86_400,
             "initial_lookback_seconds": None,
             "parallel_deliveries": 2,

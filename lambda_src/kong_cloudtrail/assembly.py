@@ -272,7 +272,6 @@ class Assembly:
             source=settings.source_name,
             keep_checkpoint=settings.ledger is not None,
             overlap_seconds=settings.overlap_seconds,
-            settle_seconds=settings.settle_seconds,
             sweep_seconds=settings.sweep_seconds,
             initial_lookback_seconds=settings.initial_lookback_seconds,
             parallel_deliveries=settings.parallel_deliveries,

@@ -17,8 +17,6 @@ class Plan:
         Whether runs begin where the last one ended. If not, each reads everything that Kong retains.
     overlap_seconds
         How far before the checkpoint a run begins, to catch entries that became visible late.
-    settle_seconds
-        How far behind the clock a run ends.
     sweep_seconds
         How long after the beginning of a sweep the next one begins; 0: there are none.
     initial_lookback_seconds
@@ -30,7 +28,6 @@ class Plan:
     source: str
     keep_checkpoint: bool
     overlap_seconds: int
-    settle_seconds: int
     sweep_seconds: int
     initial_lookback_seconds: int | None
     parallel_deliveries: int

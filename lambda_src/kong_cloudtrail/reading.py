@@ -278,7 +278,7 @@ class Reader:
         failed_before = False
         for window in slices:
             is_last = window.before is None
-            begin = Position(self._settled(window), None, newest, self._bounds.earliest, start.began_at)
+            begin = Position(window, None, newest, self._bounds.earliest, start.began_at)
             pages_before = self._pages_read
             try:
                 newest = yield from self._slice(begin, rest=window.before)
@@ -303,12 +303,6 @@ class Reader:
         # checkpoint there is nothing to move slice by slice.
         horizon = self._bounds.earliest - self._plan.overlap_seconds if self._plan.keep_checkpoint else 0
         return Slices(after, horizon=horizon, known_seconds=max(known_until - after, 0))
-
-    def _settled(self, window: Window) -> Window:
-        """Return a slice without what is too new to be read, if the settings ask for it."""
-        if window.before is not None or not self._plan.settle_seconds:
-            return window
-        return Window(window.after, max(self._bounds.latest - self._plan.settle_seconds + 1, window.after))
 
     def _slice(self, begin: Position, *, rest: int | None) -> Generator[Reading, None, int | None]:
         """Read one slice; return the newest request time so far.

@@ -69,7 +69,6 @@ class Settings:
     source_name: str
     ledger: str | None
     overlap_seconds: int
-    settle_seconds: int
     initial_lookback_seconds: int | None
     sweep_seconds: int
     page_size: int
@@ -118,7 +117,6 @@ class Settings:
             source_name=read.source_name("SOURCE_NAME"),
             ledger=read.ledger("LEDGER"),
             overlap_seconds=read.number("OVERLAP_SECONDS", default=900, lowest=0, highest=2_592_000),
-            settle_seconds=read.number("SETTLE_SECONDS", default=0, lowest=0, highest=2_592_000),
             initial_lookback_seconds=read.optional_number("INITIAL_LOOKBACK_SECONDS", lowest=1, highest=10**10),
             sweep_seconds=read.sweep_seconds("SWEEP_SECONDS"),
             page_size=read.number("PAGE_SIZE", default=1000, lowest=1, highest=1000),

@@ -37,7 +37,6 @@ def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path)
             map_status_to_error_code="true",
             source_name="emea",
             overlap_seconds="60",
-            settle_seconds="5",
             initial_lookback_seconds="3600",
             sweep_seconds="7200",
             page_size="500",
@@ -56,7 +55,6 @@ def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path)
     assert settings.map_status_to_error_code
     assert settings.source_name == "emea"
     assert settings.overlap_seconds == 60
-    assert settings.settle_seconds == 5
     assert settings.initial_lookback_seconds == 3600
     assert settings.sweep_seconds == 7200
     assert settings.page_size == 500

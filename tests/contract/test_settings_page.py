@@ -55,7 +55,7 @@ def test_the_function_reads_what_the_last_two_tables_name() -> None:
     assert (function | laptop) - {"LOG_LEVEL"} == environment.names  # Powertools reads that one
 
 
-@pytest.mark.parametrize("name", ["overlap_seconds", "settle_seconds", "page_size", "parallel_deliveries", "redis_db"])
+@pytest.mark.parametrize("name", ["overlap_seconds", "page_size", "parallel_deliveries", "redis_db"])
 def test_the_defaults_are_true(name: str) -> None:
     assert rows("The function")[name][-1] == f"`{getattr(Settings.from_mapping(settings_environment()), name)}`"
 

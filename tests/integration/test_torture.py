@@ -39,7 +39,6 @@ def scenario(*rounds: Round, **changes: Any) -> Scenario:
         "number": 1,
         "kong_version": "3.10",
         "overlap_seconds": 300,
-        "settle_seconds": 0,
         "sweep_seconds": 86_400,
         "ledger": "folder",
         "own_clock_is_true": True,

@@ -122,17 +122,6 @@ class TestWhatIsRead:
 
         assert sorted(world.cloudtrail.accepted_ids) == [entry(1)["request_id"], entry(2)["request_id"]]
 
-    def test_run_ends_where_kong_has_settled(self) -> None:
-        new, old = entry(1, request_timestamp=NOW - 10), entry(2, request_timestamp=NOW - 60)
-        world = World(kong=Kong([new, old]))
-
-        report = world.run(settle_seconds=30)
-
-        assert (report.delivered, report.finished) == (1, True)
-        assert world.complete_until == NOW - 60
-        run_again(world, at=NOW + 60, settle_seconds=30)
-        assert world.is_settled(new)
-
     def test_entries_of_the_future_are_delivered_at_once_and_hide_nothing(self) -> None:
         soon, far = entry(1, request_timestamp=NOW + 600), entry(2, request_timestamp=NOW + 30 * DAY)
         world = World(kong=Kong([soon, far]))

@@ -58,7 +58,6 @@ GOOD_RUN = Run(
     output="",
     parallel_deliveries=2,
     earliest_clock=NOW,
-    latest_clock=NOW,
     sane_clock=NOW,
     calm=True,
     fair=True,
@@ -74,7 +73,6 @@ class World:
         self.auditor = Auditor(
             ledger=self.ledger,
             overlap_seconds=OVERLAP_SECONDS,
-            settle_seconds=0,
             gateway_filters=True,
             secrets=["s3cret-token"],
         )

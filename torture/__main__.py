@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from torture.draw import CHANCES
-from torture.play import COLLECTOR, print_line, torture
+from torture.play import COLLECTOR, end_in_good_order, print_line, torture
 
 
 def main() -> int:
@@ -35,6 +35,7 @@ def main() -> int:
     if options.situations:
         print("\n".join(f"{chance:6.3f}  {name}" for name, chance in CHANCES.items()))
         return 0
+    end_in_good_order()
     print(f"seed {options.seed}, {options.rounds} rounds", flush=True)
     verdict = torture(
         options.rounds,

@@ -106,6 +106,8 @@ class Attempt:
             for process in self.processes:
                 process.finish()
         finally:
+            for process in self.processes:
+                process.signal("KILL")  # where the torture itself is ended
             for repair in reversed(self._repairs):
                 repair()
         self._site.kong.clear_faults()

@@ -22,23 +22,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from kong_cloudtrail.domain.entry import MAX_RETENTION_SECONDS
 
 from sandbox.cloudtrail_records import AcceptedEvent, RefusedEvent
+from torture.endings import check_output
 from torture.entries import NewEntry
 from torture.fidelity import Shown, lost_fields
 from torture.ledgers import LedgerView
 from torture.quarantine import QuarantineRules
-from torture.runs import GAP_NEIGHBOURHOOD_SECONDS, Counts, Problem, Run
+from torture.runs import GAP_NEIGHBOURHOOD_SECONDS, LOST_MARKS, Counts, Problem, Run
 from torture.state import State, Trail
 
 BATCH_EVENTS = 100
-
-_SKIPPED = 4
-_ENDINGS = (0, 1, 3, _SKIPPED)
-"""Done, failed for a passing reason, misconfigured, skipped: docs/command-line.md. The handler knows the first two."""
 
 RULES = {
     "output": "no traceback, token or payload is printed; a report is, and its counts add up",
@@ -70,8 +66,8 @@ class Auditor:
     ----------
     ledger
         The ledger.
-    overlap_seconds, settle_seconds
-        Settings of the collector.
+    overlap_seconds
+        Setting of the collector.
     gateway_filters
         Whether this Kong filters by time.
     secrets
@@ -80,7 +76,6 @@ class Auditor:
 
     ledger: LedgerView
     overlap_seconds: int
-    settle_seconds: int
     gateway_filters: bool
     secrets: Sequence[str]
     counts: Counts = field(default_factory=Counts)
@@ -221,7 +216,8 @@ class Auditor:
         self.counts.kills += run.killed
         self.counts.sweeps += self._after.sweep_due not in (None, self._before.sweep_due)
         self.counts.gaps += len([gap for gap in self._after.gaps if gap not in self._before.gaps])
-        self.counts.found_late += (run.summary or {}).get("found_late", 0)
+        if not run.did_nothing:
+            self.counts.found_late += (run.summary or {}).get("found_late", 0)
 
     def _undelivered(self) -> Iterator[Shown]:
         return (entry for entry in self.entries if not entry.is_settled)
@@ -237,66 +233,9 @@ class Auditor:
             return True
         return entry.is_late and self.gateway_filters
 
-    # -- what it said
-
     def check_output(self, run: Run) -> Iterator[Problem]:
         """Check what a run printed and how it ended; yield what is wrong."""
-        if "Traceback" in run.output:
-            yield Problem("output", f"printed a traceback: {run.output.strip().splitlines()[-1][:300]}")
-        for secret in self.secrets:
-            if secret in run.output:
-                yield Problem("output", f"printed a secret or a payload ({secret[:6]}…)")
-        if run.killed:
-            return
-        if run.summary is None and not run.interrupted and not self._may_be_silent(run):
-            yield Problem("output", f"printed no report and ended with status {run.exit_status}")
-        yield from self._check_ending(run)
-        yield from self._check_time(run)
-        if run.summary is not None:
-            yield from self._check_report(run, run.summary)
-
-    @staticmethod
-    def _may_be_silent(run: Run) -> bool:
-        """Tell whether a handler may fail before there is a run: it asks the cache first whether to do one."""
-        return run.budget_seconds is not None and run.exit_status == 1 and not run.calm
-
-    @staticmethod
-    def _check_ending(run: Run) -> Iterator[Problem]:
-        if run.exit_status not in _ENDINGS and not run.interrupted:
-            yield Problem("ending", f"ended with status {run.exit_status}")
-        may_skip = run.was_locked or run.companions
-        if run.calm and run.exit_status != 0 and not (may_skip and run.exit_status == _SKIPPED):
-            yield Problem("ending", f"failed although nothing went wrong: {run.output.strip()[-900:]}")
-        summary = run.summary or {}
-        if not may_skip and summary.get("skipped") and run.exit_status in (0, _SKIPPED):
-            yield Problem("lock", "did nothing, and said that another run is at work: there is none")
-        if summary.get("repeated") and not run.was_worked_off:
-            yield Problem("lock", "did nothing, and said that its tick was worked off: it was not")
-        if run.was_locked and not (run.valkey_failed or run.valkey_lost_marks or run.did_nothing or run.exit_status):
-            yield Problem("lock", "did not heed the lock of another run")
-
-    @staticmethod
-    def _check_time(run: Run) -> Iterator[Problem]:
-        if run.budget_seconds is not None and run.seconds is not None and not run.frozen:
-            over_seconds = run.seconds - run.budget_seconds - run.waited_for_cpu_seconds
-            if over_seconds > _OVERDRAFT_SECONDS:
-                yield Problem("budget", f"took {over_seconds:.1f} s more than its {run.budget_seconds} s")
-        who = "Kong" if run.kong_was_down else "CloudTrail" if run.cloudtrail_was_down else ""
-        if not who:
-            return
-        if run.exit_status == 0:
-            yield Problem("outage", f"ended as no failure although {who} was down")
-        if run.kong_was_down and run.seconds is not None and run.seconds > _SOON_SECONDS:
-            yield Problem("outage", f"took {run.seconds:.0f} s to see that Kong was down")
-
-    @staticmethod
-    def _check_report(run: Run, report: dict[str, Any]) -> Iterator[Problem]:
-        if "fetched" not in report:
-            return  # a handler that did no run
-        if report["fetched"] != sum(report[part] for part in _OUTCOMES):
-            yield Problem("output", f"its counts do not add up: {report}")
-        if run.did_its_work and (report["failed"] or report["backlog"]):
-            yield Problem("ending", "ended as a success although something stayed undelivered")
+        yield from check_output(run, self.secrets)
 
     # -- what CloudTrail has
 
@@ -329,13 +268,13 @@ class Auditor:
             yield Problem("doubles", f"one entry came {most} times in this run")
 
     def _check_delivered_again(self, run: Run, entry: Shown) -> Iterator[Problem]:
-        if entry in self._unmarked:
-            self.counts.duplicates[self._unmarked[entry]] += 1
-        elif run.valkey_lost_marks:
-            self.counts.duplicates[run.cause_of_duplicates] += 1
+        cause = self._unmarked.get(entry) or (run.cause_of_duplicates if run.valkey_lost_marks else "")
+        if cause:
+            self.counts.duplicates[cause] += 1
         else:
             yield Problem("again", f"{entry} was delivered again although it was marked")
-        if not self._is_read_again(entry, run):
+        # What was under way when a run broke off may be of any age: how much of it there may be is another rule's.
+        if cause in ("", LOST_MARKS) and not self._is_read_again(entry, run):
             yield Problem("old doubles", f"{entry} was delivered again, and is older than the overlap")
 
     def _is_read_again(self, entry: Shown, run: Run) -> bool:
@@ -385,7 +324,8 @@ class Auditor:
             if is_marked and not entry.is_settled and not self._is_excused_for_good(entry):
                 yield Problem("marks", f"{entry} is marked, but neither delivered nor in quarantine")
             if entry.accepted and not is_marked:
-                unmarked[entry] = self._unmarked.get(entry, run.cause_of_duplicates)
+                cause = run.cause_in_flight if entry in self._accepted_in_run else run.cause_of_duplicates
+                unmarked[entry] = self._unmarked.get(entry, cause)
         left = len(unmarked.keys() & self._accepted_in_run)
         self._unmarked = unmarked
         if run.valkey_lost_marks:
@@ -433,8 +373,7 @@ class Auditor:
         for entry in self._undelivered():
             if entry.first_run > run.number or self._is_excused(entry):
                 continue
-            if run.is_due(entry.timestamp, self.settle_seconds) or not self.gateway_filters:
-                yield Problem("success", f"ended as a success without delivering {entry}")
+            yield Problem("success", f"ended as a success without delivering {entry}")
 
     def _check_patience(self, run: Run) -> Iterator[Problem]:
         """Check that nothing waits for longer than it has to because of something else."""
@@ -445,14 +384,14 @@ class Auditor:
                 continue
             if self._is_near_poison(entry, run) or (entry.is_late and self.gateway_filters):
                 continue
-            if self._is_excused_for_good(entry) or not run.is_due(entry.timestamp, self.settle_seconds):
+            if self._is_excused_for_good(entry):
                 continue
             entry.chances += 1
             if entry.chances == _PATIENCE_RUNS:
                 yield Problem("starved", f"{entry} had {_PATIENCE_RUNS} runs that could have delivered it")
 
     def _is_near_poison(self, entry: Shown, run: Run) -> bool:
-        """Tell whether an entry cannot be had without a row that Kong cannot show, or not until the next sweep."""
+        """Tell whether an entry cannot be had without a row that Kong cannot show, or could not before a sweep."""
         self._unreadable_times |= run.poisoned_times
         times = self._unreadable_times if self._after.gap_holds(entry.timestamp) else run.poisoned_times
         if not self.gateway_filters:
@@ -462,11 +401,7 @@ class Auditor:
     def _check_progress(self, run: Run) -> Iterator[Problem]:
         if not run.calm or run.did_nothing:
             return
-        due = [
-            entry
-            for entry in self._undelivered_at_start
-            if run.is_due(entry.timestamp, self.settle_seconds) and not self._is_excused(entry)
-        ]
+        due = [entry for entry in self._undelivered_at_start if not self._is_excused(entry)]
         if not due or any(entry.is_settled for entry in self._undelivered_at_start):
             return
         if self._before.moved_to(self._after):
@@ -477,8 +412,5 @@ class Auditor:
         yield Problem("progress", f"{len(due)} entries were due; none was delivered, and the checkpoint says the same")
 
 
-_OUTCOMES = ("duplicates", "delivered", "quarantined", "failed", "backlog")
-_OVERDRAFT_SECONDS = 3.0
-_SOON_SECONDS = 40.0
 _PATIENCE_RUNS = 2
 _RUNNING_SECONDS = 60

@@ -165,7 +165,6 @@ def _scenario(rng: random.Random, number: int, numbers: Sequence[int], focus: Co
         number=number,
         kong_version=rng.choice(("3.10", "3.10", "3.10", "3.8", "3.4", "2.8")) if number > 1 else "3.10",
         overlap_seconds=overlap_seconds,
-        settle_seconds=rng.choice((0, 0, 0, 7)),
         sweep_seconds=rng.choice((0, 3600, 86_400, 86_400)),
         ledger="S3" if luck.strikes("ledger in S3") else "folder",
         own_clock_is_true=own_clock_is_true,
@@ -218,6 +217,7 @@ def _round(rng: random.Random, luck: _Luck, number: int, scenario: Scenario) -> 
     heavy = luck.lasts("heavy pages", (1, 2, 3), lambda: _kong_poison(rng, page_size_over=rng.choice((1, 5, 40))))
     call_poison = luck.lasts("poison at CloudTrail", (1, 2, 4), lambda: _call_poison(rng))
     drawn = _Drawn()
+    drawn.needs_short_budget = any(one is not None and one.fault.kind == "hang" for one in (kong_poison, heavy))
     _draw_state(rng, luck, scenario, drawn)
     _draw_kong(rng, luck, drawn)
     _draw_cloudtrail(rng, luck, drawn)
@@ -239,9 +239,10 @@ def _round(rng: random.Random, luck: _Luck, number: int, scenario: Scenario) -> 
         parallel_deliveries=rng.choice((1, 2, 3, 8)),
         kong_latency_seconds=rng.choice((0.05, 0.1) if scenario.is_tight else (0.0, 0.0, 0.005, 0.02)),
         cloudtrail_latency_seconds=rng.choice((0.0, 0.01, 0.03, 0.08)),
-        calls_per_second=rng.choice((100, 100, 100, 5)),
+        # Where there is little time, none of it is spent on being throttled.
+        calls_per_second=100 if budget_seconds in (3, 10) else rng.choice((100, 100, 100, 5)),
         budget_seconds=budget_seconds,
-        tick=rng.choice(("", "new", "new", "again")) if budget_seconds is not None else "",
+        tick=rng.choice(("", "new", "new", "new", "again")) if budget_seconds is not None else "",
         kill=kill,
         kong_faults=tuple(drawn.kong_faults),
         call_faults=tuple(drawn.call_faults),
@@ -305,6 +306,7 @@ def _kong_poison(rng: random.Random, *, page_size_over: int = 0) -> KongPoison:
             faults.invalid_json(),
             Fault(kind="reset"),
             Fault(kind="cut_off"),
+            Fault(kind="hang"),
         )
     )
     return KongPoison(fault, rng.choice((1, 1, 2, 5)), page_size_over, seed=rng.getrandbits(32))
@@ -330,7 +332,7 @@ def _draw_state(rng: random.Random, luck: _Luck, scenario: Scenario, drawn: _Dra
         drawn.actions.append(draw_faults.full_cache(rng))
     elif luck.strikes("Valkey's faults"):
         drawn.actions.append(draw_faults.valkey_trouble(rng))
-        drawn.needs_short_budget = drawn.actions[-1].seconds > 5  # type: ignore[union-attr]
+        drawn.needs_short_budget |= drawn.actions[-1].seconds > 5  # type: ignore[union-attr]
     elif luck.strikes("restored snapshot"):
         drawn.actions.append(ValkeyTrouble(BEFORE if rng.random() < 0.7 else draw_faults.moment(rng), "restore"))
     elif luck.strikes("snapshot"):

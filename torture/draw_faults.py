@@ -11,6 +11,7 @@ from sandbox.faults import Fault
 from torture.plan import (
     BEFORE,
     FOREVER,
+    LOCK_SECONDS,
     CallFault,
     EntryRefusal,
     Freeze,
@@ -22,9 +23,6 @@ from torture.plan import (
     ValkeyTrouble,
 )
 from torture.s3 import S3FaultKind
-
-_LOCK_SECONDS = 15.0
-"""How long a run's lock lives when nobody renews it."""
 
 _LOST_REPLIES = (":lock", "EVALSHA", ":seen:", ":invocation")
 """Texts in commands of the collector: taking the lock, marking, looking up or marking, remembering the tick."""
@@ -60,7 +58,7 @@ def kill(rng: random.Random, *, in_lambda: bool) -> Kill:
 
 def freeze(rng: random.Random) -> Freeze:
     """Return a standstill in the middle of a delivery."""
-    return Freeze(Moment("cloudtrail", 1, rng.uniform(0, 0.05)), _LOCK_SECONDS + 1.0)
+    return Freeze(Moment("cloudtrail", 1, rng.uniform(0, 0.05)), LOCK_SECONDS + 1.0)
 
 
 # -- what keeps state

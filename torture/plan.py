@@ -16,6 +16,9 @@ from torture.s3 import S3FaultKind
 FOREVER = 1_000_000
 """How often a fault happens that lasts for a whole run."""
 
+LOCK_SECONDS = 15.0
+"""How long a run's lock lives when nobody renews it."""
+
 Where = Literal["before", "start", "kong", "cloudtrail"]
 LedgerKind = Literal["folder", "S3"]
 LedgerPlace = Literal["", "checkpoints", "quarantine", "originals", "runs"]
@@ -353,7 +356,8 @@ class Round:
     budget_seconds: int | None = None
     """Of an invocation in Lambda; ``None``: from the command line, without end."""
     tick: Literal["", "new", "again"] = ""
-    """Whether the invocation names its tick of the schedule: none, a new one, or that of the round before."""
+    """Whether the invocation names its tick of the schedule: none, a new one, or that of the round before, which may
+    have been killed; then its lock has expired."""
     kill: Kill | None = None
     kong_faults: tuple[KongFault, ...] = ()
     call_faults: tuple[CallFault, ...] = ()
@@ -420,7 +424,7 @@ class Scenario:
         From 1.
     kong_version
         A key of `kong_profiles.PROFILES`.
-    overlap_seconds, settle_seconds, sweep_seconds
+    overlap_seconds, sweep_seconds
         Settings of the collector.
     ledger
         What keeps the ledger.
@@ -442,7 +446,6 @@ class Scenario:
     number: int
     kong_version: str
     overlap_seconds: int
-    settle_seconds: int
     sweep_seconds: int
     ledger: LedgerKind
     own_clock_is_true: bool

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
+import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -143,8 +146,29 @@ def _played(one: Callable[[Scenario], _Played], plan: Collection[Scenario], jobs
     if jobs == 1:
         yield from map(one, plan)
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(one, plan)
+    with ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=end_in_good_order
+    ) as pool:
+        try:
+            yield from pool.map(partial(_work, one), plan)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
+
+
+def _work(one: Callable[[Scenario], _Played], scenario: Scenario) -> _Played:
+    """Play a scenario in a process of the pool, which would take its end for a result and go on."""
+    try:
+        return one(scenario)
+    except SystemExit:
+        os._exit(128 + signal.SIGTERM)
+
+
+def end_in_good_order() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that it stops everything that it has started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _play_one(scenario: Scenario, *, collector: Path, s3_port: int | None, tell: Teller) -> _Played:
@@ -209,7 +233,7 @@ def _run(site: Site, scenario: Scenario, round_: Round, number: int, before: Rou
         site.let_lock_expire()  # nobody can tell of an invocation that it has ended, nor can an invocation
     if round_.another_holds_lock:
         site.lock_as_another()
-    earliest_clock, latest_clock, sane_clock = site.clock_readings()
+    earliest_clock, sane_clock = site.clock_readings()
     site.auditor.begin_run(number, sane_clock)
     calls_before = len(site.cloudtrail.calls)
     attempt = Attempt(site, round_)
@@ -224,7 +248,6 @@ def _run(site: Site, scenario: Scenario, round_: Round, number: int, before: Rou
             output=process.output,
             parallel_deliveries=round_.parallel_deliveries,
             earliest_clock=earliest_clock,
-            latest_clock=latest_clock,
             sane_clock=sane_clock,
             seconds=process.seconds,
             budget_seconds=round_.budget_seconds,
@@ -284,7 +307,7 @@ def _note_tick(site: Site, tick: str, runs: Collection[Run]) -> None:
     if not tick:
         return
     if any(run.killed for run in runs):
-        site.forget_tick()
+        site.note_killed_tick()
     elif any(run.did_its_work for run in runs):
         site.finished_ticks.add(tick)
 

@@ -10,6 +10,8 @@ from typing import Any, Self
 GAP_NEIGHBOURHOOD_SECONDS = 2
 """How far from a row that Kong cannot show another one may be, and be passed with it."""
 
+LOST_MARKS = "Valkey had lost marks"
+
 _MOST_ALIKE = 3
 _WAIT_SHARE = 0.1
 
@@ -62,8 +64,8 @@ class Run:
         All that it printed.
     parallel_deliveries
         Its setting.
-    earliest_clock, latest_clock
-        What the clocks around it showed as it began, Kong's and its own and those of proxies: Unix seconds.
+    earliest_clock
+        The earliest of the clocks around it as it began, Kong's and its own and those of proxies: Unix seconds.
     sane_clock
         The earlier of those that it can see: its own, and what ``Date`` said if that was a date.
     seconds, budget_seconds
@@ -104,7 +106,6 @@ class Run:
     output: str
     parallel_deliveries: int
     earliest_clock: int
-    latest_clock: int
     sane_clock: int
     seconds: float | None = None
     budget_seconds: int | None = None
@@ -147,23 +148,27 @@ class Run:
     @property
     def cause_of_duplicates(self) -> str:
         """What explains that an entry comes twice, in this run or because of it."""
+        return LOST_MARKS if self.valkey_lost_marks else self._cause_of_break or "an answer was lost"
+
+    @property
+    def cause_in_flight(self) -> str:
+        """What explains that an entry is unmarked that CloudTrail accepted in this run."""
+        return self._cause_of_break or self.cause_of_duplicates
+
+    @property
+    def _cause_of_break(self) -> str:
         causes = {
-            "Valkey had lost marks": self.valkey_lost_marks,
             "a run was killed": self.killed,
             "a run was frozen": self.frozen,
             "Valkey was full": self.valkey_full,
             "Valkey failed": self.valkey_failed,
         }
-        return next((cause for cause, applies in causes.items() if applies), "an answer was lost")
+        return next((cause for cause, applies in causes.items() if applies), "")
 
     @property
     def had_its_time(self) -> bool:
         """Whether the machine let it work for most of its budget."""
         return self.budget_seconds is None or self.waited_for_cpu_seconds < _WAIT_SHARE * self.budget_seconds
-
-    def is_due(self, timestamp: int, settle_seconds: int) -> bool:
-        """Tell whether the run had to read an entry of this time, whichever clock it believes."""
-        return settle_seconds == 0 or timestamp <= self.earliest_clock - settle_seconds
 
 
 @dataclass

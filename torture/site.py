@@ -24,7 +24,7 @@ from sandbox.valkey import Snapshot, Valkey
 from torture.audit import Auditor
 from torture.entries import PAYLOAD_MARK, EntryMaker, NewEntry
 from torture.ledgers import FolderLedger, LedgerView, S3Ledger
-from torture.plan import RIGHT_CLOCKS, CallPoison, Clocks, KongPoison, Round, Scenario
+from torture.plan import LOCK_SECONDS, RIGHT_CLOCKS, CallPoison, Clocks, KongPoison, Round, Scenario
 from torture.process import CollectorProcess
 from torture.relay import ValkeyRelay
 from torture.s3 import REGION
@@ -36,6 +36,7 @@ BEGINNING = 1_750_000_000
 _KEY_PREFIX = f"kong-cloudtrail:{{{SOURCE}}}:"
 _LOCK_KEY = f"{_KEY_PREFIX}lock"
 _SEEN_PREFIX = f"{_KEY_PREFIX}seen:"
+_VALKEY_USER = "collector"
 _ANOTHER = "another-machine/its-token"
 _QUIET_TIMEOUT_SECONDS = 20.0
 _POLL_SECONDS = 0.002
@@ -78,14 +79,13 @@ class Site:
         self.kong = KongSimulator(version=scenario.kong_version, token=secrets["kong"])
         self.kong.configure(server_header=scenario.server_header)
         self.cloudtrail = CloudTrailEmulator()
-        self.valkey = Valkey(username="collector", password=secrets["redis"])
+        self.valkey = Valkey(username=_VALKEY_USER, password=secrets["redis"])
         self.relay = ValkeyRelay(self.valkey.port)
         self.ledger = self._open_ledger(scenario, folder, s3_port)
         self.trail = Trail(self.ledger)
         self.auditor = Auditor(
             ledger=self.ledger,
             overlap_seconds=scenario.overlap_seconds,
-            settle_seconds=scenario.settle_seconds,
             gateway_filters=profile.filters,
             secrets=[*secrets.values(), PAYLOAD_MARK],
         )
@@ -105,6 +105,7 @@ class Site:
         """Ids of the entries that make a call of CloudTrail fail now."""
         self._folder = folder
         self._last_tick = ""
+        self._tick_blocked_until = 0.0
         self.finished_ticks: set[str] = set()
         """Ticks of the schedule that were worked off."""
         self._environment = self.ledger.environment | {
@@ -120,11 +121,10 @@ class Site:
             "CHANNEL_ARN": self.cloudtrail.channel_arn,
             "KONG_ADMIN_API": self.kong.url,
             "KONG_ADMIN_TOKEN": secrets["kong"],
-            "REDIS_USERNAME": "collector",
+            "REDIS_USERNAME": _VALKEY_USER,
             "REDIS_PASSWORD": secrets["redis"],
             "LEDGER": self.ledger.place,
             "OVERLAP_SECONDS": str(scenario.overlap_seconds),
-            "SETTLE_SECONDS": str(scenario.settle_seconds),
         }
 
     def __enter__(self) -> Self:
@@ -172,7 +172,7 @@ class Site:
 
     def advance_clock_until_all_is_due(self) -> None:
         """Move the time to where every entry is visible and no longer in the future, unless it is far in it."""
-        self.advance_clock(max(self._all_due_at - self.now, 0) + self._scenario.settle_seconds + 1)
+        self.advance_clock(max(self._all_due_at - self.now, 0) + 1)
 
     @property
     def _kong_now(self) -> int:
@@ -184,8 +184,8 @@ class Site:
             return int(time.time())
         return self.now + self._clocks.own_skew_seconds
 
-    def clock_readings(self) -> tuple[int, int, int]:
-        """Return what the clocks show: the earliest, the latest, and the earliest that the collector can see.
+    def clock_readings(self) -> tuple[int, int]:
+        """Return what the clocks show: the earliest, and the earliest that the collector can see.
 
         Its own clock counts only where it is about right: one that is years ahead makes nothing due.
         """
@@ -196,7 +196,7 @@ class Site:
             date = self.now + proxy.skew_seconds if proxy.form == "gmt" else self._own_now
         about_right = [self._own_now] if self._scenario.own_clock_is_true else []
         shown = [self._kong_now, *about_right] + ([date] if proxy is not None and proxy.form == "gmt" else [])
-        return min(shown), max(shown), min(date, self._own_now)
+        return min(shown), min(date, self._own_now)
 
     # -- Kong
 
@@ -292,16 +292,22 @@ class Site:
     # -- the collector
 
     def tick_of(self, round_: Round) -> str:
-        """Return the tick of the schedule that a round's invocations name; "" if none."""
+        """Return the tick of the schedule that a round's invocations name; "" if none.
+
+        One whose invocation was killed is repeated only after so long that a lock has expired: waits for it.
+        """
         if not round_.tick:
             return ""
         if round_.tick == "new" or not self._last_tick:
             self._last_tick = f"tick-{round_.number}"
+        else:
+            time.sleep(max(self._tick_blocked_until - time.monotonic(), 0))
+        self._tick_blocked_until = 0.0
         return self._last_tick
 
-    def forget_tick(self) -> None:
-        """Name the last tick no more: its invocation was killed, and blocks it for a while."""
-        self._last_tick = ""
+    def note_killed_tick(self) -> None:
+        """Remember that an invocation of the last tick was killed just now."""
+        self._tick_blocked_until = time.monotonic() + LOCK_SECONDS + 1
 
     def start(self, round_: Round, tick: str, *, over_relay: bool = False) -> CollectorProcess:
         """Start a run."""
@@ -340,7 +346,7 @@ class Site:
     def _is_valkey_alone(self) -> bool:
         try:
             with self.valkey.client() as client:
-                return len(client.client_list()) == 1
+                return [one["user"] for one in client.client_list()].count(_VALKEY_USER) == 1
         except redis.RedisError:
             return False
 

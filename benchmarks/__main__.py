@@ -19,10 +19,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sandbox.cloudtrail import CloudTrailProcess
-from sandbox.kong import KongProcess
-from sandbox.processes import PROJECT_DIRECTORY
-from sandbox.valkey import Valkey
+from sandbox.cloudtrail.emulator import CloudTrailProcess
+from sandbox.kong.simulator import KongProcess
+from sandbox.machinery.processes import PROJECT_DIRECTORY
+from sandbox.machinery.valkey import Valkey
 
 KONG_LATENCY_SECONDS = 0.020
 CLOUDTRAIL_LATENCY_SECONDS = 0.030

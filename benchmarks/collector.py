@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from kong_cloudtrail.adapters.processes import on_one_cpu
-from kong_cloudtrail.adapters.redaction import Redactor
 from kong_cloudtrail.assembly import Assembly, UnlimitedTime
+from kong_cloudtrail.runtime.processes import on_one_cpu
+from kong_cloudtrail.runtime.redaction import Redactor
 from kong_cloudtrail.settings import Settings
 
 from benchmarks.contender import tell

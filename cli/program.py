@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from kong_cloudtrail.adapters.redaction import Redactor
+from kong_cloudtrail.runtime.redaction import Redactor
 
 from .terminal import say
 

@@ -1,7 +1,16 @@
 """Kong Gateway's audit trail, kept in AWS CloudTrail Lake: the CDK construct and this repository's stack."""
 
-from .alarms import AlarmOptions
-from .choices import (
+from .app.stack import IntegrationStack
+from .errors import SettingsError
+from .integration import KongCloudTrailIntegration
+from .observability.alarms import AlarmOptions
+from .observability.construct import Observability
+from .observability.metrics import TrailMetrics
+from .parts.cache import DedupeCache, ImportedCache, ReplicationGroupCache, ServerlessDedupeCache
+from .parts.event_store import EventStore
+from .parts.lambda_asset import BundlingError
+from .parts.ledger import Ledger
+from .settings.groups import (
     CacheOptions,
     EventStoreOptions,
     ExistingCache,
@@ -11,16 +20,7 @@ from .choices import (
     ScheduleOptions,
     ServerlessOptions,
 )
-from .dedupe_cache import DedupeCache, ImportedCache, ReplicationGroupCache, ServerlessDedupeCache
-from .errors import SettingsError
-from .event_store import EventStore
-from .integration import KongCloudTrailIntegration
-from .integration_stack import IntegrationStack
-from .lambda_asset import BundlingError
-from .ledger import Ledger
-from .observability import Observability
-from .options import DeploymentOptions, IntegrationOptions
-from .trail_metrics import TrailMetrics
+from .settings.resolved import DeploymentOptions, IntegrationOptions
 
 __all__ = [
     "AlarmOptions",

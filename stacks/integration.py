@@ -13,23 +13,30 @@ from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from . import keys
-from .alarms import AlarmOptions
-from .choices import CacheOptions, EventStoreOptions, FunctionOptions, LedgerOptions, NetworkOptions, ScheduleOptions
-from .collector_function import CollectorFunction
-from .dedupe_cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
-from .event_store import EventStore
-from .grants import allow, allow_reading
-from .ledger import Ledger
-from .network import CollectorNetwork
-from .observability import Observability
-from .options import IntegrationOptions, KongOptions
+from .observability.alarms import AlarmOptions
+from .observability.construct import Observability
+from .observability.metrics import CacheNodes, ServerlessCache
+from .parts import keys
+from .parts.cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
+from .parts.event_store import EventStore
+from .parts.function import CollectorFunction
+from .parts.grants import allow, allow_reading
+from .parts.ledger import Ledger
+from .parts.nag import accept, accept_amazons_key, controls
+from .parts.network import CollectorNetwork
+from .parts.schedule import CollectorSchedule
+from .parts.shared import Sources
+from .parts.subnets import ChosenSubnets
 from .preflight import SHARED_METRICS, Given, check_kinds
-from .reviewed import accept, accept_amazons_key, controls
-from .schedule import CollectorSchedule
-from .sources import Sources
-from .subnets import ChosenSubnets
-from .trail_metrics import CacheNodes, ServerlessCache
+from .settings.groups import (
+    CacheOptions,
+    EventStoreOptions,
+    FunctionOptions,
+    LedgerOptions,
+    NetworkOptions,
+    ScheduleOptions,
+)
+from .settings.resolved import IntegrationOptions, KongOptions
 
 METRIC_NAMESPACE = "KongCloudTrail"
 """Where the function writes its metrics."""

@@ -10,15 +10,23 @@ from aws_cdk import aws_kms as kms
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
 
-from . import checks, keys, kinds
-from .alarms import AlarmOptions
-from .choices import CacheOptions, EventStoreOptions, FunctionOptions, LedgerOptions, NetworkOptions, ScheduleOptions
-from .dedupe_cache import DedupeCache
 from .errors import SettingsError
-from .kinds import Kind
-from .ledger import Ledger
-from .sources import Sources
-from .subnets import ChosenSubnets
+from .observability.alarms import AlarmOptions
+from .parts import keys
+from .parts.cache import DedupeCache
+from .parts.ledger import Ledger
+from .parts.shared import Sources
+from .parts.subnets import ChosenSubnets
+from .settings import checks, kinds
+from .settings.groups import (
+    CacheOptions,
+    EventStoreOptions,
+    FunctionOptions,
+    LedgerOptions,
+    NetworkOptions,
+    ScheduleOptions,
+)
+from .settings.kinds import Kind
 
 _KINDS: Mapping[str, Kind] = {
     "vpc": kinds.VPC,

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import boto3
 import pytest
 
-from sandbox.certificates import Certificates
-from sandbox.cloudtrail import CloudTrailEmulator
-from sandbox.kong import KongSimulator
-from sandbox.local_aws import LocalAws
-from sandbox.valkey import TlsProxy, Valkey
+from sandbox.cloudtrail.emulator import CloudTrailEmulator
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.local_aws import LocalAws
+from sandbox.machinery.valkey import TlsProxy, Valkey
 
 if TYPE_CHECKING:
     from tests.infra.synthesis import Shaped, Synthesis

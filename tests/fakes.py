@@ -14,16 +14,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kong_cloudtrail.collector import Collector
+from kong_cloudtrail.destinations.cloudtrail.event import Event, EventMapper, Gateway
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import Event, EventMapper, Gateway
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import LedgerError, LockLost, SeenSetUnavailable, SourceUnavailable
-from kong_cloudtrail.guard import FOR_DELIVERING, FOR_READING, RunGuard
-from kong_cloudtrail.ledger import Ledger
-from kong_cloudtrail.plan import Plan
 from kong_cloudtrail.ports import Answer, CacheState, Failure, Gap, Page, Stored, TimeBudget
+from kong_cloudtrail.run.collector import Collector
+from kong_cloudtrail.run.guard import FOR_DELIVERING, FOR_READING, RunGuard
+from kong_cloudtrail.run.plan import Plan
+from kong_cloudtrail.state.ledger import Ledger
 
 from tests.helpers import ACCOUNT_ID, GATEWAY, NOW, Budget, FakeClock
 

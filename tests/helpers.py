@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from kong_cloudtrail.destinations.cloudtrail.event import EventMapper, Gateway
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import EventMapper, Gateway
 
 REPOSITORY = Path(__file__).parents[1]
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from kong_cloudtrail.adapters.kong import KongAuditSource
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import TimeBudgetReached
 from kong_cloudtrail.ports import Gap, Page
+from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
 
-from sandbox.http_server import HttpServer, Request, Response
-from sandbox.kong import KongSimulator
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery.http_server import HttpServer, Request, Response
 from tests.helpers import FakeClock
 
 AUDIT = "/audit/requests"

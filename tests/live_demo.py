@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 import requests
-from kong_cloudtrail.adapters.redaction import Redactor
 from kong_cloudtrail.assembly import Assembly, SystemClock, UnlimitedTime
 from kong_cloudtrail.errors import RunFailed
+from kong_cloudtrail.runtime.redaction import Redactor
 from kong_cloudtrail.settings import Settings
 
-from sandbox.certificates import Certificates
-from sandbox.demo_live import LiveDemo
-from sandbox.demo_page import DemoPage
-from sandbox.demo_parts import CachePart
-from sandbox.demo_runs import Run
-from sandbox.demo_watch import Watch
+from sandbox.demo.live import LiveDemo
+from sandbox.demo.page import DemoPage
+from sandbox.demo.parts import CachePart
+from sandbox.demo.runs import Run
+from sandbox.demo.watch import Watch
+from sandbox.machinery.certificates import Certificates
 from tests.conftest import KONG_TOKEN, Site
 from tests.fakes import Telemetry
 from tests.helpers import wait_until
@@ -108,7 +108,7 @@ def live_demo(site: Site, certificates: Certificates, monkeypatch: pytest.Monkey
 
     Every look is a new one, and the collector waits for nothing.
     """
-    monkeypatch.setattr("sandbox.demo_watch.PICTURE_SECONDS", 0)
+    monkeypatch.setattr("sandbox.demo.watch.PICTURE_SECONDS", 0)
     monkeypatch.setattr(SystemClock, "sleep", staticmethod(lambda seconds: None))
     for name, value in site.environment.items():
         monkeypatch.setenv(name, value)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 
 from kong_cloudtrail.domain.entry import MAX_RETENTION_SECONDS
 
-from sandbox.cloudtrail_records import AcceptedEvent, RefusedEvent
+from sandbox.cloudtrail.records import AcceptedEvent, RefusedEvent
 from torture.endings import check_output
 from torture.entries import NewEntry
 from torture.fidelity import Shown, lost_fields

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from sandbox import faults
-from sandbox.faults import Fault
+from sandbox.machinery import faults
+from sandbox.machinery.faults import Fault
 from torture import draw_faults
 from torture.plan import (
     BEFORE,

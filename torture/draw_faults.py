@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable
 from typing import Any, Literal
 
-from sandbox import faults
-from sandbox.faults import Fault
+from sandbox.machinery import faults
+from sandbox.machinery.faults import Fault
 from torture.plan import (
     BEFORE,
     FOREVER,

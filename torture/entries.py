@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.kong_entries import make_entries
+from sandbox.kong.entries import make_entries
 
 PAYLOAD_MARK = "m4rk-0f-a-payl0ad"
 """Is in every ordinary payload, so that a payload in a log shows."""

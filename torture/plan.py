@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sandbox.faults import Fault
+from sandbox.machinery.faults import Fault
 from torture.s3 import S3FaultKind
 
 FOREVER = 1_000_000

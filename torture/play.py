@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from sandbox.processes import PROJECT_DIRECTORY
+from sandbox.machinery.processes import PROJECT_DIRECTORY
 from torture.attempt import Attempt
 from torture.draw import make_plan
 from torture.plan import RIGHT_CLOCKS, Action, LedgerTrouble, Round, Scenario, ValkeyTrouble, calm_round

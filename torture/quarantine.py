@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from sandbox.cloudtrail_records import RefusedEvent
+from sandbox.cloudtrail.records import RefusedEvent
 from torture.fidelity import Shown, is_whole
 from torture.ledgers import LedgerView
 from torture.runs import Problem, Run

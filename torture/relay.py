@@ -8,7 +8,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, Self
 
-from sandbox.http_server import LOOPBACK
+from sandbox.machinery.http_server import LOOPBACK
 
 _CHUNK_BYTES = 256 * 1024
 _TIMEOUT_SECONDS = 10.0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal, Self
 import boto3
 from botocore.config import Config
 
-from sandbox.http_server import LOOPBACK, HttpServer, Request, Response
-from sandbox.processes import ManagedProcess, free_port
+from sandbox.machinery.http_server import LOOPBACK, HttpServer, Request, Response
+from sandbox.machinery.processes import ManagedProcess, free_port
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

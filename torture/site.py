@@ -16,11 +16,11 @@ from typing import Self
 import psutil
 import redis
 
-from sandbox.cloudtrail import CloudTrailEmulator
-from sandbox.kong import KongSimulator
-from sandbox.kong_profiles import PROFILES
-from sandbox.processes import PROJECT_DIRECTORY
-from sandbox.valkey import Snapshot, Valkey
+from sandbox.cloudtrail.emulator import CloudTrailEmulator
+from sandbox.kong.profiles import PROFILES
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery.processes import PROJECT_DIRECTORY
+from sandbox.machinery.valkey import Snapshot, Valkey
 from torture.audit import Auditor
 from torture.entries import PAYLOAD_MARK, EntryMaker, NewEntry
 from torture.ledgers import FolderLedger, LedgerView, S3Ledger

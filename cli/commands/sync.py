@@ -32,8 +32,8 @@ def sync(program: Program, as_json: bool, env_file: Path | None, function: str |
     Example:
       kong-cloudtrail sync --env-file kong.env
     """
-    from kong_cloudtrail.adapters import processes
     from kong_cloudtrail.assembly import Assembly
+    from kong_cloudtrail.runtime import processes
     from kong_cloudtrail.settings import Settings
 
     settings = Settings.from_mapping(environment.read(env_file, function, stack))

@@ -15,7 +15,7 @@ from ..program import Program
 from ..terminal import print_facts
 
 if TYPE_CHECKING:
-    from kong_cloudtrail.ledger import ReportChain, StoredReport
+    from kong_cloudtrail.state.ledger import ReportChain, StoredReport
 
 
 @click.command("verify-runs", short_help="Check that no run report was removed or altered.")

@@ -16,24 +16,24 @@ from typing import TypeVar
 import redis
 from botocore.exceptions import BotoCoreError
 
-from .adapters.cloudtrail import CloudTrailDestination
-from .adapters.elasticache_iam import ElastiCacheIam
-from .adapters.folder_store import FolderStore
-from .adapters.kong import KongAuditSource
-from .adapters.redaction import Redactor
-from .adapters.s3_store import S3Store
-from .adapters.secrets import Secrets
-from .adapters.valkey import ValkeyLock, ValkeySeenSet, connect
-from .collector import Collector
-from .domain.event import EventMapper, Gateway
-from .domain.limits import MAX_BATCH_EVENTS
+from .destinations.cloudtrail.client import CloudTrailDestination
+from .destinations.cloudtrail.event import EventMapper, Gateway
+from .destinations.cloudtrail.limits import MAX_BATCH_EVENTS
 from .errors import SettingsError
-from .guard import FOR_DELIVERING, FOR_READING, RunGuard
-from .ledger import Ledger
-from .plan import Plan
+from .operations.release import QuarantineRelease
 from .ports import ObjectStore, Telemetry, TimeBudget
-from .release import QuarantineRelease
+from .run.collector import Collector
+from .run.guard import FOR_DELIVERING, FOR_READING, RunGuard
+from .run.plan import Plan
+from .runtime.redaction import Redactor
+from .runtime.secrets import Secrets
 from .settings import LedgerSettings, Settings
+from .sources.kong.requests_stream import KongAuditSource
+from .state.elasticache_iam import ElastiCacheIam
+from .state.folder_store import FolderStore
+from .state.ledger import Ledger
+from .state.s3_store import S3Store
+from .state.valkey import ValkeyLock, ValkeySeenSet, connect
 
 _T = TypeVar("_T")
 

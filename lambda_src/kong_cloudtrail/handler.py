@@ -15,19 +15,13 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 )
 from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
 
-from .adapters.processes import on_one_cpu
-from .adapters.redaction import Redactor
-from .adapters.telemetry import (
-    NAMESPACE,
-    SERVICE,
-    LambdaTelemetry,
-    RedactingFormatter,
-    publish_misconfiguration,
-)
-from .adapters.valkey import LOCK_SECONDS, key_prefix
 from .assembly import Assembly
 from .errors import KongCloudTrailError, RunFailed, SecretUnavailable, SettingsError, describe_fault
+from .runtime.processes import on_one_cpu
+from .runtime.redaction import Redactor
+from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
 from .settings import Settings
+from .state.valkey import LOCK_SECONDS, key_prefix
 
 if TYPE_CHECKING:
     import redis

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .domain.event import Event, Gateway
+from .destinations.cloudtrail.event import Event, Gateway
 from .domain.report import RunReport
 from .domain.window import Window
 

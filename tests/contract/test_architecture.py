@@ -14,42 +14,25 @@ from tests.helpers import REPOSITORY
 PACKAGE = REPOSITORY / "lambda_src" / "kong_cloudtrail"
 ROOT = "kong_cloudtrail"
 
-CORE = (
-    "collector",
-    "plan",
-    "reading",
-    "intake",
-    "delivery",
-    "shipment",
-    "workers",
-    "progress",
-    "indicators",
-    "ledger",
-    "guard",
-    "pace",
-    "backoff",
-)
 COMPOSITION_ROOTS = ("handler", "__main__")
 LIBRARIES = frozenset({"boto3", "botocore", "redis", "requests", "urllib3", "aws_lambda_powertools"})
-LIBRARIES_OF_ADAPTERS = {
-    "cloudtrail": {"boto3", "botocore", "mypy_boto3_cloudtrail_data"},
-    "elasticache_iam": {"boto3", "botocore", "redis"},
-    "folder_store": set[str](),
-    "kong": set[str](),
-    "kong_api": set[str](),
-    "kong_checks": set[str](),
-    "kong_http": {"requests", "urllib3"},
-    "kong_offsets": set[str](),
-    "kong_poison": set[str](),
-    "kong_reading": set[str](),
-    "kong_scan": set[str](),
-    "kong_window": set[str](),
-    "processes": set[str](),
-    "redaction": set[str](),
-    "s3_store": {"boto3", "botocore", "mypy_boto3_s3"},
-    "secrets": {"boto3", "botocore", "aws_lambda_powertools"},
-    "telemetry": {"aws_lambda_powertools"},
-    "valkey": {"redis"},
+LIBRARIES_OF_MODULES = {
+    "destinations.cloudtrail.client": {"boto3", "botocore", "mypy_boto3_cloudtrail_data"},
+    "sources.kong.http": {"requests", "urllib3"},
+    "assembly": {"botocore", "redis"},
+    "handler": {"aws_lambda_powertools", "botocore", "redis"},
+    "state.elasticache_iam": {"boto3", "botocore", "redis"},
+    "state.s3_store": {"boto3", "botocore", "mypy_boto3_s3"},
+    "state.valkey": {"redis"},
+    "runtime.secrets": {"boto3", "botocore", "aws_lambda_powertools"},
+    "runtime.telemetry": {"aws_lambda_powertools"},
+}
+"""Everything else does with the standard library."""
+
+ROOMS = ("run", "sources", "destinations", "state", "runtime", "operations", "domain")
+CORE = frozenset({"", "errors", "ports"})
+STILL_TO_MOVE = {f"destinations.cloudtrail.{name}" for name in ("event", "batching", "codes", "shortening")} | {
+    "state.ledger"
 }
 
 
@@ -103,63 +86,45 @@ def foreign(imports: set[str]) -> set[str]:
     return tops - {ROOT, "__future__"} - sys.stdlib_module_names
 
 
-def within(prefix: str) -> list[str]:
-    return [name for name in MODULES if name == prefix or name.startswith(f"{prefix}.")]
+def within(*rooms: str) -> list[str]:
+    return [name for name in MODULES if any(name == room or name.startswith(f"{room}.") for room in rooms)]
+
+
+def house(module: str) -> str:
+    """Return the part of the tree whose modules may import each other: a room, or one source or destination."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] in ("sources", "destinations") else parts[0]
 
 
 def test_the_graph_is_the_real_one() -> None:
     # The rules below would hold of an empty graph too.
-    assert set(CORE) | set(COMPOSITION_ROOTS) <= MODULES.keys()
-    assert len(within("domain")) >= 8
-    assert {f"adapters.{name}" for name in LIBRARIES_OF_ADAPTERS} | {"adapters"} == set(within("adapters"))
-    assert "domain.entry" in ours(MODULES["domain.event"])
-    assert "adapters.kong" in ours(MODULES["assembly"])
-    assert "requests" in foreign(MODULES["adapters.kong_http"])
+    assert set(COMPOSITION_ROOTS) | LIBRARIES_OF_MODULES.keys() <= MODULES.keys()
+    assert all(len(within(room)) > 1 for room in ROOMS)
+    assert {name.partition(".")[0] for name in MODULES} == {*ROOMS, *CORE, *COMPOSITION_ROOTS, "assembly", "settings"}
+    assert "sources.kong.requests_stream" in ours(MODULES["assembly"])
+    assert "requests" in foreign(MODULES["sources.kong.http"])
 
 
-@pytest.mark.parametrize("module", within("domain"))
-def test_domain_knows_the_standard_library_and_errors(module: str) -> None:
-    assert foreign(MODULES[module]) == set()
-    assert all(name == "errors" or name.startswith("domain") for name in ours(MODULES[module]))
+@pytest.mark.parametrize("module", MODULES)
+def test_module_knows_its_own_library_and_no_other(module: str) -> None:
+    assert foreign(MODULES[module]) <= LIBRARIES_OF_MODULES.get(module, set())
 
 
-def test_errors_know_the_standard_library() -> None:
-    assert foreign(MODULES["errors"]) == ours(MODULES["errors"]) == set()
+@pytest.mark.parametrize("module", ["errors", *within("domain"), "ports"])
+def test_shared_words_know_nothing_but_each_other(module: str) -> None:
+    known = {"errors": set[str](), "ports": {"errors", *within("domain")}}.get(module, {"errors", *within("domain")})
+
+    assert ours(MODULES[module]) - STILL_TO_MOVE <= known
 
 
-def test_ports_know_domain_and_errors() -> None:
-    assert foreign(MODULES["ports"]) == set()
-    assert all(name == "errors" or name.startswith("domain") for name in ours(MODULES["ports"]))
+@pytest.mark.parametrize("module", within("run", "sources", "destinations", "state", "runtime"))
+def test_room_knows_the_shared_words_and_itself(module: str) -> None:
+    assert ours(MODULES[module]) - STILL_TO_MOVE <= {*CORE, *within("domain"), *within(house(module))}
 
 
-@pytest.mark.parametrize("module", CORE)
-def test_core_knows_no_library_and_no_adapter(module: str) -> None:
-    known = {"", "errors", "ports", *CORE, *within("domain")}
-
-    assert foreign(MODULES[module]) == set()
-    assert ours(MODULES[module]) <= known
-
-
-@pytest.mark.parametrize("adapter", LIBRARIES_OF_ADAPTERS)
-def test_adapter_knows_its_own_library_and_no_other_adapter(adapter: str) -> None:
-    imports = MODULES[f"adapters.{adapter}"]
-
-    assert foreign(imports) <= LIBRARIES_OF_ADAPTERS[adapter]
-    allowed = {"", "errors", "ports", *within("domain")}
-    if adapter == "s3_store":
-        allowed |= {"backoff"}
-    if adapter.partition("_")[0] == "kong":
-        # Kong's client has several modules. It waits between its own tries, by the rule that deliveries follow too.
-        allowed |= {"backoff", *(name for name in MODULES if name.startswith("adapters.kong"))}
-    assert ours(imports) <= allowed
-
-
-@pytest.mark.parametrize("module", [name for name in MODULES if name not in COMPOSITION_ROOTS])
-def test_only_the_composition_roots_and_assembly_know_adapters(module: str) -> None:
-    uses_adapters = any(name.startswith("adapters") for name in ours(MODULES[module]))
-
-    # What adapters may know of each other is said above.
-    assert not uses_adapters or module == "assembly" or module.startswith("adapters.")
+@pytest.mark.parametrize("module", within("operations"))
+def test_operations_know_runs_and_shared_words(module: str) -> None:
+    assert ours(MODULES[module]) - STILL_TO_MOVE <= {*CORE, *within("domain", "run", "operations")}
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -213,15 +178,14 @@ def test_sandbox_does_not_import_torture_benchmarks_or_tests(path: Path) -> None
 
 OPEN_TO_THE_COMMAND_LINE = {
     "",
-    "adapters",
-    "adapters.redaction",
     "assembly",
     "domain.report",
+    "runtime",
+    "runtime.redaction",
+    "state.ledger",
     "errors",
-    "ledger",
     "settings",
 }
-"""`adapters` for `processes` alone, which is imported from the package."""
 
 
 @pytest.mark.parametrize("path", tree("cli"), ids=lambda path: path.stem)

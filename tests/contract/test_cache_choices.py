@@ -13,14 +13,14 @@ import pytest
 import redis
 from botocore.credentials import Credentials
 from botocore.exceptions import CredentialRetrievalError
-from kong_cloudtrail.adapters.elasticache_iam import ElastiCacheIam
 from kong_cloudtrail.errors import SecretUnavailable, SettingsError
 from kong_cloudtrail.settings import Settings
+from kong_cloudtrail.state.elasticache_iam import ElastiCacheIam
 
-from sandbox.certificates import Certificates
-from sandbox.processes import free_port
-from sandbox.valkey import TlsProxy, Valkey
-from stacks.cache_access import ACCESS_STRING
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.processes import free_port
+from sandbox.machinery.valkey import TlsProxy, Valkey
+from stacks.parts.cache_access import ACCESS_STRING
 from tests.conftest import Site
 from tests.helpers import NOW, entry
 from tests.infra.synthesis import CHANNEL_ARN, SHAPES, function_environment, synthesise_shape

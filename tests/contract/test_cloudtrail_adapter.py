@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kong_cloudtrail.adapters.cloudtrail import CloudTrailDestination
+from kong_cloudtrail.destinations.cloudtrail.client import CloudTrailDestination
+from kong_cloudtrail.destinations.cloudtrail.event import Event, EventMapper
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import Event, EventMapper
 from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
 
-from sandbox import faults
-from sandbox.certificates import Certificates
-from sandbox.cloudtrail import CHANNEL_ARN, CloudTrailEmulator
-from sandbox.faults import Fault
-from sandbox.http_server import LOOPBACK, HttpServer, Request, Response
+from sandbox.cloudtrail.emulator import CHANNEL_ARN, CloudTrailEmulator
+from sandbox.machinery import faults
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.faults import Fault
+from sandbox.machinery.http_server import LOOPBACK, HttpServer, Request, Response
 from tests.helpers import ACCOUNT_ID, GATEWAY, entries, entry, locate_original
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")

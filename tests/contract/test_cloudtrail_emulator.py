@@ -12,9 +12,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from sandbox import faults
-from sandbox.cloudtrail import CHANNEL_ARN, CloudTrailEmulator, CloudTrailProcess
-from sandbox.faults import Fault
+from sandbox.cloudtrail.emulator import CHANNEL_ARN, CloudTrailEmulator, CloudTrailProcess
+from sandbox.machinery import faults
+from sandbox.machinery.faults import Fault
 
 ACCOUNT_ID = "123456789012"
 

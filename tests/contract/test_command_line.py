@@ -23,8 +23,8 @@ from packaging.requirements import Requirement
 
 from cli.exit_status import ExitStatus
 from cli.main import commands, main
-from sandbox.http_server import LOOPBACK
-from sandbox.processes import free_port
+from sandbox.machinery.http_server import LOOPBACK
+from sandbox.machinery.processes import free_port
 from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
 from tests.helpers import REPOSITORY, entries, entry, wait_until
 

@@ -21,16 +21,16 @@ from botocore.exceptions import ClientError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sandbox.certificates import Certificates
-from sandbox.cloudtrail import CloudTrailEmulator
-from sandbox.control import ControlServer
-from sandbox.demo_parts import CachePart, CloudTrailPart, KongPart
-from sandbox.demo_runs import runs_of_log
-from sandbox.demo_site import console
-from sandbox.demo_terminal import commands, exports
-from sandbox.kong import KongSimulator
-from sandbox.local_aws import LocalAws
-from sandbox.valkey import Valkey
+from sandbox.cloudtrail.emulator import CloudTrailEmulator
+from sandbox.demo.parts import CachePart, CloudTrailPart, KongPart
+from sandbox.demo.runs import runs_of_log
+from sandbox.demo.site import console
+from sandbox.demo.terminal import commands, exports
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.control import ControlServer
+from sandbox.machinery.local_aws import LocalAws
+from sandbox.machinery.valkey import Valkey
 from tests.conftest import CACHE_PASSWORD, CACHE_USERNAME, KONG_TOKEN, Site
 from tests.helpers import REPOSITORY, entries, entry, wait_until
 from tests.live_demo import SECRETS, Visitor, live_demo

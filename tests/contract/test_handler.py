@@ -15,15 +15,15 @@ from typing import Any
 import kong_cloudtrail.handler as module
 import pytest
 import redis
-from kong_cloudtrail.adapters.kong import KongAuditSource
 from kong_cloudtrail.assembly import SystemClock
-from kong_cloudtrail.collector import Collector
 from kong_cloudtrail.errors import RunFailed, SettingsError
+from kong_cloudtrail.run.collector import Collector
+from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
 from redis.connection import AbstractConnection
 
-from sandbox import faults
-from sandbox.http_server import LOOPBACK
-from sandbox.processes import free_port
+from sandbox.machinery import faults
+from sandbox.machinery.http_server import LOOPBACK
+from sandbox.machinery.processes import free_port
 from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
 from tests.helpers import entries, entry, wait_until
 

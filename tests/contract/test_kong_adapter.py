@@ -10,17 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kong_cloudtrail.adapters import kong_api, kong_http, kong_reading
-from kong_cloudtrail.adapters.kong import KongAuditSource
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import SourceRefused, SourceUnavailable, TimeBudgetReached
 from kong_cloudtrail.ports import Gap, Page
+from kong_cloudtrail.sources.kong import admin_api as kong_api
+from kong_cloudtrail.sources.kong import http as kong_http
+from kong_cloudtrail.sources.kong import reading as kong_reading
+from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
 
-from sandbox import faults
-from sandbox.certificates import Certificates
-from sandbox.faults import Fault
-from sandbox.http_server import Request, Response
-from sandbox.kong import KongSimulator
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery import faults
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.faults import Fault
+from sandbox.machinery.http_server import Request, Response
 from tests.helpers import NOW, FakeClock, entries, entry
 from tests.kong_client import (
     AUDIT,

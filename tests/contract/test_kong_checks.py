@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kong_cloudtrail.adapters.kong import KongAuditSource
-from kong_cloudtrail.adapters.kong_checks import filters_by_time, never_rises, request_times
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import SourceUnavailable
 from kong_cloudtrail.ports import Page
+from kong_cloudtrail.sources.kong.checks import filters_by_time, never_rises, request_times
+from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
 
-from sandbox import faults
-from sandbox.http_server import Request, Response
-from sandbox.kong import KongSimulator
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery import faults
+from sandbox.machinery.http_server import Request, Response
 from tests.helpers import NOW, FakeClock, entries, entry
 from tests.kong_client import Odd, connect_to, ids, is_proven, page_of, queries, read, rows_of
 

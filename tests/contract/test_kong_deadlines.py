@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from kong_cloudtrail.adapters import kong_api, kong_http
-from kong_cloudtrail.adapters.kong import KongAuditSource
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import SourceUnavailable, TimeBudgetReached
+from kong_cloudtrail.sources.kong import admin_api as kong_api
+from kong_cloudtrail.sources.kong import http as kong_http
+from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
 
-from sandbox.certificates import Certificates
-from sandbox.faults import Fault
-from sandbox.kong import KongSimulator
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.faults import Fault
 from tests.helpers import NOW, FakeClock, entries
 from tests.kong_client import AUDIT, Deadline, connect_to, gaps, ids, is_proven, read, rows_of, sizes_asked_for
 

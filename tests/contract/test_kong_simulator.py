@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox import faults
-from sandbox.certificates import Certificates
-from sandbox.faults import Fault
-from sandbox.kong import KongProcess, KongSimulator
+from sandbox.kong.simulator import KongProcess, KongSimulator
+from sandbox.machinery import faults
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.faults import Fault
 
 NOW = 1_717_243_200
 ALL_RELEASES = ("2.8", "3.4", "3.8", "3.10")

@@ -14,15 +14,15 @@ from typing import Any
 
 import boto3
 import pytest
-from kong_cloudtrail.adapters.folder_store import FolderStore
-from kong_cloudtrail.adapters.s3_store import S3Store
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.errors import CheckpointConflict, LedgerError
-from kong_cloudtrail.ledger import Checkpoint, Ledger
 from kong_cloudtrail.ports import ObjectStore
+from kong_cloudtrail.state.folder_store import FolderStore
+from kong_cloudtrail.state.ledger import Checkpoint, Ledger
+from kong_cloudtrail.state.s3_store import S3Store
 
-from sandbox.http_server import LOOPBACK, HttpServer, Request, Response
-from sandbox.local_aws import LocalAws
+from sandbox.machinery.http_server import LOOPBACK, HttpServer, Request, Response
+from sandbox.machinery.local_aws import LocalAws
 from tests.helpers import FakeClock
 
 BUCKET = "ledger-of-tests"

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from sandbox.local_aws import LocalAws
+from sandbox.machinery.local_aws import LocalAws
 from tests.helpers import wait_until
 
 ALARM = {

@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from kong_cloudtrail.destinations.cloudtrail.event import EventMapper, Gateway
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import EventMapper, Gateway
 
 from tests.helpers import FIXTURES, NOW, REPOSITORY, locate_original
 

@@ -18,10 +18,10 @@ from botocore.config import Config
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sandbox.certificates import Certificates
-from sandbox.local_aws import LocalAws
-from sandbox.processes import ManagedProcess, StartError, is_alive, start_module
-from sandbox.valkey import TlsProxy, Valkey
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.local_aws import LocalAws
+from sandbox.machinery.processes import ManagedProcess, StartError, is_alive, start_module
+from sandbox.machinery.valkey import TlsProxy, Valkey
 
 NO_RETRY = Retry(NoBackoff(), 0)
 
@@ -206,14 +206,14 @@ class TestLocalAws:
         assert not [process for process in processes if is_alive(process)]
 
     def test_says_how_to_install_it(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        monkeypatch.setattr("sandbox.local_aws.VIRTUAL_ENVIRONMENT", tmp_path / ".venv-ministack")
+        monkeypatch.setattr("sandbox.machinery.local_aws.VIRTUAL_ENVIRONMENT", tmp_path / ".venv-ministack")
         with pytest.raises(StartError, match=r"run `make \.venv-ministack/ready`"):
             LocalAws().start()
 
 
 class TestProcesses:
     def test_a_failed_start_tells_what_the_process_said(self) -> None:
-        process = start_module("sandbox.kong", ["--version=1.0"])
+        process = start_module("sandbox.kong.simulator", ["--version=1.0"])
         with pytest.raises(StartError, match="invalid choice"):
             process.read_ready_line()
 

@@ -14,14 +14,14 @@ from urllib.parse import quote, quote_plus
 import boto3
 import pytest
 from aws_lambda_powertools import Logger
-from kong_cloudtrail.adapters.redaction import Redactor
-from kong_cloudtrail.adapters.secrets import Secrets
-from kong_cloudtrail.adapters.telemetry import LambdaTelemetry, RedactingFormatter
 from kong_cloudtrail.errors import SecretUnavailable
+from kong_cloudtrail.runtime.redaction import Redactor
+from kong_cloudtrail.runtime.secrets import Secrets
+from kong_cloudtrail.runtime.telemetry import LambdaTelemetry, RedactingFormatter
 
 from cli.terminal import TerminalTelemetry
-from sandbox.http_server import HttpServer, Request, Response
-from sandbox.local_aws import LocalAws
+from sandbox.machinery.http_server import HttpServer, Request, Response
+from sandbox.machinery.local_aws import LocalAws
 
 SECRETS = [
     "t0ken-of-the-auditor",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
-from kong_cloudtrail.adapters.telemetry import _metrics_of
 from kong_cloudtrail.domain.report import RunReport
+from kong_cloudtrail.runtime.telemetry import _metrics_of
 from kong_cloudtrail.settings import Settings
 
-from stacks import options
+from stacks.settings import resolved as options
 from tests.helpers import REPOSITORY, settings_environment
 
 PAGE = (REPOSITORY / "docs" / "settings.md").read_text("utf-8")

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis
-from kong_cloudtrail.adapters import valkey as adapter
-from kong_cloudtrail.adapters.valkey import ValkeyLock, ValkeySeenSet
 from kong_cloudtrail.errors import CacheFull, LockLost, SecretUnavailable, SeenSetUnavailable
+from kong_cloudtrail.state import valkey as adapter
+from kong_cloudtrail.state.valkey import ValkeyLock, ValkeySeenSet
 
-from sandbox.valkey import TlsProxy, Valkey
+from sandbox.machinery.valkey import TlsProxy, Valkey
 from tests.conftest import CACHE_PASSWORD, CACHE_USERNAME
 from tests.helpers import FakeClock, wait_until
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 import requests
 
-from sandbox.processes import PROJECT_DIRECTORY, is_alive
+from sandbox.machinery.processes import PROJECT_DIRECTORY, is_alive
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from sandbox.certificates import Certificates
-from sandbox.http_server import HttpServer, Request, Response
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.http_server import HttpServer, Request, Response
 from tests.conftest import Site
 from tests.helpers import REPOSITORY, entry
 from tests.live_demo import SECRETS, Visitor, live_demo

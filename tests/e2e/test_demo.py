@@ -7,7 +7,7 @@ import sys
 
 import psutil
 
-from sandbox.processes import PROJECT_DIRECTORY
+from sandbox.machinery.processes import PROJECT_DIRECTORY
 
 
 def test_the_demo_delivers_every_entry_and_leaves_nothing_running() -> None:

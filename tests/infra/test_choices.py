@@ -25,7 +25,7 @@ from stacks import (
     ServerlessOptions,
     SettingsError,
 )
-from stacks.lake_dashboard import QUERIES
+from stacks.parts.lake_dashboard import QUERIES
 from tests.infra.synthesis import (
     CHANNEL_ARN,
     KEY_ARN,

@@ -35,7 +35,7 @@ from stacks import (
     ServerlessOptions,
     SettingsError,
 )
-from stacks.checks import schedule
+from stacks.settings.checks import schedule
 from tests.infra.synthesis import (
     CHANNEL_ARN,
     SECRET_ARN,

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from aws_cdk.aws_lambda import Architecture, Runtime
 
-from stacks import BundlingError, lambda_asset
+from stacks import BundlingError
+from stacks.parts import lambda_asset
 from tests.infra.synthesis import ROOT, synthesise
 
 SOURCE = ROOT / "lambda_src"

@@ -22,13 +22,13 @@ from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks
 from kong_cloudtrail import handler as function
 
-from sandbox import faults
-from sandbox.cloudtrail import CloudTrailEmulator
-from sandbox.kong import KongSimulator
-from sandbox.valkey import Valkey
+from sandbox.cloudtrail.emulator import CloudTrailEmulator
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery import faults
+from sandbox.machinery.valkey import Valkey
 from stacks import SettingsError
-from stacks.cron import parse
-from stacks.observability import AlarmOptions, CacheNodes, Observability, ServerlessCache
+from stacks.observability.construct import AlarmOptions, CacheNodes, Observability, ServerlessCache
+from stacks.settings.cron import parse
 from tests.infra.synthesis import ROOT, Synthesis, new_app, template_of
 
 ALARM, COMPOSITE = "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stacks import DeploymentOptions, IntegrationOptions, SettingsError
-from stacks.options import DEFAULT_TAGS
+from stacks.settings.resolved import DEFAULT_TAGS
 from tests.infra.synthesis import CHANNEL_ARN, CONTEXT, ROOT, SUBNET_IDS, VPC_ID
 
 PLANTED = "planted-Secret-4711"

@@ -3,12 +3,12 @@
 import inspect
 import re
 
-from sandbox.construct_reference import PAGE, render
 from stacks import KongCloudTrailIntegration
+from tools.construct_reference import PAGE, render
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == render(), "run: python -m sandbox.construct_reference"
+    assert PAGE.read_text(encoding="utf-8") == render(), "run: python -m tools.construct_reference"
 
 
 def test_every_property_is_on_the_page() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stacks import DeploymentOptions, IntegrationStack
-from stacks.cache_access import ACCESS_STRING
+from stacks.parts.cache_access import ACCESS_STRING
 from tests.infra.synthesis import (
     CHANNEL_ARN,
     CONTEXT,

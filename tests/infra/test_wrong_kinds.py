@@ -26,7 +26,7 @@ from stacks import (
     ServerlessOptions,
     SettingsError,
 )
-from stacks.kinds import Group
+from stacks.settings.kinds import Group
 from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, new_app
 
 PLANTED = "planted-Secret-4711"

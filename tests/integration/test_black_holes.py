@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kong_cloudtrail.adapters.redaction import Redactor
 from kong_cloudtrail.assembly import Assembly, Limits, SystemClock, UnlimitedTime
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.errors import RunFailed
 from kong_cloudtrail.ports import TimeBudget
+from kong_cloudtrail.runtime.redaction import Redactor
 from kong_cloudtrail.settings import Settings
 
 from cli.terminal import TerminalTelemetry
-from sandbox.faults import Fault
-from sandbox.http_server import LOOPBACK
-from sandbox.processes import free_port
-from sandbox.valkey import Valkey
+from sandbox.machinery.faults import Fault
+from sandbox.machinery.http_server import LOOPBACK
+from sandbox.machinery.processes import free_port
+from sandbox.machinery.valkey import Valkey
 from tests.conftest import Site
 from tests.helpers import NOW, Budget, entries
 

@@ -6,9 +6,9 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from sandbox.dashboard_capture import SOURCE, Capture, capture
-from sandbox.dashboard_picture import MEASUREMENTS, PICTURE, definition, picture, shown
-from sandbox.dashboard_svg import Evaluator
+from tools.dashboard_capture import SOURCE, Capture, capture
+from tools.dashboard_picture import MEASUREMENTS, PICTURE, definition, picture, shown
+from tools.dashboard_svg import Evaluator
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def measured() -> Capture:
 
 def test_picture_is_drawn_from_the_definition_of_today() -> None:
     drawn = picture(Capture.from_json(MEASUREMENTS.read_text("utf-8")))
-    assert drawn == PICTURE.read_text("utf-8"), "run `python -m sandbox.dashboard_picture --redraw`"
+    assert drawn == PICTURE.read_text("utf-8"), "run `python -m tools.dashboard_picture --redraw`"
 
 
 def test_every_line_of_the_picture_has_been_measured(measured: Capture) -> None:

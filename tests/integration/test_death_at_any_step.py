@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+from kong_cloudtrail.destinations.cloudtrail.event import Event
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, RunFailed
 from kong_cloudtrail.ports import Answer, Failure
 

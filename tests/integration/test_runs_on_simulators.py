@@ -12,18 +12,18 @@ from typing import Any
 
 import boto3
 import pytest
-from kong_cloudtrail.adapters.redaction import Redactor
 from kong_cloudtrail.assembly import Assembly, SystemClock, UnlimitedTime
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.errors import RunFailed
+from kong_cloudtrail.runtime.redaction import Redactor
 from kong_cloudtrail.settings import Settings
 
 from cli.terminal import TerminalTelemetry
-from sandbox import faults
-from sandbox.certificates import Certificates
-from sandbox.faults import Fault
-from sandbox.kong import KongSimulator
-from sandbox.local_aws import LocalAws
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery import faults
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.faults import Fault
+from sandbox.machinery.local_aws import LocalAws
 from tests.conftest import KONG_TOKEN, Site
 from tests.helpers import NOW, entry
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sandbox import faults
-from sandbox.faults import Fault
+from sandbox.machinery import faults
+from sandbox.machinery.faults import Fault
 from torture.draw import CHANCES, make_plan
 from torture.entries import EntryMaker
 from torture.plan import (

@@ -8,9 +8,9 @@ import botocore.session
 from botocore.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kong_cloudtrail.domain.batching import Batch, Batcher, element_bytes
+from kong_cloudtrail.destinations.cloudtrail.batching import Batch, Batcher, element_bytes
+from kong_cloudtrail.destinations.cloudtrail.event import Event, EventMapper
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import Event, EventMapper
 
 from tests.helpers import ACCOUNT_ID, GATEWAY, NOW, entry, locate_original
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from kong_cloudtrail.domain.codes import Meaning, advice_on, meaning_of
+from kong_cloudtrail.destinations.cloudtrail.codes import Meaning, advice_on, meaning_of
 
 CODES = {
     Meaning.BAD_RECORD: ["FieldTooLong", "FieldNotFound", "InvalidData"],

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import cost
+from tools import cost
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cost.md").read_text("utf-8")
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import pytest
-from kong_cloudtrail.domain.event import Event
+from kong_cloudtrail.destinations.cloudtrail.event import Event
 from kong_cloudtrail.errors import CacheFull, DestinationUnavailable, RunFailed
 from kong_cloudtrail.ports import Answer
 
@@ -133,7 +133,7 @@ class TestCallThatDoesNotEnd:
         assert summary["delivered"] == 0
 
     def test_ends_a_run_without_a_limit_too(self, hole: BlackHole, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("kong_cloudtrail.delivery.LONGEST_CALL_SECONDS", 0.5)
+        monkeypatch.setattr("kong_cloudtrail.run.delivery.LONGEST_CALL_SECONDS", 0.5)
         world = world_of(1000)
         world.cloudtrail.deliver = hole.deliver  # type: ignore[method-assign]
         monkeypatch.setattr(world.clock, "monotonic", time.monotonic)

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kong_cloudtrail.destinations.cloudtrail.event import Event, EventMapper, Gateway
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import Event, EventMapper, Gateway
 from kong_cloudtrail.errors import EntryNotMappable
 
-from sandbox.cloudtrail_events import check_event
+from sandbox.cloudtrail.events import check_event
 from tests.helpers import ACCOUNT_ID, GATEWAY, NOW, entry, event_of, locate_original
 
 MAPPER = EventMapper(GATEWAY, ACCOUNT_ID, locate_original)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kong_cloudtrail.backoff import BASE_SECONDS, CAP_SECONDS, backoff_seconds
+from kong_cloudtrail.domain.backoff import BASE_SECONDS, CAP_SECONDS, backoff_seconds
 from kong_cloudtrail.errors import LockLost, TimeBudgetReached
-from kong_cloudtrail.guard import FOR_DELIVERING, FOR_READING, RunGuard
-from kong_cloudtrail.pace import Pace
+from kong_cloudtrail.run.guard import FOR_DELIVERING, FOR_READING, RunGuard
+from kong_cloudtrail.run.pace import Pace
 
 from tests.fakes import Lock
 from tests.helpers import NOW, Budget, FakeClock, wait_until

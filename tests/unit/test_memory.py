@@ -6,7 +6,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
 
-from kong_cloudtrail.domain.event import Event
+from kong_cloudtrail.destinations.cloudtrail.event import Event
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.ports import Answer, Page
 

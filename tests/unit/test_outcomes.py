@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 from kong_cloudtrail import __version__
+from kong_cloudtrail.destinations.cloudtrail.event import Event
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable, RunFailed
 from kong_cloudtrail.ports import Answer, Failure
-from kong_cloudtrail.shipment import MAX_ATTEMPTS
+from kong_cloudtrail.run.shipment import MAX_ATTEMPTS
 
 from tests.fakes import Kong, Reaction, World, accept_all, fail_with, refuse
 from tests.helpers import GATEWAY, NOW, Budget, entries, entry

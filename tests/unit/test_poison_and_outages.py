@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 import pytest
-from kong_cloudtrail.domain.event import Event
+from kong_cloudtrail.destinations.cloudtrail.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationUnavailable, RunFailed
 from kong_cloudtrail.ports import Answer, Failure
-from kong_cloudtrail.shipment import MAX_ATTEMPTS, SUSPICIOUS_ATTEMPTS
+from kong_cloudtrail.run.shipment import MAX_ATTEMPTS, SUSPICIOUS_ATTEMPTS
 
 from tests.fakes import Kong, Reaction, World, accept_all, fail_with, refuse
 from tests.helpers import NOW, Budget, FakeClock, entries, entry, wait_until
@@ -61,7 +61,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     def sample(population: Sequence[Event], k: int) -> list[Event]:
         return list(population[:: max(len(population) // max(k, 1), 1)][:k])  # [1, 34, 67] of a whole batch
 
-    monkeypatch.setattr("kong_cloudtrail.shipment.random.sample", sample)
+    monkeypatch.setattr("kong_cloudtrail.run.shipment.random.sample", sample)
 
 
 class SlowClock(FakeClock):

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sandbox.processes import free_port
+from sandbox.machinery.processes import free_port
 
 ROOT = Path(__file__).parents[2]
 LAST_THAT_IS_TAKEN_FOR_NO_CONNECTION = 32_767
@@ -18,7 +18,7 @@ def test_no_port_is_given_twice_or_lies_where_outgoing_connections_begin() -> No
 
 
 def test_processes_that_look_at_the_same_time_find_different_ports() -> None:
-    code = "from sandbox.processes import free_port; print(*(free_port() for _ in range(50)))"
+    code = "from sandbox.machinery.processes import free_port; print(*(free_port() for _ in range(50)))"
     commands = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE) for _ in range(3)]
     found = [command.communicate()[0].split() for command in commands]
 

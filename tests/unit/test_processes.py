@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kong_cloudtrail.adapters import processes
+from kong_cloudtrail.runtime import processes
 
 
 def start() -> tuple[subprocess.Popen[str], str]:

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import CheckpointConflict, LedgerError
-from kong_cloudtrail.ledger import Checkpoint, Ledger, OpenGap, Position
 from kong_cloudtrail.ports import CacheState, Gap
-from kong_cloudtrail.progress import MAX_GAPS, Progress
-from kong_cloudtrail.reading import Bounds, Part, Purpose
+from kong_cloudtrail.run.progress import MAX_GAPS, Progress
+from kong_cloudtrail.run.reading import Bounds, Part, Purpose
+from kong_cloudtrail.state.ledger import Checkpoint, Ledger, OpenGap, Position
 
 from tests.fakes import Store
 from tests.helpers import NOW, FakeClock

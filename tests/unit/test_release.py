@@ -7,7 +7,7 @@ import json
 import pytest
 from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.errors import BatchRefused, DestinationUnavailable, LedgerError
-from kong_cloudtrail.release import QuarantineRelease, Released
+from kong_cloudtrail.operations.release import QuarantineRelease, Released
 
 from tests.fakes import SOURCE_NAME, Kong, World, accept_all, fail_with, refuse
 from tests.helpers import GATEWAY, entries, entry

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kong_cloudtrail.adapters.telemetry import _metrics_of
 from kong_cloudtrail.domain.report import RunReport
+from kong_cloudtrail.runtime.telemetry import _metrics_of
 
 
 def test_a_run_that_met_nothing_out_of_the_ordinary_says_so() -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kong_cloudtrail.destinations.cloudtrail.event import Event, EventMapper
 from kong_cloudtrail.domain.entry import Entry
-from kong_cloudtrail.domain.event import Event, EventMapper
 
-from sandbox.cloudtrail_events import check_event
+from sandbox.cloudtrail.events import check_event
 from tests.helpers import ACCOUNT_ID, GATEWAY, entry, locate_original
 
 MAPPER = EventMapper(GATEWAY, ACCOUNT_ID, locate_original)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kong_cloudtrail.domain.entry import Entry
 
-from sandbox.cloudtrail_records import AcceptedEvent, RefusedEvent
+from sandbox.cloudtrail.records import AcceptedEvent, RefusedEvent
 from torture.audit import RULES, Auditor
 from torture.entries import NewEntry
 from torture.ledgers import FolderLedger

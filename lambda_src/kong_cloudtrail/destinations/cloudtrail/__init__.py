@@ -1,0 +1,1 @@
+"""CloudTrail Lake: its events, limits, calls and error codes."""

@@ -1,0 +1,187 @@
+"""CloudTrail Lake as the destination: PutAuditEvents on a channel.
+
+Sources: the service model of ``cloudtrail-data`` (API 2021-08-11) for the errors; the AWS general reference for the
+quota of 100 calls a second and region, which is shared with everything else in the account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    SSLError,
+)
+
+from ... import __version__
+from ...errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
+from ...ports import Answer, Failure
+from .codes import Meaning, advice_on, meaning_of
+from .event import Event
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudtrail_data.client import CloudTrailDataServiceClient
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 15.0
+
+_STATUSES_OF_LOST_ANSWERS = frozenset({502, 504})
+"""With these a proxy says that it passed the call on and got no answer, or none that it understood."""
+
+
+class CloudTrailDestination:
+    """Delivers batches to one channel. Safe to use from several threads.
+
+    Parameters
+    ----------
+    channel_arn
+        The channel.
+    region
+        Region of the channel.
+    external_id
+        Sent with each call if the channel's policy asks for it.
+    connections
+        Connections kept open: as many as deliveries at once.
+    connect_seconds, answer_seconds
+        How long to wait for a connection, and for each part of an answer.
+    """
+
+    def __init__(
+        self,
+        channel_arn: str,
+        region: str,
+        *,
+        external_id: str | None,
+        connections: int,
+        connect_seconds: float = CONNECT_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self._channel = {"channelArn": channel_arn}
+        if external_id is not None:
+            self._channel["externalId"] = external_id
+        self._client: CloudTrailDataServiceClient = boto3.client(
+            "cloudtrail-data",
+            region_name=region,
+            config=Config(
+                # One attempt a call: the delivery repeats, as it knows the run's time, its lock, and which entries of
+                # a call to send again.
+                retries={"mode": "standard", "total_max_attempts": 1},
+                connect_timeout=connect_seconds,
+                read_timeout=answer_seconds,
+                max_pool_connections=connections,
+                # Walking through a hundred entries that were made to fit costs as much as sending them.
+                parameter_validation=False,
+                tcp_keepalive=True,
+                # Whom a log of calls shows. botocore's own is put together anew for each call.
+                user_agent=f"kong-cloudtrail/{__version__} Botocore/{botocore.__version__}",
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def deliver(self, events: Sequence[Event]) -> Answer:
+        """Make one call of PutAuditEvents.
+
+        Raises
+        ------
+        BatchRefused
+            If the call was refused for what it held.
+        DestinationMisconfigured
+            If no call can succeed until somebody changes something.
+        DestinationUnavailable
+            If it may succeed later, or may have succeeded already: ``maybe_accepted``.
+        """
+        try:
+            response = self._client.put_audit_events(
+                **self._channel,
+                auditEvents=[
+                    {"id": event.id, "eventData": event.data, "eventDataChecksum": event.checksum} for event in events
+                ],
+            )
+        except ClientError as error:
+            raise _translate(error) from error
+        except NoCredentialsError as error:
+            raise DestinationMisconfigured(
+                "There are no AWS credentials to call CloudTrail with: give some, e.g. AWS_PROFILE."
+            ) from error
+        except BotoCoreError as error:
+            raise _no_answer(error) from error
+        except (AttributeError, TypeError, ValueError) as error:
+            raise _broken_answer() from error  # botocore stumbles over JSON that is not an object
+        return _read(dict(response))
+
+
+def _no_answer(error: BotoCoreError) -> DestinationUnavailable:
+    code = type(error).__name__
+    if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return DestinationUnavailable(
+            code,
+            f"CloudTrail's certificate is not trusted ({code}). Look for a proxy in between, and check AWS_CA_BUNDLE.",
+        )
+    # What is neither of these happens before anything is sent: no connection, no address, no credentials.
+    if isinstance(error, HTTPClientError | SSLError):
+        return DestinationUnavailable(
+            code,
+            f"CloudTrail's answer got lost ({code}), so what it accepted is not known. Check the function's way to "
+            "the internet: NAT, routes, and proxies in between.",
+            maybe_accepted=True,
+        )
+    return DestinationUnavailable(
+        code, f"CloudTrail could not be reached ({code}). Check the function's way to the internet: NAT, routes."
+    )
+
+
+def _broken_answer() -> DestinationUnavailable:
+    return DestinationUnavailable(
+        "BrokenAnswer",
+        "CloudTrail's answer could not be read, so what it accepted is not known. Look for a proxy in between.",
+        maybe_accepted=True,
+    )
+
+
+def _read(response: dict[str, Any]) -> Answer:
+    """Read an answer; what it does not name was not confirmed, whatever else is wrong with it."""
+    successful = frozenset(entry["id"] for entry in _entries(response.get("successful")))
+    failed = {
+        entry["id"]: Failure(_text(entry.get("errorCode")) or "unknown", _text(entry.get("errorMessage")))
+        for entry in _entries(response.get("failed"))
+    }
+    if not successful and not failed:
+        raise _broken_answer()
+    return Answer(successful, failed)
+
+
+def _entries(value: object) -> Iterator[dict[str, Any]]:
+    for entry in value if isinstance(value, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str):
+            yield entry
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _translate(error: ClientError) -> BatchRefused | DestinationMisconfigured | DestinationUnavailable:
+    code = error.response.get("Error", {}).get("Code", "unknown")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    meaning = meaning_of(code)
+    if meaning is Meaning.MISCONFIGURATION:
+        return DestinationMisconfigured(f"CloudTrail refuses to take events ({code}): {advice_on(code)}.")
+    if meaning in (Meaning.BAD_CALL, Meaning.BAD_RECORD) or status == 413:
+        return BatchRefused(code, "CloudTrail refused the call for its content.")
+    # An unknown code may be passing. If it is not, the run fails visibly and nothing is marked.
+    return DestinationUnavailable(
+        code,
+        f"CloudTrail did not take a batch ({code}, status {status}).",
+        throttled=meaning is Meaning.THROTTLING or status == 429,
+        maybe_accepted=meaning is Meaning.UNKNOWN and status in _STATUSES_OF_LOST_ANSWERS,
+    )

@@ -1,0 +1,267 @@
+"""How an entry becomes a CloudTrail event.
+
+The table that this follows is docs/field-mapping.md. What is not named there goes to ``additionalEventData`` under its
+own name: no field of an entry is ever left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import http
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from ...domain.entry import Entry, whole_seconds
+from ...domain.jsontext import decode_container, encode
+from ...errors import EntryNotMappable
+from .limits import MAX_ADDITIONAL_EVENT_DATA_BYTES, MAX_CODE_CHARACTERS, MAX_TEXT_CHARACTERS
+from .shortening import Original, shorten
+
+EVENT_SOURCE = "kong-gateway"
+"""What CloudTrail expects from a channel whose source is Kong Gateway."""
+
+UNKNOWN_VERSION = "unknown"
+"""The version of a gateway that does not tell it."""
+
+_ANONYMOUS = {
+    "type": "Anonymous",
+    "principalId": "anonymous",
+    "details": {"RBAC": "Anonymous User on Kong Gateway: Please Enable RBAC on Kong Gateway"},
+}
+_LATEST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one with a four-digit year
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The Kong Gateway that the entries come from.
+
+    Parameters
+    ----------
+    version
+        E.g. ``3.10.0.2-enterprise-edition``; `UNKNOWN_VERSION` if Kong does not tell.
+    hostname
+        Of the control-plane node, else the host of the Admin API's URL.
+    clock
+        What the ``Date`` header of Kong, or of a proxy before it, showed as the run began, Unix seconds; ``None`` if
+        there was no valid one.
+    """
+
+    version: str
+    hostname: str
+    clock: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An entry, ready for PutAuditEvents.
+
+    Parameters
+    ----------
+    entry
+        What it was made from.
+    data
+        The event as JSON text, ASCII only: ``eventData`` of the call.
+    original
+        The whole entry and where it is to be kept, if the event holds less than the entry; else ``None``.
+    """
+
+    entry: Entry
+    data: str
+    original: Original | None = None
+
+    @property
+    def id(self) -> str:
+        """The entry's ``id`` in the call."""
+        return self.entry.call_id
+
+    @property
+    def original_bytes(self) -> int:
+        """Size of the whole entry if the event holds less, else 0."""
+        return 0 if self.original is None else len(self.original.body)
+
+    @property
+    def checksum(self) -> str:
+        """Base64 of the SHA-256 of `data`, as the API reference defines ``eventDataChecksum``."""
+        return base64.b64encode(hashlib.sha256(self.data.encode("ascii")).digest()).decode("ascii")
+
+
+class EventMapper:
+    """Makes events from the entries of one gateway.
+
+    Parameters
+    ----------
+    gateway
+        Where the entries come from.
+    recipient_account_id
+        The account that owns the channel.
+    locate_original
+        Given an entry's ``call_id`` and the SHA-256 of the whole entry in hexadecimal digits, where the ledger will
+        keep it.
+    map_status_to_error_code
+        Whether a status of 400 and above becomes ``errorCode`` and ``errorMessage``.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        recipient_account_id: str,
+        locate_original: Callable[[str, str], str],
+        *,
+        map_status_to_error_code: bool = False,
+    ) -> None:
+        self._gateway = gateway
+        self._recipient_account_id = recipient_account_id
+        self._locate_original = locate_original
+        self._map_status_to_error_code = map_status_to_error_code
+
+    def map(self, entry: Entry) -> Event:
+        """Make the event of an entry.
+
+        Raises
+        ------
+        EntryNotMappable
+            If a field that CloudTrail requires could only be invented.
+        """
+        event = self._compose(entry)
+        data = encode(event)
+        # Below the smallest limit of any part there is nothing to measure: true for nearly every entry.
+        if len(data) <= MAX_TEXT_CHARACTERS or (len(data) <= MAX_ADDITIONAL_EVENT_DATA_BYTES and _texts_fit(event)):
+            return Event(entry, data)
+        shortened, original = shorten(event, entry, self._locate_original)
+        return Event(entry, encode(shortened), original)
+
+    def _compose(self, entry: Entry) -> dict[str, Any]:
+        if not isinstance(entry.value, dict):
+            raise EntryNotMappable("the entry is not a JSON object")
+        fields = entry.value
+        # Starts with what is known only of the gateway; an entry's own field of that name would win.
+        additional: dict[str, Any] = {"hostname": self._gateway.hostname} | {
+            name: value
+            for name, value in fields.items()
+            if name not in _PLACED_ELSEWHERE and (value is not None or name == "signature")
+        }
+
+        event: dict[str, Any] = {
+            "version": self._gateway.version[:MAX_CODE_CHARACTERS],
+            "userIdentity": _user_identity(fields, additional),
+            "eventSource": EVENT_SOURCE,
+            "eventName": _event_name(fields),
+            "eventTime": _event_time(fields, additional),
+            "UID": _uid(entry, additional),
+            "recipientAccountId": self._recipient_account_id,
+        }
+        if request_parameters := _request_parameters(fields):
+            event["requestParameters"] = request_parameters
+        if (address := _source_ip_address(fields, additional)) is not None:
+            event["sourceIPAddress"] = address
+        if self._map_status_to_error_code:
+            event.update(_error(fields.get("status")))
+        event["additionalEventData"] = additional
+        return event
+
+
+_PLACED_ELSEWHERE = frozenset({"request_id", "request_timestamp", "client_ip", "payload", "rbac_user_id"})
+
+
+def _texts_fit(event: dict[str, Any]) -> bool:
+    return (
+        len(event["eventName"]) <= MAX_TEXT_CHARACTERS
+        and len(event["UID"]) <= MAX_TEXT_CHARACTERS
+        and len(event["userIdentity"]["principalId"]) <= MAX_TEXT_CHARACTERS
+        and len(event["userIdentity"].get("details", {}).get("userName", "")) <= MAX_TEXT_CHARACTERS
+    )
+
+
+def _user_identity(fields: dict[str, Any], additional: dict[str, Any]) -> dict[str, Any]:
+    user_id = fields.get("rbac_user_id")
+    if user_id is None:
+        return _ANONYMOUS
+    if not isinstance(user_id, str) or not user_id:
+        additional["rbac_user_id"] = user_id
+        if user_id == "":
+            return _ANONYMOUS
+        user_id = encode(user_id)
+    identity: dict[str, Any] = {"type": "RBACUser", "principalId": user_id}
+    user_name = fields.get("rbac_user_name")
+    if isinstance(user_name, str) and user_name:
+        identity["details"] = {"userName": user_name}
+    return identity
+
+
+def _event_name(fields: dict[str, Any]) -> str:
+    method, path = fields.get("method"), fields.get("path")
+    name = method if isinstance(method, str) else ""
+    if isinstance(path, str):
+        name += path.partition("?")[0].rstrip("/") or "/"
+    if not name:
+        raise EntryNotMappable("the entry has neither a method nor a path, so the event has no name")
+    return name
+
+
+def _event_time(fields: dict[str, Any], additional: dict[str, Any]) -> str:
+    stamp = fields.get("request_timestamp")
+    seconds = stamp if type(stamp) is int else whole_seconds(stamp)
+    if seconds is None or not 0 <= seconds <= _LATEST_SECOND:
+        raise EntryNotMappable("request_timestamp is not a point in time between 1970 and 9999 in Unix seconds")
+    if type(stamp) is not int:
+        additional["request_timestamp"] = stamp
+    return _utc(seconds)
+
+
+def _utc(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _uid(entry: Entry, additional: dict[str, Any]) -> str:
+    request_id = entry.value.get("request_id")
+    if isinstance(request_id, str) and request_id.strip():
+        return request_id
+    if request_id is not None:
+        additional["request_id"] = request_id
+    return entry.call_id
+
+
+def _request_parameters(fields: dict[str, Any]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    path = fields.get("path")
+    if isinstance(path, str) and (query := path.partition("?")[2]):
+        parameters["queryParameters"] = query
+    payload = fields.get("payload")
+    if payload is not None:
+        container = decode_container(payload) if isinstance(payload, str) else None
+        parameters["payload"] = payload if container is None else container
+    return parameters
+
+
+def _source_ip_address(fields: dict[str, Any], additional: dict[str, Any]) -> str | None:
+    client_ip = fields.get("client_ip")
+    if client_ip is None:
+        return None
+    if isinstance(client_ip, str) and _is_address(client_ip):
+        return client_ip
+    additional["client_ip"] = client_ip
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text  # a zone index, legal for Python, is not part of an address on the wire
+
+
+def _error(status: object) -> dict[str, str]:
+    if isinstance(status, bool) or not isinstance(status, int) or status < 400:
+        return {}
+    try:
+        reason = http.HTTPStatus(status).phrase
+    except ValueError:
+        return {"errorCode": str(status)[:MAX_CODE_CHARACTERS]}
+    return {"errorCode": str(status), "errorMessage": reason}

@@ -1,0 +1,168 @@
+"""What becomes of an entry that is larger than CloudTrail takes.
+
+The event is delivered all the same, as valid JSON, with excerpts in place of what is too long. It says which fields
+were shortened, how large the whole entry was, its SHA-256, and where the ledger keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ...domain.entry import Entry
+from ...domain.jsontext import encode
+from .limits import (
+    MAX_ADDITIONAL_EVENT_DATA_BYTES,
+    MAX_REQUEST_PARAMETERS_BYTES,
+    MAX_TEXT_CHARACTERS,
+    MAX_USER_NAME_CHARACTERS,
+)
+
+MARK = "shortened"
+"""Name of the field of ``additionalEventData`` that tells what was shortened."""
+
+_MARK_RESERVE_BYTES = 4_000  # for MARK itself: at most _MAX_NAMED_FIELDS names, a hash and a location
+_MAX_NAMED_FIELDS = 20
+_MAX_FIELD_NAME_BYTES = 80
+_SMALLEST_EXCERPT_BYTES = 64
+
+# Given up last, if there are more fields than there is room for excerpts.
+_WELL_KNOWN = frozenset(
+    {
+        "hostname",
+        "method",
+        "path",
+        "rbac_user_name",
+        "removed_from_payload",
+        "request_source",
+        "signature",
+        "status",
+        "ttl",
+        "workspace",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A whole entry that the ledger has to keep.
+
+    Parameters
+    ----------
+    call_id
+        Of the entry.
+    body
+        The entry as JSON.
+    sha256
+        Of `body`, hexadecimal.
+    """
+
+    call_id: str
+    body: bytes
+    sha256: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> Original:
+        """Take the original of an entry."""
+        body = entry.original()
+        return cls(entry.call_id, body, hashlib.sha256(body).hexdigest())
+
+
+def shorten(
+    event: dict[str, Any], entry: Entry, locate_original: Callable[[str, str], str]
+) -> tuple[dict[str, Any], Original | None]:
+    """Bring every part of an event within its limit.
+
+    Parameters
+    ----------
+    event
+        The whole event, as composed.
+    entry
+        What it was composed from.
+    locate_original
+        As in `EventMapper`.
+
+    Returns
+    -------
+    tuple
+        The event, and the original to be kept; the event as it was and ``None`` if it fits after all.
+    """
+    shortened: list[str] = []
+    result = dict(event)
+    for name in ("eventName", "UID"):
+        if len(event[name]) > MAX_TEXT_CHARACTERS:
+            result[name] = event[name][:MAX_TEXT_CHARACTERS]
+            shortened.append(name)
+    result["userIdentity"] = _shorten_identity(event["userIdentity"], shortened)
+    if "requestParameters" in event:
+        result["requestParameters"] = _fit(
+            event["requestParameters"], MAX_REQUEST_PARAMETERS_BYTES, "requestParameters", shortened
+        )
+    additional = event["additionalEventData"]
+    if shortened or len(encode(additional)) > MAX_ADDITIONAL_EVENT_DATA_BYTES:
+        limit = MAX_ADDITIONAL_EVENT_DATA_BYTES - _MARK_RESERVE_BYTES
+        additional = _fit(additional, limit, "additionalEventData", shortened)
+    if not shortened:
+        return event, None
+
+    original = Original.of(entry)
+    result["additionalEventData"] = additional | {
+        MARK: {
+            "fields": [_excerpt(name, _MAX_FIELD_NAME_BYTES) for name in shortened[:_MAX_NAMED_FIELDS]],
+            "sizeBytes": len(original.body),
+            "sha256": original.sha256,
+            "original": locate_original(original.call_id, original.sha256),
+        }
+    }
+    return result, original
+
+
+def _shorten_identity(identity: dict[str, Any], shortened: list[str]) -> dict[str, Any]:
+    result = dict(identity)
+    if len(identity["principalId"]) > MAX_TEXT_CHARACTERS:
+        result["principalId"] = identity["principalId"][:MAX_TEXT_CHARACTERS]
+        shortened.append("userIdentity.principalId")
+    user_name = identity.get("details", {}).get("userName", "")
+    if len(user_name) > MAX_USER_NAME_CHARACTERS:
+        result["details"] = {"userName": user_name[:MAX_USER_NAME_CHARACTERS]}
+        shortened.append("userIdentity.details.userName")
+    return result
+
+
+def _fit(fields: dict[str, Any], limit_bytes: int, parent: str, shortened: list[str]) -> dict[str, Any]:
+    """Cut what is longest down to one level at which the whole fits; what is below that level stays whole."""
+    if len(encode(fields)) <= limit_bytes:
+        return fields
+    name_bytes = {name: len(encode(name)) + len(":,") for name in fields}
+    value_bytes = {name: len(encode(value)) for name, value in fields.items()}
+
+    def size_bytes(names: Iterable[str], level_bytes: int) -> int:
+        return len("{}") + sum(name_bytes[name] + min(value_bytes[name], level_bytes) for name in names)
+
+    kept = set(fields)
+    excess_bytes = size_bytes(fields, _SMALLEST_EXCERPT_BYTES) - limit_bytes
+    for name in sorted(fields, key=lambda name: (name not in _WELL_KNOWN, name_bytes[name]), reverse=True):
+        if excess_bytes <= 0:
+            break
+        kept.remove(name)  # too many fields for an excerpt of each: the original alone has the rest
+        excess_bytes -= size_bytes([name], _SMALLEST_EXCERPT_BYTES) - len("{}")
+    levels = range(_SMALLEST_EXCERPT_BYTES, limit_bytes)
+    level_bytes = levels[bisect_right(levels, limit_bytes, key=lambda level: size_bytes(kept, level)) - 1]
+    shortened.extend(f"{parent}.{name}" for name in fields if name not in kept or value_bytes[name] > level_bytes)
+    return {
+        name: value if value_bytes[name] <= level_bytes else _excerpt(value, level_bytes)
+        for name, value in fields.items()
+        if name in kept
+    }
+
+
+def _excerpt(value: object, budget_bytes: int) -> str:
+    """Return the beginning of a value's text that takes at most `budget_bytes` as a JSON string."""
+    text = value if isinstance(value, str) else encode(value)
+    characters = min(len(text), budget_bytes)
+    while (size_bytes := len(encode(text[:characters]))) > budget_bytes:
+        characters = min(characters - 1, characters * budget_bytes // size_bytes)
+    return text[:characters]

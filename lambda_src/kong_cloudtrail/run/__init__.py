@@ -1,0 +1,1 @@
+"""One run: read, drop what was delivered, map, deliver, remember. It knows neither source nor destination."""

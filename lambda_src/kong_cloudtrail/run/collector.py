@@ -1,0 +1,338 @@
+"""One run: read, drop what was seen, map, batch, deliver, mark, move the checkpoint.
+
+::
+
+    Kong ──page──▶ entries ──seen set──▶ new ──map──▶ events ──pack──▶ batches ══▶ CloudTrail    (several at once)
+      ▲                                   │ not mappable                 │ successful   │ bad record
+      └── the next page meanwhile         └─▶ quarantine, mark           └─▶ mark       └─▶ quarantine, mark
+
+What is read, and in which order, is in ``reading``; how far the source is done, in ``progress``. The collector knows no
+Kong, no CloudTrail and no Redis: see ``ports``. What a reader may rely on is in docs/delivery-guarantees.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from ..destinations.cloudtrail.event import EventMapper, Gateway
+from ..domain.report import RunReport
+from ..domain.window import Window
+from ..errors import (
+    DestinationError,
+    DestinationMisconfigured,
+    KongCloudTrailError,
+    LedgerError,
+    RunFailed,
+    SecretUnavailable,
+    SourceRefused,
+    StateError,
+    TimeBudgetReached,
+)
+from ..ports import AuditSource, Clock, Destination, RunLock, SeenSet, Telemetry
+from ..state.ledger import Ledger
+from .delivery import Delivery
+from .guard import RunGuard
+from .indicators import Indicators
+from .intake import Intake
+from .plan import Plan
+from .progress import Progress
+from .reading import Bounds, Purpose, Reader, Reading
+
+FUTURE_SECONDS = 3600
+"""How far ahead of all clocks the question lies that tells whether Kong filters by time."""
+
+_MARK_MARGIN_SECONDS = 3600
+"""A mark outlives Kong's entry by this and twice the overlap: clocks differ, and a run takes time."""
+
+_MISCONFIGURATIONS = (DestinationMisconfigured, SecretUnavailable, SourceRefused)
+"""What no later run will overcome unless somebody changes something."""
+
+
+class Collector:
+    """Carries the new entries of one source to the destination.
+
+    Parameters
+    ----------
+    plan
+        How.
+    source, seen, destination, ledger, lock, telemetry, clock
+        The parts; see ``ports``.
+    mapper
+        Returns what makes events of the entries of a gateway.
+    reading_guard, delivery_guard
+        Asked before each page, and before each batch.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        source: AuditSource,
+        seen: SeenSet,
+        destination: Destination,
+        ledger: Ledger,
+        lock: RunLock,
+        mapper: Callable[[Gateway], EventMapper],
+        reading_guard: RunGuard,
+        delivery_guard: RunGuard,
+        telemetry: Telemetry,
+        clock: Clock,
+    ) -> None:
+        self._plan = plan
+        self._source = source
+        self._seen = seen
+        self._destination = destination
+        self._ledger = ledger
+        self._lock = lock
+        self._mapper = mapper
+        self._reading_guard = reading_guard
+        self._delivery_guard = delivery_guard
+        self._telemetry = telemetry
+        self._clock = clock
+        self._started = 0.0
+
+    def run(self) -> RunReport:
+        """Do one run.
+
+        Returns
+        -------
+        RunReport
+            What was done. ``finished`` is false if the time did not suffice: the next run goes on.
+
+        Raises
+        ------
+        RunFailed
+            If anything stands undelivered for another reason than time. All else was delivered before.
+        """
+        report = RunReport(self._plan.source)
+        self._started = self._clock.monotonic()
+        problems: list[KongCloudTrailError] = []
+        try:
+            if self._lock.acquire():
+                try:
+                    problems = self._collect(report)
+                finally:
+                    self._lock.release()
+            else:
+                report.skipped = True
+                self._telemetry.info("RUN_SKIPPED", "Another run is at work on this source; this one does nothing.")
+        except TimeBudgetReached:
+            self._tell_unfinished(report)
+        except KongCloudTrailError as error:
+            problems = [error]
+        finally:
+            report.run_seconds = self._clock.monotonic() - self._started
+            report.misconfigured = any(isinstance(problem, _MISCONFIGURATIONS) for problem in problems)
+            self._telemetry.publish(report)
+        if problems:
+            raise RunFailed(list(dict.fromkeys(str(problem) for problem in problems)), report.summary())
+        return report
+
+    def _collect(self, report: RunReport) -> list[KongCloudTrailError]:
+        """Read, deliver, move the checkpoint; return what went wrong."""
+        plan = self._plan
+        progress = Progress(
+            self._ledger,
+            keep=plan.keep_checkpoint,
+            overlap_seconds=plan.overlap_seconds,
+            sweep_seconds=plan.sweep_seconds,
+        )
+        indicators = Indicators(progress, report)
+        indicators.measure(int(self._clock.now()))  # what holds if the run gets no further
+        gateway = self._source.describe()
+        ahead_seconds = progress.checkpoint.kong_ahead_seconds
+        bounds = Bounds.of(int(self._clock.now()), gateway.clock, kong_ahead_seconds=ahead_seconds)
+        filters = self._source.filters_by_time(bounds.latest + FUTURE_SECONDS)
+        self._look_back(progress, bounds)
+        for notice in progress.begin(self._seen.open(), gateway.version, bounds):
+            self._telemetry.warning(notice.code, notice.message)
+        self._forget_lost_marks(progress, filters=filters)
+        reader = Reader(
+            self._source,
+            filters=filters,
+            checkpoint=progress.checkpoint,
+            bounds=bounds,
+            plan=plan,
+            guard=self._reading_guard,
+            clock=self._clock,
+            report=report,
+        )
+        delivery = self._delivery(gateway, report)
+        intake = Intake(self._mapper(gateway), self._seen, delivery, report, overlap_seconds=self._plan.overlap_seconds)
+        stopped_by: KongCloudTrailError | None = None
+        try:
+            self._take_all(reader, intake, delivery, progress, indicators, report)
+        except KongCloudTrailError as error:
+            stopped_by = error
+        finally:
+            intake.end_part()
+            delivery.close()
+        return self._conclude(bounds, reader, delivery, progress, indicators, report, stopped_by)
+
+    def _take_all(
+        self,
+        reader: Reader,
+        intake: Intake,
+        delivery: Delivery,
+        progress: Progress,
+        indicators: Indicators,
+        report: RunReport,
+    ) -> None:
+        """Work through everything that the reader reads."""
+        checkpoint = progress.checkpoint
+        assumed_before = max(checkpoint.begins_at or 0, checkpoint.marks_whole_after or 0) or None
+        for reading in self._read_ahead(reader):
+            self._tell_of(reading, report)
+            if reading.page is not None:
+                everything = reading.purpose is Purpose.NEW and reading.window is None
+                intake.take(
+                    reading.page.entries,
+                    assumed_before=assumed_before if everything else None,
+                    checkpoint=checkpoint.complete_until if everything or reading.purpose is Purpose.SWEEP else None,
+                )
+            if reading.part is not None:
+                progress.part_read(reading.part, intake.end_part())
+                indicators.note(reading.part)
+            delivery.check()
+            progress.move()
+            self._telemetry.progress(report)
+
+    def _read_ahead(self, reader: Reader) -> Iterator[Reading]:
+        """Fetch the next page, be it of the next slice, while the last one is being worked on."""
+        readings = iter(reader)
+        with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
+            self._reading_guard.check()
+            reading = fetcher.submit(next, readings, None).result()
+            while reading is not None:
+                following = fetcher.submit(next, readings, None)
+                yield reading
+                reading = following.result()
+
+    # -- as a run begins
+
+    def _look_back(self, progress: Progress, bounds: Bounds) -> None:
+        """Note where the trail begins, if not at everything that Kong retains."""
+        plan = self._plan
+        if plan.initial_lookback_seconds is None or progress.checkpoint.begins_at is not None:
+            return
+        if not plan.keep_checkpoint:
+            self._telemetry.warning(
+                "LOOK_BACK_EACH_RUN",
+                "LEDGER is not set, so nothing remembers where the first run began: each run looks back by "
+                "INITIAL_LOOKBACK_SECONDS, and what is older by then is not delivered. Set LEDGER.",
+            )
+        if progress.checkpoint.complete_until is None:
+            progress.begin_at(max(bounds.earliest - plan.initial_lookback_seconds, 0))
+
+    def _forget_lost_marks(self, progress: Progress, *, filters: bool) -> None:
+        """Let sweeps go back as far as Kong retains again, once it has deleted all that lost its marks."""
+        whole_after = progress.checkpoint.marks_whole_after
+        if whole_after is not None and filters and not self._source.has_entries_before(whole_after):
+            progress.marks_are_whole_again()
+
+    # -- how it ended
+
+    def _conclude(
+        self,
+        bounds: Bounds,
+        reader: Reader,
+        delivery: Delivery,
+        progress: Progress,
+        indicators: Indicators,
+        report: RunReport,
+        stopped_by: KongCloudTrailError | None,
+    ) -> list[KongCloudTrailError]:
+        """Fill in the rest of the report, write what the ledger keeps of the run, and return what went wrong."""
+        stops = [error for error in (reader.stopped_by, stopped_by, delivery.stopped_by) if error is not None]
+        failures = [error for error in stops if not isinstance(error, TimeBudgetReached)]
+        problems = [*reader.problems, *delivery.problems, *failures]
+        out_of_time = bool(stops) and not failures
+        remaining = report.fetched - report.duplicates - report.delivered - report.quarantined
+        report.failed = delivery.given_up if out_of_time else remaining
+        report.backlog = remaining - report.failed
+        progress.settle()
+        if not reader.is_proven:
+            progress.sweep_soon()
+        report.finished = reader.is_complete and not (stops or progress.is_blocked or remaining)
+        if self._plan.keep_checkpoint:
+            report.gaps = len(progress.checkpoint.gaps)
+        report.run_seconds = self._clock.monotonic() - self._started
+        indicators.oldest_undelivered = delivery.oldest_undelivered
+        indicators.measure(int(self._clock.now()), bounds.kong - bounds.now)
+        try:
+            progress.save(report)
+        except (LedgerError, StateError) as error:
+            problems.append(error)
+            report.finished = False
+        if report.failed:
+            problems.insert(0, _undelivered(report))
+        if out_of_time:
+            self._tell_unfinished(report)
+        self._tell_end(reader, report)
+        return problems
+
+    def _tell_of(self, reading: Reading, report: RunReport) -> None:
+        page, part = reading.page, reading.part
+        if page is not None and page.gap is not None:
+            report.gaps += 1
+            self._telemetry.warning(
+                "GAP_PASSED",
+                f"Kong cannot show an entry ({page.gap.reason}). The run goes on behind it, and sweeps try it again. "
+                "Look into Kong's error log and its database.",
+                reason=page.gap.reason,
+                window=_times(page.gap.window),
+            )
+        if reading.purpose is Purpose.SWEEP and part is not None and part.position is None:
+            self._telemetry.info(
+                "SWEEP_ENDED", "Everything older was looked through.", window=_times(part.slice_window)
+            )
+
+    def _tell_end(self, reader: Reader, report: RunReport) -> None:
+        if not reader.is_proven:
+            self._telemetry.warning(
+                "MIXED_CONTROL_PLANE",
+                "Kong did not answer as asked: nodes of different releases, or a proxy that answers by itself. What was"
+                " shown is delivered. The checkpoint stays until all answers are as asked: finish the upgrade, or look "
+                "at what stands between this collector and Kong.",
+            )
+        if report.found_late:
+            self._telemetry.warning(
+                "ENTRIES_FOUND_LATE",
+                f"{report.found_late} entries were found that became visible too late for the runs before this one, up "
+                f"to {report.max_lateness_seconds} s after they were made. They are delivered. If this happens again, "
+                "set the clocks of the control plane by NTP, or raise OVERLAP_SECONDS.",
+            )
+
+    def _tell_unfinished(self, report: RunReport) -> None:
+        self._telemetry.warning(
+            "RUN_UNFINISHED", "The time was used up; the next run goes on from here.", backlog=report.backlog
+        )
+
+    # -- putting the parts of a run together
+
+    def _delivery(self, gateway: Gateway, report: RunReport) -> Delivery:
+        return Delivery(
+            destination=self._destination,
+            seen=self._seen,
+            ledger=self._ledger,
+            guard=self._delivery_guard,
+            clock=self._clock,
+            gateway=gateway,
+            report=report,
+            parallel_deliveries=self._plan.parallel_deliveries,
+            mark_margin_seconds=_MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,
+        )
+
+
+def _times(window: Window | None) -> dict[str, int | None] | None:
+    return None if window is None else {"after": window.after, "before": window.before}
+
+
+def _undelivered(report: RunReport) -> KongCloudTrailError:
+    codes = ", ".join(f"{code} ({count} times)" for code, count in report.error_codes.most_common())
+    return DestinationError(
+        f"{report.failed} of {report.fetched} entries were not delivered"
+        + (f"; CloudTrail answered {codes}. " if codes else ". ")
+        + "They stay unmarked: the next run fetches and delivers them again."
+    )

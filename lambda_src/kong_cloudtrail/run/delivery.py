@@ -1,0 +1,409 @@
+"""Delivering batches: send, confirm, mark. In this order, whatever happens.
+
+What becomes of an entry if the process dies
+    before the call           it is unmarked: the next run fetches and delivers it
+    during or after the call  it may have been accepted: the next run delivers it again, with the same ``UID``
+    after it was marked       it is done
+
+Only ids that CloudTrail lists as ``successful`` are marked, and ids that are safely in quarantine. Several batches are
+under way at once; the number falls when CloudTrail throttles and rises again when it takes what it gets. `shipment`
+says what is sent again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from ..destinations.cloudtrail.batching import Batch
+from ..destinations.cloudtrail.codes import Meaning, meaning_of
+from ..destinations.cloudtrail.event import Event, Gateway
+from ..domain.entry import Entry
+from ..domain.report import RunReport
+from ..errors import (
+    BatchRefused,
+    CacheFull,
+    DestinationMisconfigured,
+    DestinationUnavailable,
+    KongCloudTrailError,
+    LedgerError,
+    SeenSetUnavailable,
+    TimeBudgetReached,
+)
+from ..ports import Answer, Clock, Destination, Failure, SeenSet
+from ..state.ledger import NOT_MAPPABLE, Ledger
+from .guard import RunGuard
+from .pace import POLL_SECONDS, Pace, Places
+from .shipment import LifeSigns, Shipment, shows_life
+from .workers import Workers
+
+MAX_WAITING_ORIGINAL_BYTES = 24 * 2**20
+"""Of whole entries behind shortened events, under way at once: bounds memory when entries of 10 MB come in a row."""
+
+LONGEST_CALL_SECONDS = 60.0
+"""If nothing ends for so long, it is given up: bytes that trickle in prolong every time-out of a call."""
+
+
+@dataclass(eq=False, slots=True)
+class _Task:
+    """Something under way.
+
+    Parameters
+    ----------
+    entries
+        What it settles.
+    original_bytes
+        What it weighs, see `Places`.
+    outcome
+        Told when it has ended, or was given up.
+    """
+
+    entries: Sequence[Entry]
+    original_bytes: int
+    outcome: Future[bool] = field(default_factory=Future)
+
+
+class Delivery:
+    """Batches on their way to the destination.
+
+    Parameters
+    ----------
+    destination, seen, ledger, guard, clock
+        The parts that it works with.
+    gateway
+        Where the entries come from.
+    report
+        Counts what becomes of each entry.
+    parallel_deliveries
+        Calls under way at once, at most.
+    mark_margin_seconds
+        How much longer than Kong shows an entry its mark is kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        destination: Destination,
+        seen: SeenSet,
+        ledger: Ledger,
+        guard: RunGuard,
+        clock: Clock,
+        gateway: Gateway,
+        report: RunReport,
+        parallel_deliveries: int,
+        mark_margin_seconds: int,
+    ) -> None:
+        self._destination = destination
+        self._seen = seen
+        self._ledger = ledger
+        self._guard = guard
+        self._clock = clock
+        self._gateway = gateway
+        self._report = report
+        self._mark_margin_seconds = mark_margin_seconds
+        self._pace = Pace(parallel_deliveries)
+        # One batch waiting for each that is under way keeps the lanes full and memory bounded. As many threads as
+        # places: a batch that waits for another attempt has one, and no lane.
+        self._places = Places(2 * parallel_deliveries, MAX_WAITING_ORIGINAL_BYTES)
+        self._workers = Workers(2 * parallel_deliveries, "delivery")
+        self._changed = threading.Condition()
+        self._tasks: set[_Task] = set()
+        self._asleep = 0
+        self._closed = False
+        self._last_progress = clock.monotonic()
+        self.life = LifeSigns()
+        """Which calls CloudTrail answered with a sign of life."""
+        self.one_search = threading.Lock()
+        """Held while looking for what calls fail of."""
+        self.under_way: set[str] = set()
+        """Keys of entries that are neither marked nor given up yet."""
+        self.oldest_undelivered: int | None = None
+        """Unix seconds of the oldest entry that was taken over but not delivered."""
+        self.given_up = 0
+        """Entries that were not delivered although there was time."""
+        self.problems: list[KongCloudTrailError] = []
+        """What went wrong with single entries or batches while the rest went on."""
+        self.stopped_by: KongCloudTrailError | None = None
+        """Why nothing more is delivered, if so."""
+
+    # -- for the collector
+
+    def submit(self, batch: Batch) -> Future[bool]:
+        """Take a batch over; waits while too many are under way.
+
+        Returns
+        -------
+        Future
+            ``True`` once all of its entries are delivered or in quarantine, and marked; ``False`` if not.
+        """
+        return self._in_background(
+            [event.entry for event in batch.events],
+            lambda: self._deliver_batch(batch.events),
+            original_bytes=batch.original_bytes,
+        )
+
+    def quarantine(self, entry: Entry, reason: str) -> Future[bool]:
+        """Take over an entry of which no event can be made. Returns as `submit`."""
+        failure = Failure(NOT_MAPPABLE, reason)
+        return self._in_background([entry], lambda: self.put_in_quarantine(entry, failure, attempts=0))
+
+    def mark(self, entries: Sequence[Entry]) -> None:
+        """Mark entries that are delivered or in quarantine, each for at least as long as Kong shows it.
+
+        Raises
+        ------
+        SeenSetUnavailable
+            If the cache does not answer, or is full.
+        """
+        # One lifetime for all halves what has to be packed; entries of one batch expire at about the same time anyway.
+        longest_seconds = max(entry.remaining_seconds for entry in entries)
+        self._seen.mark([entry.key for entry in entries], longest_seconds + self._mark_margin_seconds)
+
+    def check(self) -> None:
+        """Raise what made deliveries stop, if anything did."""
+        if self.stopped_by is not None:
+            raise self.stopped_by
+
+    def close(self) -> None:
+        """Wait for everything that is under way; but not beyond the run's end, nor for a call that does not end.
+
+        Every outcome is told afterwards. What is given up stays unmarked, and is a reason to have stopped.
+        """
+        with self._changed:
+            while self._in_hand() and not self._is_overdue():
+                self._changed.wait(min(POLL_SECONDS, self._guard.seconds_to_end()))
+            self._give_up_what_hangs()
+            self._closed = True
+            for task in list(self._tasks):
+                self._end(task, done=False)
+        self._pace.end()
+        self._workers.end()
+
+    # -- what is under way
+
+    def _in_background(
+        self, entries: Sequence[Entry], work: Callable[[], bool], *, original_bytes: int = 0
+    ) -> Future[bool]:
+        task = _Task(entries, original_bytes)
+        has_place = self._places.take(original_bytes, unless=self._need_not_wait)
+        with self._changed:
+            self._tasks.add(task)
+            if not has_place:
+                self._end(task, done=False, has_place=False)
+                return task.outcome
+        self._workers.submit(lambda: self._do(task, work))
+        return task.outcome
+
+    def _do(self, task: _Task, work: Callable[[], bool]) -> None:
+        done = False
+        fault: BaseException | None = None
+        try:
+            self.check()
+            self._guard.check()
+            done = work()
+        except KongCloudTrailError as error:
+            self._stop(error)
+        except BaseException as error:
+            fault = error
+        with self._changed:
+            if task in self._tasks:
+                self._end(task, done=done, fault=fault)
+
+    def _end(self, task: _Task, *, done: bool, fault: BaseException | None = None, has_place: bool = True) -> None:
+        """Tell the outcome of a task. To be called while holding the lock."""
+        self._tasks.remove(task)
+        if not done:
+            timestamps = [entry.timestamp for entry in task.entries if entry.timestamp is not None]
+            known = [] if self.oldest_undelivered is None else [self.oldest_undelivered]
+            self.oldest_undelivered = min(timestamps + known, default=None)
+        self.under_way.difference_update([entry.key for entry in task.entries])
+        if has_place:
+            self._places.give_back(task.original_bytes)
+        if fault is None:
+            task.outcome.set_result(done)
+        else:
+            task.outcome.set_exception(fault)
+        self._note_progress()
+
+    def _stop(self, error: KongCloudTrailError) -> None:
+        with self._changed:
+            if not self._closed and (self.stopped_by is None or _weight(error) > _weight(self.stopped_by)):
+                self.stopped_by = error
+            self._changed.notify_all()
+        self._pace.end()
+
+    def _note_progress(self) -> None:
+        self._last_progress = self._clock.monotonic()
+        self._changed.notify_all()
+
+    def _in_hand(self) -> int:
+        """Return how many tasks have to be waited for: once stopped, not those that wait for another attempt."""
+        return len(self._tasks) - (self._asleep if self.stopped_by is not None else 0)
+
+    def _is_overdue(self) -> bool:
+        """Tell whether to wait no longer: the run has to end, or nothing ends any more."""
+        return self._guard.seconds_to_end() <= 0 or self._clock.monotonic() - self._last_progress > LONGEST_CALL_SECONDS
+
+    def _need_not_wait(self) -> bool:
+        if self.stopped_by is None and self._is_overdue():
+            with self._changed:
+                self._give_up_what_hangs()
+        return self.stopped_by is not None
+
+    def _give_up_what_hangs(self) -> None:
+        """Stop because of what is in hand and does not end. To be called while holding the lock."""
+        if not self._in_hand():
+            return
+        entries = sum(len(task.entries) for task in self._tasks)
+        self._stop(
+            DestinationUnavailable(
+                "Unanswered",
+                f"{entries} entries were still under way when the run had to end: CloudTrail or the cache does not "
+                "answer. They may have been accepted and are not marked, so they may be delivered a second time, with "
+                "the same UID. Check the ways to both, and their dashboards.",
+                maybe_accepted=True,
+            )
+        )
+
+    # -- one batch
+
+    def _deliver_batch(self, events: Sequence[Event]) -> bool:
+        kept = [event for event in events if self._keep_original(event)]
+        with self._pace.lane() as lane:
+            return Shipment(self, lane).deliver(kept) and len(kept) == len(events)
+
+    def send(self, events: Sequence[Event]) -> Answer:
+        """Make one call, in a lane that was taken, and mark what is accepted."""
+        self.check()
+        self._guard.check()  # after the wait for the lane: the last look before entries leave
+        self._last_progress = started = self._clock.monotonic()
+        call = self.life.begin()
+        try:
+            answer = self._destination.deliver(events)
+        except (DestinationUnavailable, BatchRefused) as error:
+            throttled = isinstance(error, DestinationUnavailable) and error.throttled
+            self.life.end(call, alive=False, throttled=throttled)
+            self.count_code(error.code, 1)
+            if throttled:
+                self._slow_down()
+            raise
+        accepted = [event for event in events if event.id in answer.successful]
+        self.life.end(call, alive=shows_life(answer, accepted))
+        self._add_to_report(batches=1, delivery_seconds=self._clock.monotonic() - started)
+        if any(meaning_of(failure.code) is Meaning.THROTTLING for failure in answer.failed.values()):
+            self._slow_down()
+        else:
+            self._pace.speed_up()
+        if accepted:
+            self._settle(accepted)
+            self._pace.prove()
+        return answer
+
+    def _settle(self, events: Sequence[Event]) -> None:
+        try:
+            full = self._mark_settled([event.entry for event in events])
+        except SeenSetUnavailable as error:
+            raise SeenSetUnavailable(
+                f"CloudTrail accepted {len(events)} entries that could not be marked as delivered, so they may be "
+                f"delivered a second time, with the same UID. {error}"
+            ) from error
+        self._add_to_report(
+            delivered=len(events),
+            shortened=sum(event.original is not None for event in events),
+            delivered_bytes=sum(len(event.data) for event in events),
+        )
+        if full is not None:
+            raise full
+
+    def _mark_settled(self, entries: Sequence[Entry]) -> CacheFull | None:
+        """Mark entries; return what to raise if these are marked and nothing more may be delivered."""
+        try:
+            self.mark(entries)
+        except CacheFull as full:
+            if full.marked:
+                return full
+            raise
+        return None
+
+    # -- for shipments
+
+    def wait(self, seconds: float) -> None:
+        """Wait before another attempt; whoever closes a stopped delivery does not wait for that."""
+        with self._changed:
+            self._asleep += 1
+            self._changed.notify_all()
+        try:
+            self._guard.sleep(seconds)
+        finally:
+            with self._changed:
+                self._asleep -= 1
+        self.check()
+
+    def has_time_for(self, seconds: float) -> bool:
+        """Tell whether something new may still begin after a wait."""
+        return self._guard.remaining_seconds() >= seconds
+
+    def give_up(self, count: int, error: DestinationUnavailable | None = None) -> None:
+        """Note that so many entries stay undelivered although there was time."""
+        with self._changed:
+            if not self._closed:
+                self.given_up += count
+                self.problems += [] if error is None else [error]
+
+    def count_code(self, code: str, times: int) -> None:
+        """Note that an error code was given so many times."""
+        with self._changed:
+            if not self._closed:
+                self._report.error_codes[code] += times
+
+    def put_in_quarantine(self, entry: Entry, failure: Failure, attempts: int) -> bool:
+        """Put an entry into quarantine and mark it; ``False`` if that was not possible."""
+        try:
+            self._ledger.quarantine(entry, self._gateway, failure, attempts)
+        except LedgerError as error:
+            self._withhold(error)
+            return False
+        full = self._mark_settled([entry])
+        self._add_to_report(quarantined=1)
+        if full is not None:
+            raise full
+        return True
+
+    # -- if the ledger is down, what needs it stays unmarked and the others go on
+
+    def _keep_original(self, event: Event) -> bool:
+        if event.original is None:
+            return True
+        try:
+            self._ledger.keep_original(event.original)
+        except LedgerError as error:
+            self._withhold(error)
+            return False
+        return True
+
+    def _withhold(self, error: LedgerError) -> None:
+        with self._changed:
+            if not self._closed:
+                self.given_up += 1
+                self.problems.append(error)
+
+    # -- counting; a call that was given up may still end, but not change the report any more
+
+    def _slow_down(self) -> None:
+        self._pace.slow_down()
+        self._add_to_report(throttled=1)
+
+    def _add_to_report(self, **amounts: float) -> None:
+        with self._changed:
+            if not self._closed:
+                for name, amount in amounts.items():
+                    setattr(self._report, name, getattr(self._report, name) + amount)
+
+
+def _weight(error: KongCloudTrailError) -> int:
+    """Rank the reasons to stop: one that says what to change, one that is a failure, and time that is up."""
+    if isinstance(error, DestinationMisconfigured):
+        return 2
+    return 0 if isinstance(error, TimeBudgetReached) else 1

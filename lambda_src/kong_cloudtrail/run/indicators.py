@@ -1,0 +1,58 @@
+"""How far behind a run leaves the trail: the two ages that alarms look at."""
+
+from __future__ import annotations
+
+from ..domain.report import RunReport
+from .progress import Progress
+from .reading import Part
+
+
+class Indicators:
+    """Measures how old the oldest entry may be that is still undelivered, and how long ago all was delivered.
+
+    Parameters
+    ----------
+    progress
+        Knows what is settled.
+    report
+        Takes the measures.
+    """
+
+    def __init__(self, progress: Progress, report: RunReport) -> None:
+        self._progress = progress
+        self._report = report
+        self._oldest_seen: int | None = None
+        self.oldest_undelivered: int | None = None
+        """Request time of the oldest entry that was taken over but not delivered, Unix seconds."""
+
+    def note(self, part: Part) -> None:
+        """Take note of what was read."""
+        if part.span is not None:
+            self._oldest_seen = min(part.span.after, self._oldest_seen or part.span.after)
+
+    def measure(self, own_now: int, kong_ahead_seconds: int = 0) -> None:
+        """Fill in the ages.
+
+        Parameters
+        ----------
+        own_now
+            Our own clock, Unix seconds.
+        kong_ahead_seconds
+            How far Kong's clock is ahead of ours.
+        """
+        report, progress = self._report, self._progress
+        settled_until = progress.settled_until
+        if settled_until is None:
+            settled_until = self._oldest_seen  # nothing was ever settled: all that Kong showed may be undelivered
+        now = own_now + kong_ahead_seconds  # request times are Kong's
+        undelivered = [gap.window.after for gap in progress.checkpoint.gaps if gap.window is not None]
+        if self.oldest_undelivered is not None:
+            undelivered.append(self.oldest_undelivered)
+        if not report.finished and settled_until is not None:
+            undelivered.append(settled_until)
+        if report.finished or undelivered:
+            report.oldest_undelivered_age_seconds = max(now - min(undelivered, default=now), 0)
+        if report.finished:
+            report.checkpoint_lag_seconds = 0
+        elif settled_until is not None:
+            report.checkpoint_lag_seconds = max(own_now - settled_until, 0)

@@ -1,0 +1,405 @@
+"""How far a source is done: what is saved once parts are settled, and only then.
+
+The checkpoint stands at the newest request time that Kong showed, so it trusts no clock. It moves past what is
+delivered or in quarantine, part by part, and in order. What stays undelivered, or could not be read, while newer parts
+are settled becomes a gap: the trail goes on, and the gap is read again until it is closed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+
+from ..destinations.cloudtrail.event import UNKNOWN_VERSION
+from ..domain.report import RunReport
+from ..domain.window import Window
+from ..errors import CheckpointConflict, LedgerError
+from ..ports import CacheState
+from ..state.ledger import Checkpoint, Ledger, OpenGap
+from .reading import Bounds, Part, Purpose
+
+CLOCK_TOLERANCE_SECONDS = 300
+"""Nodes of one control plane, asked in turn, may differ by so much without anybody being alarmed."""
+
+MAX_GAPS = 100
+"""Gaps that are kept at a time. Beyond that something else is wrong, and the checkpoint stays."""
+
+_DAY_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the state that an operator should know.
+
+    Parameters
+    ----------
+    code
+        Stable, for runbooks and searches.
+    message
+        What happened, and what follows from it.
+    """
+
+    code: str
+    message: str
+
+
+class Progress:
+    """The checkpoint of a run.
+
+    Parameters
+    ----------
+    ledger
+        Where it is kept.
+    keep
+        Whether it is kept at all; if not, every run begins as the first one.
+    overlap_seconds
+        How far before the checkpoint a run begins.
+    sweep_seconds
+        How long after the beginning of a sweep the next one begins; 0: never.
+    """
+
+    def __init__(self, ledger: Ledger, *, keep: bool, overlap_seconds: int, sweep_seconds: int) -> None:
+        self._ledger = ledger
+        self._keep = keep
+        self._overlap_seconds = overlap_seconds
+        self._sweep_seconds = sweep_seconds
+        self._saved = ledger.load_checkpoint() if keep else Checkpoint()
+        self._checkpoint = self._saved
+        self._now = 0
+        self._new = _Track(self._advance, self._add_gaps, passes_empty=False)
+        self._swept = _Track(self._advance_sweep, self._add_gaps, passes_empty=True)
+        self._retried: list[tuple[Part, list[Future[bool]]]] = []
+        self._still_open: set[OpenGap] = set()
+        self._narrowed: dict[OpenGap, OpenGap] = {}
+        self._has_saved = False
+        self._cannot_save: LedgerError | None = None
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The checkpoint as it stands, saved or not."""
+        return self._checkpoint
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether something new was read that the checkpoint cannot pass."""
+        return self._new.is_stuck
+
+    @property
+    def settled_until(self) -> int | None:
+        """Return up to when everything was settled, but for the gaps, Unix seconds; ``None`` if that is not known."""
+        moments = [self._checkpoint.complete_until, self._checkpoint.caught_up_at]
+        return max((moment for moment in moments if moment is not None), default=None)
+
+    # -- as a run begins
+
+    def begin(self, cache: CacheState, gateway_version: str, bounds: Bounds) -> Iterator[Notice]:
+        """Compare the world with what the last run left, and adapt the checkpoint.
+
+        Parameters
+        ----------
+        cache
+            The cache that holds the marks.
+        gateway_version
+            Kong's version.
+        bounds
+            What the clocks say.
+
+        Yields
+        ------
+        Notice
+            What has changed.
+        """
+        self._now = bounds.now
+        before = self._checkpoint
+        if before.cache is not None and _has_lost_marks(before.cache, cache):
+            yield self._marks_were_lost()
+        if self._clock_jumped(bounds):
+            yield self._begin_earlier(bounds)
+        if gateway_version == UNKNOWN_VERSION:
+            gateway_version = before.gateway_version or gateway_version
+        if before.gateway_version not in (None, UNKNOWN_VERSION, gateway_version):
+            self.sweep_soon()
+        due = self._checkpoint.sweep_due
+        if self._sweep_seconds and (due is None or due > bounds.now + self._sweep_seconds):
+            # Reading for the first time is a sweep. A moment too far ahead was set by a clock that was ahead.
+            due = bounds.now + self._sweep_seconds if due is None else bounds.now
+        self._checkpoint = replace(
+            self._checkpoint,
+            cache=cache,
+            gateway_version=gateway_version,
+            kong_ahead_seconds=bounds.kong - bounds.now,
+            sweep_due=due if self._sweep_seconds else None,
+        )
+
+    def begin_at(self, beginning: int) -> None:
+        """Save where the trail begins, Unix seconds, before anything of it is read.
+
+        A look-back that every run counted anew would pass over what the run before could not deliver.
+
+        Raises
+        ------
+        LedgerError
+            If it could not be saved.
+        """
+        self._checkpoint = replace(self._checkpoint, begins_at=beginning)
+        self._save()
+
+    def _marks_were_lost(self) -> Notice:
+        checkpoint = self._checkpoint
+        unfinished = checkpoint.reading
+        done_until = checkpoint.complete_until
+        if unfinished is not None and unfinished.window is not None:
+            done_until = max(done_until or 0, unfinished.window.after)
+        whole_after = None if done_until is None else max(done_until - self._overlap_seconds, 0)
+        self._checkpoint = replace(checkpoint, marks_whole_after=whole_after, sweep=None)
+        return Notice(
+            "MARKS_LOST",
+            "The cache was emptied, replaced, or restored from an old snapshot since the last run. What was delivered "
+            "within the overlap comes once more, with the same UID. Older entries are taken as delivered: sweeps do "
+            "not go back beyond that moment until Kong has deleted what is older.",
+        )
+
+    def _clock_jumped(self, bounds: Bounds) -> bool:
+        """Tell whether the checkpoint lies in the future: then a clock was ahead, or is behind now."""
+        checkpoint = self._checkpoint
+        # The overlap covers smaller differences.
+        tolerance_seconds = max(CLOCK_TOLERANCE_SECONDS, self._overlap_seconds)
+        by_kong = (checkpoint.complete_until or 0) > bounds.earliest + tolerance_seconds
+        return by_kong or (checkpoint.caught_up_at or 0) > bounds.now + tolerance_seconds
+
+    def _begin_earlier(self, bounds: Bounds) -> Notice:
+        checkpoint = self._checkpoint
+        whole_after = checkpoint.marks_whole_after
+        if whole_after is not None:
+            # Neither marks nor clocks tell what was delivered: rather once more than never.
+            whole_after = min(whole_after, bounds.earliest - _DAY_SECONDS)
+        reading = checkpoint.reading
+        if reading is not None and reading.window is not None and reading.window.after > bounds.earliest:
+            reading = None
+        self._checkpoint = replace(
+            checkpoint,
+            complete_until=min(checkpoint.complete_until or 0, bounds.earliest) or None,
+            caught_up_at=None if checkpoint.caught_up_at is None else min(checkpoint.caught_up_at, bounds.now),
+            reading=reading,
+            marks_whole_after=whole_after,
+            sweep=None,
+        )
+        self.sweep_soon()
+        return Notice(
+            "CLOCK_JUMPED",
+            "The checkpoint lies in the future: a clock of the control plane or of this machine was ahead, or is "
+            "behind now. A sweep looks for what this may have hidden. Set the clocks by NTP.",
+        )
+
+    def marks_are_whole_again(self) -> None:
+        """Note that Kong keeps nothing any more that may have lost its mark."""
+        self._checkpoint = replace(self._checkpoint, marks_whole_after=None)
+
+    def sweep_soon(self) -> None:
+        """Ask for a sweep that begins anew, in the next run that begins one."""
+        if self._sweep_seconds:
+            self._checkpoint = replace(self._checkpoint, sweep=None, sweep_due=self._now)
+
+    # -- as a run goes on
+
+    def part_read(self, part: Part, outcomes: list[Future[bool]]) -> None:
+        """Note that a part was read to its end, and what becomes of its batches."""
+        match part.purpose:
+            case Purpose.NEW:
+                self._new.add(part, outcomes)
+            case Purpose.SWEEP:
+                self._swept.add(part, outcomes)
+            case Purpose.GAP:
+                self._retried.append((part, outcomes))
+
+    def move(self) -> None:
+        """Save what is settled by now.
+
+        If the ledger takes nothing, the run goes on without: what was delivered is marked.
+
+        Raises
+        ------
+        CheckpointConflict
+            If another run has saved since.
+        """
+        self.settle()
+        if self._cannot_save is None and self._is_worth_saving():
+            self._try_to_save()
+
+    def settle(self) -> None:
+        """Advance past all parts that are settled by now, without saving."""
+        self._settle_gaps()
+        self._new.settle(self._now)
+        self._swept.settle(self._now)
+
+    def save(self, report: RunReport) -> None:
+        """Save the checkpoint, and add the run's report to the chain if it did something.
+
+        Raises
+        ------
+        LedgerError
+            If one of the two could not be written.
+        """
+        if not self._keep:
+            return
+        did_something = bool(report.delivered or report.quarantined)
+        if self._checkpoint != self._saved or (did_something and not self._has_saved):
+            self._save()  # before the report: a chain that no checkpoint knows of would grow with every run
+        if did_something:
+            self._checkpoint = self._ledger.add_report(report, self._checkpoint)
+            self._save()
+
+    def _is_worth_saving(self) -> bool:
+        now, saved = self._checkpoint, self._saved
+        return (now.complete_until, now.reading, now.gaps, now.sweep) != (
+            saved.complete_until,
+            saved.reading,
+            saved.gaps,
+            saved.sweep,
+        )
+
+    def _try_to_save(self) -> None:
+        try:
+            self._save()
+        except CheckpointConflict:
+            raise
+        except LedgerError as error:
+            self._cannot_save = error  # tried once more at the end
+
+    def _save(self) -> None:
+        if self._keep:
+            self._checkpoint = self._saved = self._ledger.save_checkpoint(self._checkpoint)
+            self._has_saved = True
+
+    # -- what settled parts change
+
+    def _advance(self, part: Part) -> None:
+        checkpoint = self._checkpoint
+        complete_until = checkpoint.complete_until
+        if part.complete_until is not None:
+            complete_until = max(part.complete_until, complete_until or part.complete_until)
+        gaps = checkpoint.gaps
+        has_caught_up = part.position is None and part.reading_proven
+        if has_caught_up and part.slice_window is None:
+            # Everything was read: what was a gap before is settled, or was met again.
+            gaps = tuple(gap for gap in gaps if gap.since >= part.began_at)
+        self._checkpoint = replace(
+            checkpoint,
+            complete_until=complete_until,
+            caught_up_at=part.began_at if has_caught_up else checkpoint.caught_up_at,
+            reading=part.position,
+            gaps=gaps,
+        )
+
+    def _advance_sweep(self, part: Part) -> None:
+        checkpoint = self._checkpoint
+        due = part.began_at + self._sweep_seconds if part.position is None else checkpoint.sweep_due
+        self._checkpoint = replace(checkpoint, sweep=part.position, sweep_due=due)
+
+    def _settle_gaps(self) -> None:
+        """Close gaps that are settled, and narrow those of which a part is."""
+        pending, self._retried = self._retried, []
+        for part, outcomes in pending:
+            gap = part.retried
+            if gap is None or gap in self._still_open:
+                continue  # its parts count in order
+            if not all(outcome.done() for outcome in outcomes):
+                self._retried.append((part, outcomes))
+            elif part.proven and all(outcome.result() for outcome in outcomes):
+                self._narrow(gap, part)
+            else:
+                self._still_open.add(gap)
+
+    def _narrow(self, gap: OpenGap, part: Part) -> None:
+        """Take from a gap what a settled part of it has read: rows come newest first."""
+        current = self._narrowed.pop(gap, gap)
+        others = [one for one in self._checkpoint.gaps if one != current]
+        if part.position is not None and part.span is not None and gap.window is not None:
+            current = replace(gap, window=Window(gap.window.after, part.span.after + 1))
+            self._narrowed[gap] = current
+            others.append(current)
+        self._set_gaps([*others, *(OpenGap.unreadable(one, gap.since) for one in part.gaps)])
+
+    def _add_gaps(self, gaps: Sequence[OpenGap]) -> bool:
+        """Add gaps, unless they cannot be kept; tell whether they were added."""
+        known = {gap.window for gap in self._checkpoint.gaps if gap.window is not None}
+        added = [gap for gap in gaps if gap.window not in known]
+        if added and (not self._keep or len(self._checkpoint.gaps) + len(added) > MAX_GAPS):
+            return False
+        self._set_gaps([*self._checkpoint.gaps, *added])
+        return True
+
+    def _set_gaps(self, gaps: Sequence[OpenGap]) -> None:
+        ordered = sorted(gaps, key=lambda gap: gap.window.after if gap.window else 0)
+        self._checkpoint = replace(self._checkpoint, gaps=tuple(ordered))
+
+
+class _Track:
+    """Parts of one reading, in order.
+
+    Parameters
+    ----------
+    advance
+        Called with each part that is settled, once all before it are settled or are gaps.
+    add_gaps
+        Called with new gaps; returns whether they can be kept.
+    passes_empty
+        Whether a part without entries shows that what is undelivered before it can be passed.
+    """
+
+    def __init__(
+        self,
+        advance: Callable[[Part], None],
+        add_gaps: Callable[[Sequence[OpenGap]], bool],
+        *,
+        passes_empty: bool,
+    ) -> None:
+        self._advance = advance
+        self._add_gaps = add_gaps
+        self._passes_empty = passes_empty
+        self._open: deque[tuple[Part, Sequence[Future[bool]]]] = deque()
+        self._stuck: list[OpenGap | None] = []
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a part is not settled, and no newer one is."""
+        return bool(self._stuck)
+
+    def add(self, part: Part, outcomes: Sequence[Future[bool]]) -> None:
+        """Add the part that was read next."""
+        self._open.append((part, outcomes))
+
+    def settle(self, now: int) -> None:
+        """Advance past what is settled by now."""
+        while self._open and all(outcome.done() for outcome in self._open[0][1]):
+            part, outcomes = self._open.popleft()
+            # Without filters there is no window to read again: the reading goes on, though it will prove nothing.
+            can_be_passed = (part.proven or part.slice_window is None) and not part.failed
+            if not can_be_passed or not all(outcome.result() for outcome in outcomes):
+                self._stuck.append(part.as_gap(now))
+            elif part.span is None and not part.gaps and self._awaits_delivery:
+                continue  # nothing newer was ever delivered: the destination takes nothing, and that is no gap
+            elif self._pass(part, now):
+                self._advance(part)
+            else:
+                self._stuck.append(None)
+
+    @property
+    def _awaits_delivery(self) -> bool:
+        return not self._passes_empty and any(gap is not None and gap.kind == "undelivered" for gap in self._stuck)
+
+    def _pass(self, part: Part, now: int) -> bool:
+        """Turn what is stuck before a settled part, and what it passed itself, into gaps; tell whether that worked."""
+        stuck = [gap for gap in self._stuck if gap is not None]
+        if len(stuck) < len(self._stuck):
+            return False
+        if not self._add_gaps([*stuck, *(OpenGap.unreadable(gap, now) for gap in part.gaps)]):
+            return False
+        self._stuck.clear()
+        return True
+
+
+def _has_lost_marks(remembered: CacheState, found: CacheState) -> bool:
+    return found.cache_id != remembered.cache_id or found.marks_written < remembered.marks_written

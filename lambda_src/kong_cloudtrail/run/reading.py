@@ -1,0 +1,531 @@
+"""What a run reads, in which order, and where the next run goes on.
+
+On a gateway that filters by time::
+
+    gaps        what earlier runs had to pass, for a bounded share of the time
+    new         from the checkpoint less the overlap, oldest slice first, open at the upper end
+    sweep       once a day, everything older: what became visible late is found here; for a bounded time
+
+A gateway without filters is read from one end to the other; each run goes on where the last one had to stop.
+
+Pages are grouped into parts. A part is the unit of progress: once all of its entries are settled, the position behind
+it is saved. How a gateway pages and filters is the business of the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from ..domain.entry import whole_seconds
+from ..domain.report import RunReport
+from ..domain.window import Slices, Window
+from ..errors import KongCloudTrailError, SourceUnavailable
+from ..ports import AuditSource, Clock, Gap, Page
+from ..state.ledger import Checkpoint, OpenGap, Position
+from .guard import RunGuard
+from .plan import Plan
+
+PART_PAGES = 10
+"""Pages of a part: what a killed run may have to read again."""
+
+SWEEP_RUN_SECONDS = 60.0
+"""How long a run goes on with a sweep: the next run, and new entries with it, should not wait for an old one."""
+
+GAP_SHARE = 0.25
+"""Of a run's time for reading, spent on gaps at most."""
+
+_GAP_RUN_SECONDS = 60.0
+_FIRST_LOOK_BACK_SECONDS = 86_400
+
+
+class Purpose(Enum):
+    """Why something is read."""
+
+    NEW = "new"
+    GAP = "gap"
+    SWEEP = "sweep"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some pages in a row, read to be settled together.
+
+    Parameters
+    ----------
+    purpose
+        Why they were read.
+    slice_window
+        The slice that they belong to; ``None`` if everything is read.
+    position
+        Where the reading goes on after them; ``None``: it is complete.
+    complete_until
+        Where the checkpoint may stand once this part and all before it are settled, Unix seconds; ``None`` if this part
+        says nothing about it.
+    span
+        Request times of the entries, ``None`` if there are none with a time.
+    has_undated
+        Whether there are entries without a request time, which no window finds again.
+    gaps
+        What was passed on the way.
+    proven
+        Whether every page was as asked. If not, more entries may lie between those that were shown.
+    reading_proven
+        Whether every page of the reading was, from its beginning to here.
+    failed
+        Why the rest of the slice could not be read; "" if it was.
+    began_at
+        When the reading began, Unix seconds by our own clock.
+    retried
+        The gap that is being read again.
+    """
+
+    purpose: Purpose
+    slice_window: Window | None
+    position: Position | None
+    complete_until: int | None
+    span: Window | None
+    has_undated: bool
+    gaps: tuple[Gap, ...]
+    proven: bool
+    reading_proven: bool
+    failed: str
+    began_at: int
+    retried: OpenGap | None
+
+    def as_gap(self, since: int) -> OpenGap | None:
+        """Return what it takes to read this part once more; ``None`` if no window can tell."""
+        if not self.proven or self.slice_window is None:
+            return None
+        if self.failed or self.has_undated:
+            window: Window | None = self.slice_window
+        else:
+            window = self.span
+        if window is None or window.before is None:
+            return None
+        if self.failed:
+            return OpenGap(window, "unreadable", self.failed, since)
+        return OpenGap(window, "undelivered", "not delivered", since)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the reader hands over: the entries of a page, and the part that ends with it.
+
+    Parameters
+    ----------
+    purpose
+        Why it was read.
+    window
+        The slice that it belongs to; ``None`` if everything is read.
+    page
+        The page; ``None`` if a part ends because no further page could be read.
+    part
+        The part that ends here, if one does.
+    """
+
+    purpose: Purpose
+    window: Window | None
+    page: Page | None
+    part: Part | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the clocks say, Unix seconds. None of it decides what is read or how far the checkpoint moves forward.
+
+    Parameters
+    ----------
+    now
+        Our own clock.
+    earliest
+        The earlier one of our own clock and Kong's: the checkpoint never passes it.
+    latest
+        The later one of the two.
+    kong
+        Kong's clock, for ages of entries; our own one if Kong's is not known.
+    """
+
+    now: int
+    earliest: int
+    latest: int
+    kong: int
+
+    @classmethod
+    def of(cls, own: int, kong: int | None, *, kong_ahead_seconds: int = 0) -> Bounds:
+        """Combine our own clock with what Kong, or a proxy before it, showed as its time.
+
+        Parameters
+        ----------
+        own, kong
+            The two clocks; ``None`` if Kong showed none.
+        kong_ahead_seconds
+            How far Kong's clock was ahead of ours when it was last shown.
+        """
+        kong = own + kong_ahead_seconds if kong is None else kong
+        return cls(own, min(own, kong), max(own, kong), kong)
+
+
+class Reader:
+    """Reads what a run has to read.
+
+    Parameters
+    ----------
+    source
+        Where entries come from.
+    filters
+        Whether the source filters by time.
+    checkpoint
+        As the run found it.
+    bounds
+        What the clocks say.
+    plan
+        The settings.
+    guard
+        Tells how long reading may go on.
+    clock
+        Measures time.
+    report
+        Counts how long Kong took.
+    """
+
+    def __init__(
+        self,
+        source: AuditSource,
+        *,
+        filters: bool,
+        checkpoint: Checkpoint,
+        bounds: Bounds,
+        plan: Plan,
+        guard: RunGuard,
+        clock: Clock,
+        report: RunReport,
+    ) -> None:
+        self._source = source
+        self._filters = filters
+        self._checkpoint = checkpoint
+        self._bounds = bounds
+        self._plan = plan
+        self._guard = guard
+        self._clock = clock
+        self._report = report
+        self._pages_read = 0
+        self._slices_seconds_read = 0
+        self.is_complete = False
+        """Whether all that is new was read, by a reading that this run began itself."""
+        self.is_proven = True
+        """Whether every answer was what had been asked for."""
+        self.problems: list[KongCloudTrailError] = []
+        """Slices that could not be read while others could."""
+        self.stopped_by: KongCloudTrailError | None = None
+        """Why nothing more is read, if so; known before the last part is handed over."""
+
+    def __iter__(self) -> Iterator[Reading]:
+        if not self._filters:
+            yield from self._rounds(self._scan)
+            return
+        sweep = self._sweep_position()
+        yield from self._gaps(with_unreadable=sweep is not None)
+        yield from self._rounds(self._slices)
+        if sweep is not None and self.is_proven:
+            yield from self._sweep(sweep)
+
+    # -- new entries
+
+    def _rounds(self, read: Callable[[Position], Generator[Reading, None, int | None]]) -> Iterator[Reading]:
+        """Go on with the reading of an earlier run, if there is one; then read from the beginning."""
+        unfinished = self._checkpoint.reading
+        newest = self._checkpoint.complete_until
+        if unfinished is not None and (unfinished.window is None) == (not self._filters):
+            read_until = yield from read(unfinished)
+            newest = max((one for one in (newest, read_until) if one is not None), default=None)
+        yield from read(self._beginning(newest))
+        self.is_complete = self.is_proven and not self.problems
+
+    def _beginning(self, newest: int | None) -> Position:
+        """Return where a reading begins, given the newest request time that was read before it."""
+        window = Window(self._first_request_time(newest), None) if self._filters else None
+        return Position(window, None, None, self._bounds.earliest, self._bounds.now)
+
+    def _first_request_time(self, newest: int | None) -> int:
+        begins_at = self._checkpoint.begins_at
+        if newest is not None:
+            return max(newest - self._plan.overlap_seconds, begins_at or 0, 0)
+        if begins_at is not None:
+            return begins_at
+        if not self._plan.keep_checkpoint:
+            return 0
+        # Slices should not begin in 1970: look for a moment before which there is nothing.
+        look_back_seconds = _FIRST_LOOK_BACK_SECONDS
+        while (beginning := self._bounds.earliest - look_back_seconds) > 0:
+            if not self._source.has_entries_before(beginning):
+                return beginning
+            look_back_seconds *= 4
+        return 0
+
+    def _slices(self, start: Position) -> Generator[Reading, None, int | None]:
+        """Read a window slice by slice; return the newest request time."""
+        window = start.window or Window(0, None)
+        after, newest = window.after, start.newest
+        self._report.window = self._report.window or Window(after, None)
+        if start.resume is not None:
+            newest = yield from self._slice(start, rest=window.before)
+            if not self.is_proven or window.before is None:
+                return newest
+            after = window.before
+        slices = self._cut(after)
+        failed_before = False
+        for window in slices:
+            is_last = window.before is None
+            begin = Position(window, None, newest, self._bounds.earliest, start.began_at)
+            pages_before = self._pages_read
+            try:
+                newest = yield from self._slice(begin, rest=window.before)
+                failed_before = False
+            except SourceUnavailable as error:
+                if failed_before or is_last:
+                    raise
+                failed_before = True  # one slice must not hold up the newer ones; after two in a row, Kong is down
+                self.problems.append(error)
+                self.stopped_by = None
+                yield Reading(Purpose.NEW, begin.window, None, _unread(begin, error))
+            if not self.is_proven:
+                break
+            self._slices_seconds_read += (window.before or self._bounds.latest) - window.after
+            slices.had(self._pages_read - pages_before)
+        return newest
+
+    def _cut(self, after: int) -> Slices:
+        checkpoint = self._checkpoint
+        known_until = max(checkpoint.complete_until or 0, checkpoint.caught_up_at or 0)
+        # The last slice holds the whole overlap: nothing in it is read earlier than the newest entry. Without a
+        # checkpoint there is nothing to move slice by slice.
+        horizon = self._bounds.earliest - self._plan.overlap_seconds if self._plan.keep_checkpoint else 0
+        return Slices(after, horizon=horizon, known_seconds=max(known_until - after, 0))
+
+    def _slice(self, begin: Position, *, rest: int | None) -> Generator[Reading, None, int | None]:
+        """Read one slice; return the newest request time so far.
+
+        A slice that is not answered as asked proves nothing. Everything is read once then, without filters, so that
+        what can be seen is delivered; the checkpoint stays.
+        """
+        newest = yield from self._read(Purpose.NEW, begin, rest=rest)
+        if not self.is_proven:
+            everything = Position(None, None, None, begin.limit, begin.began_at)
+            yield from self._read(Purpose.NEW, everything)
+        return newest
+
+    def _scan(self, start: Position) -> Generator[Reading, None, int | None]:
+        """Read everything, without filters; return the newest request time."""
+        return (yield from self._read(Purpose.NEW, start))
+
+    # -- what lies further back
+
+    def _gaps(self, *, with_unreadable: bool) -> Iterator[Reading]:
+        """Read gaps again, oldest first: undelivered ones in every run, unreadable ones with every sweep."""
+        share_seconds = min(GAP_SHARE * max(self._guard.remaining_seconds(), 0.0), _GAP_RUN_SECONDS)
+        is_over = self._deadline(share_seconds)
+        for gap in self._checkpoint.gaps:
+            if gap.kind == "unreadable" and not (with_unreadable or not self._plan.sweep_seconds):
+                continue
+            if is_over():
+                return
+            window = gap.window or Window(0, self._checkpoint.complete_until)
+            begin = Position(window, None, None, self._bounds.earliest, self._bounds.now)
+            yield from self._read(Purpose.GAP, begin, is_over=is_over, retried=gap)
+
+    def _sweep_position(self) -> Position | None:
+        """Return where to sweep, if this run should."""
+        checkpoint, due, now = self._checkpoint, self._checkpoint.sweep_due, self._bounds.now
+        if not self._plan.sweep_seconds or not self._plan.keep_checkpoint or checkpoint.complete_until is None:
+            return None
+        if checkpoint.sweep is not None:
+            return checkpoint.sweep
+        if due is None or now < due <= now + self._plan.sweep_seconds:
+            return None
+        ceiling = checkpoint.complete_until - self._plan.overlap_seconds
+        floor = max(checkpoint.begins_at or 0, checkpoint.marks_whole_after or 0)
+        return Position(Window(floor, max(ceiling, floor)), None, None, self._bounds.earliest, now)
+
+    def _sweep(self, start: Position) -> Iterator[Reading]:
+        yield from self._read(Purpose.SWEEP, start, is_over=self._deadline(SWEEP_RUN_SECONDS))
+
+    def _deadline(self, seconds: float) -> Callable[[], bool]:
+        """Return what tells whether so much time has passed, or the run's time for reading is over."""
+        end = self._clock.monotonic() + seconds
+        return lambda: self._clock.monotonic() >= end or self._guard.remaining_seconds() < 0
+
+    # -- pages
+
+    def _read(
+        self,
+        purpose: Purpose,
+        begin: Position,
+        *,
+        rest: int | None = None,
+        is_over: Callable[[], bool] | None = None,
+        retried: OpenGap | None = None,
+    ) -> Generator[Reading, None, int | None]:
+        """Read from a position to the end of its slice, part by part; return the newest request time so far.
+
+        Parameters
+        ----------
+        purpose
+            Why.
+        begin
+            Where.
+        rest
+            Where the next slice of the same reading begins; ``None``: there is none.
+        is_over
+            Asked before each page whether to leave the rest to another run. Without it, the end of the run's time is
+            raised.
+        retried
+            The gap that is read again.
+        """
+        builder = _PartBuilder(purpose, begin, retried)
+        resume = begin.resume
+        try:
+            for page in self._pages(begin, is_over):
+                resume = page.resume
+                builder.take(page)
+                if purpose is Purpose.NEW:
+                    self._report.window_seconds_read = self._slices_seconds_read + builder.seconds_shown
+                self.is_proven &= page.as_asked or purpose is not Purpose.NEW
+                if not page.is_last and builder.pages < PART_PAGES:
+                    yield Reading(purpose, begin.window, page, None)
+                    continue
+                position = self._behind(begin, page, builder, rest)
+                complete_until = self._complete_until(begin, builder) if page.is_last else None
+                yield Reading(purpose, begin.window, page, builder.end(position, complete_until))
+                builder = builder.next()
+        except KongCloudTrailError as error:
+            self.stopped_by = error
+            if builder.pages:
+                yield Reading(purpose, begin.window, None, builder.end(_at(begin, resume, builder), None))
+            raise
+        if builder.pages:  # the time for it is over
+            yield Reading(purpose, begin.window, None, builder.end(_at(begin, resume, builder), None))
+        return builder.newest
+
+    def _pages(self, begin: Position, is_over: Callable[[], bool] | None) -> Iterator[Page]:
+        pages = self._source.pages(begin.window, begin.resume)
+        while True:
+            if is_over is not None and is_over():
+                return
+            if self._guard.remaining_seconds() < 0:
+                raise self._guard.time_is_up()
+            asked = self._clock.monotonic()
+            page = next(pages)
+            self._report.page_seconds += self._clock.monotonic() - asked
+            self._pages_read += 1
+            yield page
+            if page.is_last:
+                return
+
+    @staticmethod
+    def _behind(begin: Position, page: Page, builder: _PartBuilder, rest: int | None) -> Position | None:
+        """Return the position behind a page."""
+        if not page.is_last:
+            return _at(begin, page.resume, builder)
+        if rest is None:
+            return None
+        return Position(Window(rest, None), None, builder.newest, begin.limit, begin.began_at)
+
+    def _complete_until(self, begin: Position, builder: _PartBuilder) -> int | None:
+        """Return how far everything is read once a slice is: to the newest request time that it showed."""
+        if builder.newest is None or builder.purpose is not Purpose.NEW or not builder.reading_proven:
+            return None
+        if begin.window is not None:
+            return builder.newest
+        # Without filters rows come in any order. What was recorded while they were read may have been passed; it is no
+        # older than the newest row by more than the reading took.
+        if builder.has_untimed_gap:
+            return None
+        return builder.newest - max(int(self._clock.now()) - begin.began_at, 0) - 1
+
+
+def _unread(begin: Position, error: KongCloudTrailError) -> Part:
+    """Return the part that stands for a slice, or the rest of it, that could not be read."""
+    builder = _PartBuilder(Purpose.NEW, begin)
+    builder.failed = type(error).__name__
+    return builder.end(begin, None)
+
+
+def _at(begin: Position, resume: str | None, builder: _PartBuilder) -> Position:
+    return Position(begin.window, resume, builder.newest, begin.limit, begin.began_at, builder.reading_proven)
+
+
+class _PartBuilder:
+    """Takes the pages of a part."""
+
+    def __init__(self, purpose: Purpose, begin: Position, retried: OpenGap | None = None) -> None:
+        self.purpose = purpose
+        self.pages = 0
+        self.newest = begin.newest
+        """Newest request time so far that is not dated in the future; ``None`` if there is none."""
+        self.failed = ""
+        self.has_untimed_gap = False
+        self._shown: tuple[int, ...] = ()
+        self._begin = begin
+        self._retried = retried
+        self._times: list[int] = []
+        self._has_undated = False
+        self._gaps: list[Gap] = []
+        self._proven = True
+        self.reading_proven = begin.proven
+
+    @property
+    def seconds_shown(self) -> int:
+        """How much request time lies between the oldest and the newest entry of the slice so far."""
+        return self._shown[-1] - self._shown[0] if self._shown else 0
+
+    def next(self) -> _PartBuilder:
+        """Return one for the following part of the same slice."""
+        following = _PartBuilder(self.purpose, self._begin, self._retried)
+        following.newest = self.newest
+        following.reading_proven = self.reading_proven
+        following.has_untimed_gap = self.has_untimed_gap
+        following._shown = self._shown
+        return following
+
+    def take(self, page: Page) -> None:
+        """Take a page."""
+        self.pages += 1
+        self._proven &= page.as_asked
+        self.reading_proven &= page.as_asked
+        if page.gap is not None:
+            self._gaps.append(page.gap)
+            self.has_untimed_gap |= page.gap.window is None
+        times = _request_times(page.entries)
+        self._has_undated |= len(times) < len(page.entries)
+        if times:
+            earliest, latest, limit = min(times), max(times), self._begin.limit
+            self._times += (earliest, latest)
+            self._shown = (min((earliest, *self._shown)), max((latest, *self._shown)))
+            # What is dated in the future says nothing about how far everything is read.
+            newest = latest if latest <= limit else max((one for one in times if one <= limit), default=None)
+            if newest is not None:
+                self.newest = newest if self.newest is None else max(self.newest, newest)
+
+    def end(self, position: Position | None, complete_until: int | None) -> Part:
+        """Return the part."""
+        return Part(
+            purpose=self.purpose,
+            slice_window=self._begin.window,
+            position=position,
+            complete_until=complete_until,
+            span=Window(min(self._times), max(self._times) + 1) if self._times else None,
+            has_undated=self._has_undated,
+            gaps=tuple(self._gaps),
+            proven=self._proven,
+            reading_proven=self.reading_proven,
+            failed=self.failed,
+            began_at=self._begin.began_at,
+            retried=self._retried,
+        )
+
+
+def _request_times(entries: Sequence[object]) -> list[int]:
+    times = [whole_seconds(entry.get("request_timestamp")) for entry in entries if isinstance(entry, dict)]
+    return [moment for moment in times if moment is not None]

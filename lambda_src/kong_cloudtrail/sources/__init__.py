@@ -1,0 +1,1 @@
+"""Where entries come from: one folder for each kind of gateway."""

@@ -1,0 +1,1 @@
+"""Kong Gateway's Admin API: what it answers, how it pages and filters, and where it cannot be trusted."""

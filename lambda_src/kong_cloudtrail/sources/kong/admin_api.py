@@ -1,0 +1,401 @@
+"""Pages of ``/audit/requests``, asked for once or until there is an answer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...domain.backoff import backoff_seconds
+from ...domain.jsontext import decode_page
+from ...errors import SourceRefused, SourceUnavailable, TimeBudgetReached
+from ...ports import Clock
+from .http import HttpClient, Kind, Reply, Trouble
+
+AUDIT_PATH = "/audit/requests"
+TOKEN_HEADER = "Kong-Admin-Token"  # noqa: S105 - the name of the header
+
+MAX_ATTEMPTS = 5
+"""At one thing, until Kong counts as down."""
+PAGE_ATTEMPTS = 3
+"""At one page, until a question that is cheap to answer tells whether Kong is down."""
+QUICK_SECONDS = 5.0
+"""How long an answer may take that costs a healthy Kong next to nothing."""
+MAX_RETRY_AFTER_SECONDS = 120.0
+MAX_PAGE_BYTES = 24 * 2**20
+"""Of a page of several entries: heavier ones are asked for again with fewer entries."""
+MAX_ENTRY_BYTES = 80 * 2**20
+"""Of a page of one entry: a body of 10 MB, Kong's usual limit, with every byte of it escaped, and some more."""
+
+Question = Mapping[str, int | str]
+"""Query arguments, without the page's size."""
+
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_http_date = re.compile(
+    r"[a-z]{3}, (?P<day>\d\d) (?P<month>[a-z]{3}) (?P<year>\d{4}) (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d) "
+    r"(?:GMT|UTC|(?P<sign>[+-])(?P<hours>\d\d)(?P<minutes>\d\d))",
+    re.IGNORECASE | re.ASCII,
+).fullmatch
+_gateway_version = re.compile(r"kong/(?P<version>\S+)", re.IGNORECASE).search
+
+_ADVICE = {
+    401: (
+        "does not know the token. Check that the secret holds the token of an RBAC user and nothing else, and that "
+        "KONG_SUPERADMIN is true"
+    ),
+    403: "does not let the user of the token read it. Give the user a role with read permission on /audit/requests",
+    404: (
+        "does not have it. Switch audit_log on in kong.conf, and check that the URL leads to a control plane of Kong "
+        "Gateway Enterprise, with the right base path"
+    ),
+    400: "does not accept the request. A certificate may be required of the client (mutual TLS), or a proxy interferes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A page as Kong gave it.
+
+    Parameters
+    ----------
+    entries
+        The elements of ``data`` as parsed.
+    offset
+        Leads to the next page; ``None`` if there is none.
+    version
+        The release that answered, e.g. ``3.10.0.2-enterprise-edition``; empty if the answer does not say.
+    body_bytes
+        Length of the body.
+    """
+
+    entries: list[object]
+    offset: str | None
+    version: str
+    body_bytes: int
+
+
+class OffsetRefused(Exception):
+    """Kong does not accept an offset."""
+
+
+class Effort:
+    """What asking for one thing has come to so far."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        """Attempts that failed since `begin`."""
+        self.total_attempts = 0
+        self.rebuffs = 0
+        """Times in a row that Kong asked to be left alone; not among the attempts."""
+        self.trouble: Trouble | None = None
+        """What the last failed attempt met."""
+
+    def begin(self) -> None:
+        """Count anew: something else is asked for, for the same end."""
+        self.attempts = self.rebuffs = 0
+
+    def failed(self, trouble: Trouble) -> None:
+        """Note a failed attempt."""
+        self.total_attempts += 1
+        self.trouble = trouble
+        if trouble.kind is Kind.THROTTLED:
+            self.rebuffs += 1
+        else:
+            self.rebuffs = 0
+            self.attempts += 1
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether nothing more is worth trying."""
+        return max(self.attempts, self.rebuffs) >= MAX_ATTEMPTS
+
+
+class AdminApi:
+    """Kong's Admin API, as far as it is needed here.
+
+    Parameters
+    ----------
+    http
+        Asks the server.
+    url
+        URL of the Admin API, for messages.
+    token
+        Returns the token, or ``None`` if the Admin API needs none. Called with ``True`` to have it fetched anew after
+        Kong refused the last one.
+    clock
+        Tells the time, for ``Retry-After``.
+    sleep
+        Waits the given seconds; raises if the run has no time for it.
+    """
+
+    def __init__(
+        self,
+        http: HttpClient,
+        url: str,
+        *,
+        token: Callable[[bool], str | None],
+        clock: Clock,
+        sleep: Callable[[float], None],
+    ) -> None:
+        self.host = urlsplit(url).hostname or url
+        self._http = http
+        self._token = token
+        self._clock = clock
+        self._sleep = sleep
+
+    def root(self, seconds: float) -> Reply:
+        """Ask for ``/`` once, and for so long at most.
+
+        Raises as `HttpClient.get`, and `SourceRefused` for a token that no header can hold.
+        """
+        headers = self._headers(self._checked_token())
+        return self._http.get("/", {}, headers, limit_bytes=MAX_PAGE_BYTES, seconds=min(seconds, QUICK_SECONDS))
+
+    def ask(self, question: Question, size: int, *, seconds: float = math.inf) -> Answer:
+        """Ask for a page once; a second time if the token was rotated meanwhile.
+
+        Parameters
+        ----------
+        question
+            Which rows.
+        size
+            How many at most.
+        seconds
+            How long the answer may take.
+
+        Raises
+        ------
+        Trouble
+            If there was none.
+        OffsetRefused
+            If Kong does not accept the question's offset.
+        SourceRefused
+            For an answer that will not change by itself.
+        SourceUnavailable
+            If Kong asks to be left alone for long.
+        TimeBudgetReached
+            If the run's time is used up.
+        """
+        token = self._checked_token()
+        reply = self._get_page(question, size, token, seconds)
+        if reply.status == 401 and token is not None and (renewed := self._checked_token(fresh=True)) != token:
+            reply = self._get_page(question, size, renewed, seconds)
+        if reply.status == 429 or reply.status >= 500:
+            kind = Kind.THROTTLED if reply.status == 429 else Kind.FAILED
+            raise Trouble(kind, f"status {reply.status}", wait_seconds=self._retry_after_seconds(reply.headers))
+        if reply.status == 400 and "offset" in question:
+            raise OffsetRefused
+        if reply.status != 200:
+            advice = _ADVICE.get(
+                reply.status, "answered in a way that is not documented. Check that the URL is the Admin API's"
+            )
+            raise SourceRefused(f"Kong at {self.host} answered {AUDIT_PATH} with status {reply.status}: it {advice}.")
+        return _page_of(reply)
+
+    def insist(
+        self,
+        question: Question,
+        size: int,
+        effort: Effort,
+        *,
+        attempts: int = PAGE_ATTEMPTS,
+        seconds: float = math.inf,
+    ) -> Answer:
+        """Ask for a page until there is one, and wait in between, longer each time.
+
+        What takes too long is asked for twice at most if it is a single row, else once: a smaller page is quicker.
+
+        Parameters
+        ----------
+        question, size, seconds
+            As for `ask`.
+        effort
+            Takes down what failed.
+        attempts
+            How many of them, if there are answers at all.
+
+        Raises
+        ------
+        Trouble
+            If the attempts were in vain.
+        SourceUnavailable
+            If there is no connection, or Kong keeps asking to be left alone; or if trouble used up the run's time.
+        """
+        while True:
+            try:
+                return self.ask(question, size, seconds=seconds)
+            except TimeBudgetReached:
+                self._blame(effort)
+                raise
+            except Trouble as trouble:
+                effort.failed(trouble)
+                if trouble.is_last:
+                    self._blame(effort)
+                if trouble.kind in (Kind.UNREACHABLE, Kind.THROTTLED):
+                    if effort.is_exhausted:
+                        raise self.unavailable(effort) from trouble
+                elif effort.attempts >= min(attempts, _attempts_worth(trouble, size)):
+                    raise
+            self._wait(effort)
+
+    def peek(self, question: Question, effort: Effort) -> Answer:
+        """Ask for a single row once, and not for long. Raises as `insist`."""
+        effort.begin()
+        return self.insist(question, 1, effort, attempts=1, seconds=QUICK_SECONDS)
+
+    def check_alive(self, question: Question, effort: Effort) -> Answer:
+        """Ask something that costs Kong next to nothing: at once, and then again as long as attempts are left.
+
+        Raises
+        ------
+        SourceUnavailable
+            If Kong does not answer that either.
+        """
+        if effort.trouble is not None and effort.trouble.wait_seconds > 0:
+            self._wait(effort)
+        while True:
+            try:
+                return self.ask(question, 1, seconds=QUICK_SECONDS)
+            except TimeBudgetReached:
+                self._blame(effort)
+                raise
+            except Trouble as trouble:
+                effort.failed(trouble)
+                if trouble.is_last:
+                    self._blame(effort)
+                if effort.is_exhausted:
+                    raise self.unavailable(effort) from trouble
+            self._wait(effort)
+
+    def unavailable(self, effort: Effort) -> SourceUnavailable:
+        """Return what to raise when all attempts were in vain."""
+        return SourceUnavailable(
+            f"Kong at {self.host} did not answer {AUDIT_PATH} in {effort.total_attempts} attempts; the last ended with "
+            f"{effort.trouble}. Check that the control plane is well and can be reached from here: address, port, "
+            "security groups."
+        )
+
+    def _wait(self, effort: Effort) -> None:
+        asked_to_wait = effort.trouble.wait_seconds if effort.trouble else 0.0
+        try:
+            self._sleep(max(backoff_seconds(max(effort.attempts, effort.rebuffs, 1)), asked_to_wait))
+        except TimeBudgetReached:
+            self._blame(effort)
+            raise
+
+    def _blame(self, effort: Effort) -> None:
+        """Raise `SourceUnavailable` if the run's time ended over trouble that Kong had, and not over reading."""
+        if effort.trouble is not None:
+            raise SourceUnavailable(
+                f"Kong at {self.host} did not answer {AUDIT_PATH} before the run's time was used up; the last of "
+                f"{effort.total_attempts} attempts ended with {effort.trouble}. Check that the control plane is well "
+                "and can be reached from here: address, port, security groups."
+            ) from None
+
+    def _get_page(self, question: Question, size: int, token: str | None, seconds: float) -> Reply:
+        return self._http.get(
+            AUDIT_PATH,
+            {**question, "size": size},
+            self._headers(token),
+            limit_bytes=MAX_ENTRY_BYTES if size == 1 else MAX_PAGE_BYTES,
+            seconds=seconds,
+        )
+
+    def _headers(self, token: str | None) -> dict[str, str]:
+        return {TOKEN_HEADER: token} if token else {}  # releases before 3.11 fall over an empty header
+
+    def _checked_token(self, *, fresh: bool = False) -> str | None:
+        token = self._token(fresh)
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise SourceRefused(
+                "The token for Kong holds characters that no HTTP header can, such as a line break or a typographic "
+                "quotation mark. Store it again, alone and as Kong issued it."
+            )
+        return token
+
+    def _retry_after_seconds(self, headers: Mapping[str, str]) -> float:
+        """Read ``Retry-After``, seconds or a date (RFC 9110, section 10.2.3)."""
+        value = headers.get("Retry-After", "")
+        if value.isascii() and value.isdigit():
+            seconds = float(value)
+        else:
+            moment = parse_date(value)
+            seconds = 0.0 if moment is None else moment - self._clock.now()
+        if seconds > MAX_RETRY_AFTER_SECONDS:
+            raise SourceUnavailable(
+                f"Kong at {self.host} asks to be left alone for {seconds:.0f} s. The next run goes on from here."
+            )
+        return max(seconds, 0.0)
+
+
+def parse_date(text: str) -> int | None:
+    """Return the Unix seconds of an HTTP date (RFC 9110, section 5.6.7), or ``None`` if it is none.
+
+    The format is fixed, and so is the zone, GMT. Some proxies write another zone as an offset, which is taken for what
+    it says. A date without a zone says nothing.
+    """
+    date = _http_date(text.strip())
+    if date is None or (month := date["month"].lower()) not in _MONTHS:
+        return None
+    offset = timedelta(hours=int(date["hours"] or 0), minutes=int(date["minutes"] or 0))
+    try:
+        zone = timezone(-offset if date["sign"] == "-" else offset)
+        day = datetime(int(date["year"]), _MONTHS.index(month) + 1, int(date["day"]), tzinfo=zone)
+        moment = day + timedelta(hours=int(date["hour"]), minutes=int(date["minute"]), seconds=int(date["second"]))
+        return int(moment.astimezone(UTC).timestamp())
+    except (ValueError, OverflowError):
+        return None
+
+
+def version_of(headers: Mapping[str, str]) -> str:
+    """Return the release that the ``Server`` header names; empty if it names none."""
+    match = _gateway_version(headers.get("Server", ""))
+    return match["version"] if match else ""
+
+
+def is_cached(headers: Mapping[str, str]) -> bool:
+    """Tell whether an answer was kept by a cache between Kong and here."""
+    age = headers.get("Age", "").strip()
+    return age.isascii() and age.isdigit() and age.strip("0") != ""
+
+
+def object_of(reply: Reply) -> dict[str, Any] | None:
+    """Return the JSON object that is the body, or ``None``."""
+    try:
+        document = decode_page(reply.body)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _attempts_worth(trouble: Trouble, size: int) -> int:
+    if trouble.kind is Kind.SLOW and size == 1:
+        return 2
+    return 1 if trouble.kind in (Kind.SLOW, Kind.HEAVY) else MAX_ATTEMPTS
+
+
+def _page_of(reply: Reply) -> Answer:
+    if is_cached(reply.headers):
+        raise Trouble(Kind.FAILED, "an answer that a cache had kept (let no proxy cache the Admin API)")
+    page = object_of(reply)
+    if page is None:
+        raise Trouble(Kind.FAILED, f"{len(reply.body)} bytes that are not a JSON object")
+    entries, offset = page.get("data"), page.get("offset")
+    if entries == {}:
+        entries = []  # how Lua's JSON encoders write an empty array unless told otherwise
+    if not isinstance(entries, list) or not (offset is None or (isinstance(offset, str) and offset)):
+        raise _wrong_shape("data is not an array, or offset is not a text")
+    if offset is None and page.get("next") is not None:
+        raise _wrong_shape("there is a next page but no offset")
+    return Answer(entries, offset, version_of(reply.headers), len(reply.body))
+
+
+def _wrong_shape(what: str) -> Trouble:
+    return Trouble(
+        Kind.FAILED,
+        f"an answer that does not have the documented shape: {what} (does KONG_ADMIN_API lead to the Admin API?)",
+    )

@@ -1,0 +1,349 @@
+"""HTTP with a deadline on every wait.
+
+The time-outs of HTTP libraries bound the wait for the next bytes. A server that drips its status line, sends
+``100 Continue`` without end, or lets a body trickle in, keeps such a client waiting for as long as it likes. Here one
+deadline bounds the whole answer, from connecting to the last byte, and no answer takes longer than the run has left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import http.client
+import io
+import math
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
+from urllib3.util import Timeout
+from urllib3.util.connection import allowed_gai_family
+
+from ...errors import SourceRefused, TimeBudgetReached
+
+CONNECT_TIMEOUT_SECONDS = 5.0
+"""For each address of the host, and for the TLS handshake."""
+READ_TIMEOUT_SECONDS = 20.0
+"""For status line and headers as a whole, and for each further piece of the body."""
+MAX_ANSWER_SECONDS = 60.0
+"""For everything together."""
+
+_CHUNK_BYTES = 256 * 1024
+_FIRST_ANSWER_SECONDS = 0.2
+_LEAST_PATIENCE_SECONDS = 1.0
+_SLOWER_THAN_USUAL = 3.0
+_CLOCK_TOLERANCE_SECONDS = 0.05
+
+
+class Kind(enum.Enum):
+    """What kind of trouble an attempt met, as far as it matters for the next one."""
+
+    FAILED = enum.auto()
+    """An error status, a broken connection, an answer that makes no sense."""
+    SLOW = enum.auto()
+    """No answer, or not all of it, in time."""
+    HEAVY = enum.auto()
+    """More bytes than are read."""
+    UNREACHABLE = enum.auto()
+    """No connection."""
+    THROTTLED = enum.auto()
+    """Asked to come back later."""
+
+
+class Trouble(Exception):
+    """An attempt that came to nothing, and may be worth repeating.
+
+    Parameters
+    ----------
+    kind
+        What kind of trouble.
+    reason
+        What happened, in a few words that may be logged.
+    wait_seconds
+        How long the server asks to be left alone.
+    is_last
+        Whether the run's time is used up.
+    """
+
+    def __init__(self, kind: Kind, reason: str, *, wait_seconds: float = 0.0, is_last: bool = False) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+        self.wait_seconds = wait_seconds
+        self.is_last = is_last
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of any status."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpClient:
+    """Asks one server.
+
+    Takes nothing from the environment: no proxy, which would see the token; no ``.netrc``, whose password would go to
+    Kong; no CA bundle.
+
+    Parameters
+    ----------
+    base_url
+        Without a slash at the end.
+    root_ca
+        Path of the PEM file of the CA to trust; ``None``: the public ones.
+    remaining_seconds
+        Returns how long the run may go on reading. May be infinite, or negative.
+    """
+
+    def __init__(self, base_url: str, *, root_ca: str | None, remaining_seconds: Callable[[], float]) -> None:
+        self._base_url = base_url
+        self._host = urlsplit(base_url).hostname or base_url
+        self._verify: str | bool = root_ca or True
+        self._remaining_seconds = remaining_seconds
+        self._slowest_seconds: float | None = None
+        self._unanswered: Trouble | None = None
+        self._session = requests.Session()
+        self._session.trust_env = False
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, _Adapter(max_retries=0))
+        # A cache between us and Kong would hide what is new.
+        self._session.headers.update(
+            {"User-Agent": "kong-cloudtrail", "Cache-Control": "no-cache, no-store", "Pragma": "no-cache"}
+        )
+
+    def get(
+        self,
+        path: str,
+        parameters: Mapping[str, int | str],
+        headers: Mapping[str, str],
+        *,
+        limit_bytes: int,
+        seconds: float = math.inf,
+    ) -> Reply:
+        """Ask once. Redirects are answers: the token is for this host alone.
+
+        Parameters
+        ----------
+        path, parameters, headers
+            What to ask for.
+        limit_bytes
+            Longer bodies are not read to their end.
+        seconds
+            How long the answer may take, from connecting to its last byte, beside `MAX_ANSWER_SECONDS`.
+
+        Raises
+        ------
+        Trouble
+            If there was no complete answer. Also if the run's time is used up and the server had long enough to answer.
+        SourceRefused
+            If the server's certificate is not trusted.
+        TimeBudgetReached
+            If the run's time is used up, and the server is not to blame.
+        """
+        left = self._remaining_seconds()
+        if left <= 0:
+            raise self._time_is_up(self._unanswered, waited_seconds=0.0)
+        timeout: Any = Timeout(total=min(seconds, left, MAX_ANSWER_SECONDS))
+        began = time.monotonic()
+        try:
+            with self._session.get(
+                self._base_url + path,
+                params=parameters,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+                verify=self._verify,
+                stream=True,
+            ) as response:
+                reply = Reply(response.status_code, response.headers, _read(response, limit_bytes))
+        except (requests.exceptions.RequestException, HTTPError) as error:
+            trouble = self._trouble(error, time.monotonic() - began)
+            if self._remaining_seconds() < _CLOCK_TOLERANCE_SECONDS and trouble.kind is not Kind.FAILED:
+                raise self._time_is_up(trouble, time.monotonic() - began) from error
+            if self._slowest_seconds is None:
+                self._unanswered = trouble
+            raise trouble from error
+        self._slowest_seconds = max(self._slowest_seconds or 0.0, time.monotonic() - began)
+        self._unanswered = None
+        return reply
+
+    def _time_is_up(self, trouble: Trouble | None, waited_seconds: float) -> Trouble | TimeBudgetReached:
+        """Return what to raise when the run's time is used up: `Trouble` if the server had long enough to answer."""
+        if self._unanswered is not None:  # it has not answered once
+            patience_seconds = 0.0
+        elif self._slowest_seconds is None:
+            patience_seconds = _FIRST_ANSWER_SECONDS
+        else:
+            patience_seconds = max(_LEAST_PATIENCE_SECONDS, _SLOWER_THAN_USUAL * self._slowest_seconds)
+        if trouble is not None and waited_seconds >= patience_seconds:
+            return Trouble(trouble.kind, trouble.reason, is_last=True)
+        return TimeBudgetReached("The run's time is used up; the next run goes on where this one ends.")
+
+    def _trouble(self, error: Exception, waited_seconds: float) -> Trouble:
+        if isinstance(error, requests.exceptions.SSLError):
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise SourceRefused(
+                    f"The certificate of Kong at {self._host} is not trusted, or not for this host. If a private CA "
+                    "signed it, give the CA's certificate in KONG_ROOT_CA."
+                ) from None
+            return Trouble(Kind.UNREACHABLE, "a failed TLS handshake (does Kong require a certificate of its clients?)")
+        if isinstance(error, (requests.exceptions.ReadTimeout, ReadTimeoutError)):
+            return Trouble(Kind.SLOW, f"a time-out after {waited_seconds:.0f} s")
+        cause = _cause(error)
+        if isinstance(cause, NameResolutionError):
+            return Trouble(Kind.UNREACHABLE, "a host name that cannot be resolved")
+        if isinstance(cause, (NewConnectionError, ConnectTimeoutError)):
+            return Trouble(Kind.UNREACHABLE, "no connection")
+        if isinstance(cause, ProtocolError) and any(isinstance(part, ConnectionResetError) for part in cause.args):
+            return Trouble(Kind.FAILED, "a connection that was reset")
+        return Trouble(Kind.FAILED, f"a broken answer ({type(cause).__name__})")
+
+
+def _cause(error: Exception) -> object:
+    """Return the error of urllib3 that is within an error of requests."""
+    inner = error.args[0] if error.args else error
+    if isinstance(inner, urllib3.exceptions.MaxRetryError):
+        return inner.reason
+    return inner if isinstance(inner, Exception) else error
+
+
+def _read(response: requests.Response, limit_bytes: int) -> bytes:
+    chunks, size_bytes = [], 0
+    # Not iter_content: it waits for whole chunks.
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
+        size_bytes += len(chunk)
+        if size_bytes > limit_bytes:
+            raise Trouble(Kind.HEAVY, f"more than {limit_bytes} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+# -- deadlines, below urllib3
+
+
+class _Reader(io.RawIOBase):
+    """Reads a socket until a deadline.
+
+    Parameters
+    ----------
+    sock
+        The socket.
+    seconds
+        From now to the deadline.
+    """
+
+    def __init__(self, sock: socket.socket, seconds: float) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self.deadline = time.monotonic() + seconds
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """Stand in for the socket: `http.client.HTTPResponse` asks it for nothing but a file."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the deadline of the whole answer")
+        self._sock.settimeout(min(left, READ_TIMEOUT_SECONDS))
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        if not self.closed:
+            with contextlib.suppress(OSError):  # the connection is gone; else it serves the next request
+                self._sock.settimeout(READ_TIMEOUT_SECONDS)
+            self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose deadline is the time-out that its socket has when it begins."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        self._reader = _Reader(sock, sock.gettimeout() or MAX_ANSWER_SECONDS)
+        super().__init__(self._reader, *args, **options)  # type: ignore[arg-type]
+
+    def begin(self) -> None:
+        """Read the status line and the headers, and whatever comes before them."""
+        deadline = self._reader.deadline
+        self._reader.deadline = min(deadline, time.monotonic() + READ_TIMEOUT_SECONDS)
+        super().begin()
+        self._reader.deadline = deadline
+
+
+def _connect(connection: urllib3.connection.HTTPConnection) -> socket.socket:
+    """Connect to the first address that answers. urllib3 would give each of them the time for all."""
+    deadline = time.monotonic() + float(connection.timeout or CONNECT_TIMEOUT_SECONDS)
+    host = connection.host
+    try:
+        addresses = socket.getaddrinfo(host, connection.port, allowed_gai_family(), socket.SOCK_STREAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise NameResolutionError(host, connection, socket.gaierror(str(error))) from error
+    problem: OSError | None = None
+    for family, kind, protocol, _, address in addresses:
+        seconds = min(CONNECT_TIMEOUT_SECONDS, deadline - time.monotonic())
+        if seconds <= 0:
+            break
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in connection.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(seconds)
+            sock.connect(address)
+        except OSError as error:
+            problem = error
+            sock.close()
+        else:
+            sock.settimeout(max(min(CONNECT_TIMEOUT_SECONDS, deadline - time.monotonic()), 0.001))  # for TLS
+            return sock
+    raise NewConnectionError(connection, f"no address of {host} takes a connection: {problem}")
+
+
+class _HttpConnection(urllib3.connection.HTTPConnection):
+    response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        return _connect(self)
+
+
+class _HttpsConnection(urllib3.connection.HTTPSConnection):
+    response_class = _Response
+
+    def _new_conn(self) -> socket.socket:
+        return _connect(self)
+
+
+class _HttpPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _HttpConnection
+
+
+class _HttpsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _HttpsConnection
+
+
+class _Adapter(HTTPAdapter):
+    """Without retries: those are the caller's, who knows the run's time."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}

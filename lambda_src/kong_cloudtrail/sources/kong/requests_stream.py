@@ -1,0 +1,140 @@
+"""Kong Gateway's Admin API as the source of entries.
+
+The behaviour relied on is documented by Kong: "Audit logging" in the Gateway guides, the Admin API reference and the
+changelogs of 3.1 to 3.11. Where versions differ, this client keeps to what holds in all of them: it builds each page's
+URL from its own parameters plus ``offset`` and never follows ``next``, which loses filters before 3.9, and any base
+path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ...destinations.cloudtrail.event import UNKNOWN_VERSION, Gateway
+from ...domain.backoff import backoff_seconds
+from ...domain.window import Window
+from ...errors import SourceError, TimeBudgetReached
+from ...ports import Clock, Page
+from .admin_api import AdminApi, Answer, Effort, is_cached, object_of, parse_date, version_of
+from .http import HttpClient, Reply, Trouble
+from .scan import ScanReading
+from .window import HARMLESS, WindowReading
+
+_ROOT_ATTEMPTS = 2
+_ROOT_SHARE = 0.25
+_LEAST_ROOT_SECONDS = 0.1
+
+
+class KongAuditSource:
+    """Reads ``/audit/requests`` of one Kong Gateway.
+
+    Parameters
+    ----------
+    admin_api
+        URL of the Admin API, without a slash at the end; may have a base path.
+    token
+        Returns the token, or ``None`` if the Admin API needs none. Called with ``True`` to have it fetched anew after
+        Kong refused the last one.
+    root_ca
+        Path of the PEM file of the CA to trust; ``None``: the public ones.
+    page_size
+        Entries per page to ask for, 1 to 1000.
+    clock
+        The machine's.
+    sleep
+        Waits the given seconds; raises if the run has no time for it.
+    remaining_seconds
+        Returns how long reading may go on; infinite on a laptop. No wait for Kong goes beyond it.
+    """
+
+    def __init__(
+        self,
+        admin_api: str,
+        *,
+        token: Callable[[bool], str | None],
+        root_ca: str | None,
+        page_size: int,
+        clock: Clock,
+        sleep: Callable[[float], None],
+        remaining_seconds: Callable[[], float],
+    ) -> None:
+        http = HttpClient(admin_api, root_ca=root_ca, remaining_seconds=remaining_seconds)
+        self._api = AdminApi(http, admin_api, token=token, clock=clock, sleep=sleep)
+        self._page_size = page_size
+        self._clock = clock
+        self._sleep = sleep
+        self._remaining_seconds = remaining_seconds
+
+    def describe(self) -> Gateway:
+        """Ask for version, host name and clock.
+
+        Whatever ``/`` answers or does not, the run goes on: the ``Server`` header of any answer tells the version, and
+        whether Kong is down shows when it is asked for entries.
+        """
+        reply = self._root()
+        if reply is None:
+            return Gateway(UNKNOWN_VERSION, self._api.host, None)
+        document = (object_of(reply) if reply.status == 200 else None) or {}
+        version, hostname = document.get("version"), document.get("hostname")
+        return Gateway(
+            version if isinstance(version, str) and version else version_of(reply.headers) or UNKNOWN_VERSION,
+            hostname if isinstance(hostname, str) and hostname else self._api.host,
+            parse_date(reply.headers.get("Date", "")),
+        )
+
+    def filters_by_time(self, later: int) -> bool:
+        """Ask for entries from the future: a gateway that answers with older ones ignores time filters."""
+        effort = Effort()
+        try:
+            answer = self._api.insist({"after": later}, 1, effort)
+        except Trouble:  # perhaps there is such an entry, and it cannot be shown
+            return not self._api.check_alive(HARMLESS, effort).entries
+        if not answer.entries:
+            return True
+        # The first of all entries may happen to be dated in the future.
+        return _are_from(later, answer) and not self.has_entries_before(0)
+
+    def has_entries_before(self, timestamp: int) -> bool:
+        """Tell whether there is any entry older than `timestamp`."""
+        effort = Effort()
+        try:
+            return bool(self._api.insist({"before": timestamp}, 1, effort).entries)
+        except Trouble:
+            self._api.check_alive(HARMLESS, effort)
+            return True  # there is one, and Kong cannot show it
+
+    def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
+        """Read a window page by page, or everything for ``None``.
+
+        Parameters
+        ----------
+        window
+            What to read.
+        resume
+            `Page.resume` of the last page that an earlier reading of the same window had.
+        """
+        if window is None:
+            return ScanReading(self._api, self._page_size, resume).pages()
+        now = int(self._clock.now())
+        return WindowReading(self._api, self._page_size, resume, window=window, now=now).pages()
+
+    def _root(self) -> Reply | None:
+        """Ask for ``/``, without much patience."""
+        reply: Reply | None = None
+        for attempt in range(1, _ROOT_ATTEMPTS + 1):
+            try:
+                if attempt > 1:
+                    self._sleep(backoff_seconds(1))
+                reply = self._api.root(max(self._remaining_seconds() * _ROOT_SHARE, _LEAST_ROOT_SECONDS))
+                if reply.status < 500 and reply.status != 429 and not is_cached(reply.headers):
+                    return reply
+            except Trouble:
+                continue
+            except (SourceError, TimeBudgetReached):
+                break  # whoever asks for entries meets it again
+        return None if reply is None or is_cached(reply.headers) else reply
+
+
+def _are_from(moment: int, answer: Answer) -> bool:
+    times = [entry.get("request_timestamp") for entry in answer.entries if isinstance(entry, dict)]
+    return all(isinstance(stamp, int | float) and stamp >= moment for stamp in times)

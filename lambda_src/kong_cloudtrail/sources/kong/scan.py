@@ -1,0 +1,137 @@
+"""Reading everything, on a gateway that does not filter by time."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from ...errors import SourceUnavailable
+from ...ports import Gap, Page
+from .admin_api import AUDIT_PATH, AdminApi, Answer, OffsetRefused, Question
+from .checks import TELLING_TIMES
+from .poison import Shown, find_older_second
+from .reading import NotAsAsked, Position, Reading, RowUnreadable, refused_offset
+
+_SAMPLES = 32
+"""Many: rows that this leaves out are not seen until those around them can be read."""
+
+
+class ScanReading(Reading):
+    """Everything, page by page.
+
+    Whether rows come newest first is up to the release, but all answers have to agree in it. One that does not, or that
+    comes from another release, proves nothing; the reading goes on, so that all that Kong shows is handed over.
+
+    Parameters
+    ----------
+    api, page_size, resume
+        As for `Reading`.
+    """
+
+    def __init__(self, api: AdminApi, page_size: int, resume: str | None) -> None:
+        super().__init__(api, page_size, resume, harmless={})
+
+    def _beginning(self) -> Position:
+        return Position(self._page_size)
+
+    def _question(self) -> Question:
+        offset = self._position.offset
+        return {} if offset is None else {"offset": offset}
+
+    def _fits(self, question: Question, answer: Answer) -> bool:
+        return True
+
+    def _take(self, answer: Answer, times: list[int]) -> Page:
+        position = self._position
+        as_asked = (
+            self._is_of_the_same_release(answer.version)
+            and self._is_in_order(times)
+            and not self._is_other_order
+            and len(answer.entries) <= self._asked_for
+            # An offset promises rows. They may have expired meanwhile, or a node took it for something else.
+            and (bool(answer.entries) or position.offset is None or position.made)
+        )
+        if times:
+            position.time = times[-1]
+        position.offset, position.made = answer.offset, False
+        if answer.offset is None:
+            return Page(answer.entries, None, is_last=True, as_asked=as_asked)
+        if not self._is_new(answer.offset):
+            return Page(answer.entries, None, is_last=True, as_asked=False)
+        return Page(answer.entries, position.text(), is_last=False, as_asked=as_asked)
+
+    def _is_of_the_same_release(self, version: str) -> bool:
+        position = self._position
+        position.version = position.version or version
+        return not version or version == position.version
+
+    def _is_in_order(self, times: list[int]) -> bool:
+        position = self._position
+        newest_first = _looks_newest_first(times)
+        if position.newest_first is None:
+            position.newest_first = newest_first
+        last = position.time
+        if position.newest_first and last is not None and sum(one > last for one in times) > len(times) // 10:
+            return False
+        return newest_first in (None, position.newest_first)
+
+    def _replace_offset(self) -> None:
+        if self._pages:
+            raise refused_offset(self._api.host)
+        self._position = self._beginning()  # it is of an earlier run
+        self._offsets.clear()
+        self._rows.clear()
+        self._cursor = None
+
+    def _pass(self, row: RowUnreadable) -> Gap:
+        try:
+            behind = self._offset_behind(row)
+        except (OffsetRefused, NotAsAsked):
+            behind = None
+        if behind is None:
+            raise SourceUnavailable(
+                f"Kong at {self._api.host} is well and cannot show a row of {AUDIT_PATH}: asking for it ended with "
+                f"{row.trouble}. This release does not filter by time, and its offsets are not understood well enough "
+                "to pass the row. Check the database and the log of the control plane, or upgrade Kong."
+            ) from row
+        self._position.offset, self._position.made = behind, True
+        return Gap(None, row.trouble.reason)
+
+    def _offset_behind(self, row: RowUnreadable) -> str | None:
+        """Return an offset that leads behind the row; ``None`` if it is not known how to make one."""
+        cursor, ids, offset = self._cursor, self._ids(), self._position.offset
+        if cursor is None or ids is None or offset is None:
+            return None
+        second: int | None = None
+        last_second, lowest = cursor.time_in(offset), cursor.id_in(offset)
+        if last_second is not None:
+            first_id = ids.id(0)
+
+            def readable(moment: int) -> bool:
+                question = {"offset": cursor.at(first_id, moment - 1)}
+                return self._shows(question, row.effort) is not Shown.UNREADABLE
+
+            second = (
+                last_second
+                if readable(last_second)
+                else find_older_second(readable, last_second, samples=0 if row.is_slow else _SAMPLES)
+            )
+        request_id = self._id_behind(row, second, {}, lowest if second == last_second else None, _SAMPLES)
+        if request_id is None:
+            return None
+        if second is not None:
+            self._position.time = second
+        return cursor.at(request_id, second)
+
+
+def _looks_newest_first(times: list[int]) -> bool | None:
+    """Tell whether rows come newest first; ``None`` if there are too few to tell, or they look like neither.
+
+    In an order that has nothing to do with time, every other row is later than the one before. A few that are may be
+    rows with an odd time in a gateway that orders by time.
+    """
+    if len(set(times)) < TELLING_TIMES:
+        return None
+    rises = sum(later > earlier for earlier, later in pairwise(times))
+    if rises <= len(times) // 10:
+        return True
+    return False if rises >= len(times) // 4 else None

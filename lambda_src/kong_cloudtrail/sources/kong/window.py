@@ -1,0 +1,185 @@
+"""Reading a window of request time, on a gateway that filters by it."""
+
+from __future__ import annotations
+
+from ...domain.window import Window
+from ...ports import Gap, Page
+from .admin_api import AdminApi, Answer, Effort, OffsetRefused, Question
+from .checks import filters_by_time, never_rises, request_times
+from .http import Trouble
+from .poison import LATEST, Shown, Stretch, find_second
+from .reading import ROW_ATTEMPTS, NotAsAsked, Position, Reading, RowUnreadable, refused_offset
+
+_SAMPLES = 8
+"""Few: rows that this leaves out are in the gap, and read again with it."""
+
+HARMLESS: Question = {"before": 0}
+"""What no row answers where filters work, so that any healthy gateway is quick about it."""
+
+
+class WindowReading(Reading):
+    """A window, on a gateway that filters by time and shows the newest rows first.
+
+    Every answer is checked against what was asked. The first one that does not honour it ends the reading: what Kong
+    showed is handed over, and nothing is concluded from it.
+
+    Parameters
+    ----------
+    api, page_size, resume
+        As for `Reading`.
+    window
+        What to read.
+    now
+        Unix seconds, roughly.
+    """
+
+    def __init__(self, api: AdminApi, page_size: int, resume: str | None, *, window: Window, now: int) -> None:
+        self._window = window
+        self._now = now
+        self._refused_at: int | None = None
+        super().__init__(api, page_size, resume, harmless=HARMLESS)
+
+    def _beginning(self) -> Position:
+        return Position(self._page_size, self._window.before)
+
+    def _size(self) -> int:
+        return 1 if self._position.ending else self._position.size
+
+    def _question(self) -> Question:
+        position = self._position
+        return _stretch(self._window.after, position.before, position.offset)
+
+    def _fits(self, question: Question, answer: Answer) -> bool:
+        times = request_times(answer.entries)
+        before = question.get("before")
+        return (
+            filters_by_time(answer.version) is not False
+            and all(moment >= int(question["after"]) for moment in times)
+            and (before is None or all(moment <= int(before) for moment in times))
+        )
+
+    def _take(self, answer: Answer, times: list[int]) -> Page:
+        position = self._position
+        if not self._honours(answer, times):
+            return Page(answer.entries, None, is_last=True, as_asked=False)
+        if times:
+            position.time = times[-1]
+        had_offset, position.offset = position.offset is not None, answer.offset
+        position.made = False
+        if answer.offset is not None:
+            return Page(answer.entries, position.text(), is_last=False)
+        if not had_offset:
+            return Page(answer.entries, None, is_last=True)
+        # The end of several pages may be that of a node which took the offset for something else.
+        ends = [moment for moment in (position.time, position.before) if moment is not None]
+        if position.time is None or min(ends) <= self._window.after:
+            return Page(answer.entries, None, is_last=True, as_asked=position.time is not None)
+        position.before, position.ending = min(ends), True
+        return Page(answer.entries, position.text(), is_last=False)
+
+    def _honours(self, answer: Answer, times: list[int]) -> bool:
+        position = self._position
+        if position.ending:
+            return not answer.entries
+        bounds = [moment for moment in (position.before, position.time) if moment is not None]
+        return (
+            len(answer.entries) <= self._asked_for
+            and filters_by_time(answer.version) is not False
+            and (not times or (times[-1] >= self._window.after and all(times[0] <= bound for bound in bounds)))
+            and never_rises(times)
+            and not self._is_other_order
+            and (answer.offset is None or self._is_new(answer.offset))
+            # An offset promises rows. They may have expired meanwhile, or a node took it for something else.
+            and (bool(answer.entries) or position.offset is None or position.made)
+        )
+
+    def _replace_offset(self) -> None:
+        position = self._position
+        seen = position.time
+        if (seen is None and self._pages) or (seen is not None and seen == self._refused_at):
+            raise refused_offset(self._api.host)
+        # By time: with what is left of the last second, and what is shown twice then does no harm. But if the offset
+        # led past a row of that second, what is left of it is in the gap.
+        self._refused_at = seen
+        self._offsets.clear()
+        if seen is not None:
+            before = seen if position.made else seen + 1
+            position.before = before if position.before is None else min(before, position.before)
+        position.offset, position.made = None, False
+
+    def _pass(self, row: RowUnreadable) -> Gap | None:
+        position, after = self._position, self._window.after
+        if position.offset is not None and position.time is not None:
+            # Rows of the last second may be left. They come first, and cannot be told apart by time.
+            rest = self._shows(_stretch(position.time, position.before, position.offset), row.effort)
+            if rest is Shown.ROW:
+                return None
+            if rest is Shown.UNREADABLE:
+                last = None if self._cursor is None else self._cursor.id_in(position.offset)
+                return self._pass_second(row, position.time, last)
+            position.before, position.offset = position.time, None
+        second = find_second(self._shows_stretch(row.effort), after, position.before, self._now)
+        position.offset = None
+        if second is None:
+            return None
+        if not self._is_unreadable(row, second):
+            position.before = None if second == LATEST else second + 1
+            return None
+        return self._pass_second(row, second)
+
+    def _pass_second(self, row: RowUnreadable, second: int, lowest: str | None = None) -> Gap:
+        """Move past a row of which the request time is known, and no further than it takes.
+
+        Parameters
+        ----------
+        row, second
+            The row, and its request time.
+        lowest
+            Id of the row before it, if that has the same request time.
+        """
+        position = self._position
+        window = Window(second, None if second == LATEST else second + 1)
+        # The rows behind it may be of the same second, which no filter can divide.
+        behind = None if row.is_slow or second == LATEST else self._offset_behind(row, second, lowest)
+        position.offset, position.made = behind, behind is not None
+        position.before = second if behind is None else second + 1
+        if behind is not None:
+            position.time = second
+        return Gap(window, row.trouble.reason)
+
+    def _offset_behind(self, row: RowUnreadable, second: int, lowest: str | None) -> str | None:
+        """Return an offset that leads to the rest of a second, if it is known how to make one."""
+        try:
+            if self._cursor is None:
+                answer = self._api.peek(_stretch(0, second, None), row.effort)  # any row will do to learn from
+                self._remember(answer, request_times(answer.entries))
+            cursor = self._cursor
+            if cursor is None or (cursor.time_at is None and lowest is None):
+                return None
+            request_id = self._id_behind(row, second, _stretch(second, second + 1, None), lowest, _SAMPLES)
+        except (Trouble, OffsetRefused, NotAsAsked):
+            return None
+        return None if request_id is None else cursor.at(request_id, second)
+
+    def _is_unreadable(self, row: RowUnreadable, second: int) -> bool:
+        """Make sure: each try of the search was one attempt only."""
+        row.effort.begin()
+        try:
+            before = None if second == LATEST else second + 1
+            self._api.insist(_stretch(second, before, None), 1, row.effort, attempts=ROW_ATTEMPTS)
+        except Trouble:
+            self._api.check_alive(self._harmless, row.effort)
+            return True
+        return False
+
+    def _shows_stretch(self, effort: Effort) -> Stretch:
+        return lambda after, before: self._shows(_stretch(after, before, None), effort)
+
+
+def _stretch(after: int, before: int | None, offset: str | None) -> Question:
+    question: dict[str, int | str] = {"after": after}
+    if before is not None:
+        question["before"] = before
+    if offset is not None:
+        question["offset"] = offset
+    return question

@@ -1,0 +1,1 @@
+"""An emulator of CloudTrail Lake's PutAuditEvents."""

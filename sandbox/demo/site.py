@@ -1,0 +1,277 @@
+"""Everything that runs for the demo: started, deployed, and used as a visitor of AWS and of Kong would."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+import requests
+from botocore.config import Config
+from rich.console import Console
+
+from sandbox.cloudtrail.emulator import CloudTrailEmulator
+from sandbox.demo.parts import CachePart
+from sandbox.demo.runs import Run, runs_of_log
+from sandbox.kong.simulator import KongSimulator
+from sandbox.machinery.certificates import Certificates
+from sandbox.machinery.local_aws import LocalAws
+from sandbox.machinery.processes import PROJECT_DIRECTORY
+from sandbox.machinery.valkey import Valkey
+
+STACK = "KongCloudTrailIntegration"
+CDK_TIMEOUT_SECONDS = 300
+_RUN_HISTORY_SECONDS = 3600
+
+# On a terminal as wide as it is; in a pipe or a file, wide enough for the tables. Without emoji: an ARN has `:secret:`.
+console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
+
+
+class DemoError(Exception):
+    """Something did not come out as it has to; the message says what."""
+
+
+class RunFailed(DemoError):
+    """A run of the function failed; the message says why."""
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """Show a title while something is done, and how long it took."""
+    started = time.monotonic()
+    with console.status(f"{title} ..."):
+        yield
+    console.print(f"[green]✓[/] {title} [dim]{time.monotonic() - started:.1f} s[/]")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Everything that runs for the demo, besides what is deployed to it."""
+
+    kong: KongSimulator
+    kong_token: str
+    alice_token: str
+    cloudtrail: CloudTrailEmulator
+    cache: CachePart
+    aws: LocalAws
+    directory: Path
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client of the local AWS."""
+        session: Any = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")
+        config = Config(read_timeout=120, retries={"mode": "standard", "total_max_attempts": 1})
+        return session.client(service, endpoint_url=self.aws.url, config=config)
+
+    def use_admin_api(self, objects: Sequence[str]) -> None:
+        """Let alice create objects, each given as `kind/name`."""
+        with requests.Session() as session:
+            session.headers["Kong-Admin-Token"] = self.alice_token
+            for path in objects:
+                kind, _, name = path.partition("/")
+                response = session.post(
+                    f"{self.kong.url}/{kind}",
+                    json={"name": name, "tags": ["demo"]},
+                    verify=str(self.kong.ca_pem_path),
+                    timeout=10,
+                )
+                response.raise_for_status()
+
+
+@contextmanager
+def running_site() -> Iterator[Site]:
+    """Start everything; stop it all at the end, whatever happens."""
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kong-cloudtrail-demo-")))
+        kong_token, alice_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+        with step("Starting Kong's Admin API (simulated; HTTPS with a private CA, RBAC token)"):
+            certificates = Certificates(directory / "kong-ca")
+            # As recommended for production, the collector's own reads are kept out of the audit log.
+            kong = stack.enter_context(
+                KongSimulator(version="3.10", token=kong_token, certificates=certificates, self_audit=False)
+            )
+            kong.add_user("alice", alice_token)
+        with step("Starting CloudTrail's data plane (emulated; as strict as the documented limits)"):
+            cloudtrail = stack.enter_context(CloudTrailEmulator())
+        with step("Starting Valkey (real), and TLS in front of it"):
+            valkey = stack.enter_context(Valkey(password=secrets.token_urlsafe(24)))
+            cache = stack.enter_context(CachePart(valkey, Certificates(directory / "cache-ca")))
+        with step("Starting the rest of AWS (ministack)"):
+            aws = stack.enter_context(
+                LocalAws(redis_host=cache.host, redis_port=cache.port, log_path=directory / "ministack.log")
+            )
+        stack.callback(console.print, "Stopping everything.")
+        yield Site(kong, kong_token, alice_token, cloudtrail, cache, aws, directory)
+
+
+# -- the deployment
+
+
+class Deployment:
+    """What `cdk deploy` made.
+
+    Parameters
+    ----------
+    site
+        Where it is deployed.
+    function_name, log_group_name
+        From the stack's outputs.
+    """
+
+    def __init__(self, site: Site, function_name: str, log_group_name: str) -> None:
+        self._logs = site.client("logs")
+        self._lambda = site.client("lambda")
+        self._s3 = site.client("s3")
+        self.function_name = function_name
+        self.log_group_name = log_group_name
+        configuration = self._lambda.get_function_configuration(FunctionName=function_name)
+        self.environment: Mapping[str, str] = configuration["Environment"]["Variables"]
+        """The function's settings."""
+        self._target = _schedule_target(site, function_name)
+        ledger = urlsplit(self.environment["LEDGER"])
+        self._bucket, self._prefix = ledger.netloc, f"{ledger.path.strip('/')}/"
+
+    def invoke(self) -> dict[str, Any]:
+        """Invoke the function as its schedule would: the same target, the same payload. Return the run's report.
+
+        Raises
+        ------
+        RunFailed
+            If the run failed.
+        """
+        payload = (
+            self._target["Input"]
+            .replace("<aws.scheduler.execution-id>", str(uuid.uuid4()))
+            .replace("<aws.scheduler.scheduled-time>", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
+        )
+        answer = self._lambda.invoke(FunctionName=self._target["Arn"], Payload=payload.encode())
+        result: dict[str, Any] = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise RunFailed(f"the function failed: {result.get('errorMessage', result)}")
+        return result
+
+    def runs(self) -> list[Run]:
+        """Return the runs of the last hour, oldest first, as the function's log tells of them."""
+        since = int((time.time() - _RUN_HISTORY_SECONDS) * 1000)
+        answer = self._logs.filter_log_events(logGroupName=self.log_group_name, startTime=since)
+        return runs_of_log((event["timestamp"] / 1000, event["message"]) for event in answer["events"])
+
+    # -- the ledger, as `demo_live.LedgerObjects`
+
+    def names(self) -> Iterator[str]:
+        """Return the names of the ledger's objects."""
+        for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix):
+            for item in page.get("Contents", []):
+                yield item["Key"].removeprefix(self._prefix)
+
+    def read(self, name: str) -> bytes:
+        """Return an object's content."""
+        content: bytes = self._s3.get_object(Bucket=self._bucket, Key=self._prefix + name)["Body"].read()
+        return content
+
+
+def deploy(site: Site) -> Deployment:
+    """Deploy the real stack by `cdk deploy`.
+
+    Raises
+    ------
+    DemoError
+        If that fails; the message holds the end of what the CDK CLI wrote.
+    """
+    with step("Making a VPC, two subnets and the secret with Kong's token"):
+        ec2 = site.client("ec2")
+        vpc_id = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        subnet_ids = [
+            ec2.create_subnet(VpcId=vpc_id, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"us-east-1{zone}")[
+                "Subnet"
+            ]["SubnetId"]
+            for index, zone in enumerate("ab")
+        ]
+        token_secret = site.client("secretsmanager").create_secret(
+            Name="kong-admin-token", SecretString=site.kong_token
+        )["ARN"]
+    with step("cdk bootstrap"):
+        # Away from the app, which needs no settings to be bootstrapped for.
+        _cdk(site, "bootstrap", "aws://000000000000/us-east-1", directory=site.directory)
+    outputs = site.directory / "outputs.json"
+    context = {
+        "existing_vpc": vpc_id,
+        "existing_subnet_ids": ",".join(subnet_ids),
+        "channel_arn": site.cloudtrail.channel_arn,
+        "kong_admin_api": site.kong.url,
+        "kong_superadmin": "true",
+        "kong_admin_token_secret": token_secret,
+        "kong_root_ca": str(site.kong.ca_pem_path),
+        # Only here: where the emulator is, and whose certificate the local cache shows.
+        "lambda_env": json.dumps(
+            {
+                "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": site.cloudtrail.url,
+                "SSL_CERT_FILE": str(site.cache.ca_pem_path),
+            }
+        ),
+    }
+    with step("cdk deploy: synth, bundling of the function, CloudFormation"):
+        arguments = [argument for name, value in context.items() for argument in ("-c", f"{name}={value}")]
+        _cdk(site, "deploy", STACK, "--require-approval", "never", "--outputs-file", str(outputs), *arguments)
+    values = json.loads(outputs.read_text())[STACK]
+    deployment = Deployment(site, values["FunctionName"], values["LogGroupName"])
+    _let_function_into_cache(site, deployment.environment)
+    return deployment
+
+
+def _cdk(site: Site, *arguments: str, directory: Path = PROJECT_DIRECTORY) -> None:
+    """Run the pinned CDK CLI, in a process group of its own so that nothing of it outlives the demo."""
+    environment = os.environ | site.aws.environment()
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    command = [str(PROJECT_DIRECTORY / "node_modules/.bin/cdk"), *arguments, "--ci", "--no-color"]
+    process = subprocess.Popen(
+        command,
+        cwd=directory,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=CDK_TIMEOUT_SECONDS)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    if process.returncode != 0:
+        raise DemoError(f"`cdk {arguments[0]}` ended with status {process.returncode}:\n{output[-4000:]}")
+
+
+def _schedule_target(site: Site, function_name: str) -> dict[str, Any]:
+    scheduler = site.client("scheduler")
+    for summary in scheduler.list_schedules()["Schedules"]:
+        if summary["Target"]["Arn"].endswith(f":{function_name}"):
+            target: dict[str, Any] = scheduler.get_schedule(Name=summary["Name"])["Target"]
+            return target
+    raise DemoError(f"No schedule has {function_name} as its target.")
+
+
+def _let_function_into_cache(site: Site, variables: Mapping[str, str]) -> None:
+    """Let the local Valkey admit whom the stack lets in: ElastiCache would have done so by itself."""
+    with site.cache.valkey.client() as client:
+        if "REDIS_IAM_CACHE" in variables:
+            (user,) = site.client("elasticache").describe_users(UserId=variables["REDIS_USERNAME"])["Users"]
+            # With just the rights that the stack gives it. The token that the function signs only AWS could check.
+            client.execute_command("ACL", "SETUSER", user["UserName"], "nopass", *user["AccessString"].split())
+        else:
+            secret = site.client("secretsmanager").get_secret_value(SecretId=variables["REDIS_PASSWORD_SECRET"])
+            client.acl_setuser("default", enabled=True, reset_passwords=True, passwords=[f"+{secret['SecretString']}"])

@@ -1,0 +1,73 @@
+"""What a visitor can type while the demo is kept running: complete as it stands, and without a secret in it."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from sandbox.machinery.processes import PROJECT_DIRECTORY
+
+# One line each: where AWS is, where Kong is, where the cache is, and the rest of the collector's settings.
+_GROUPS = (("AWS_",), ("KONG_",), ("REDIS_", "SSL_"), ("",))
+_NOT_FOR_A_TERMINAL = ("LOG_LEVEL", "CDK_")
+
+
+def exports(
+    *, function_environment: Mapping[str, str], aws_environment: Mapping[str, str], kong_root_ca: Path
+) -> list[str]:
+    """Return the lines that make `aws` and `python -m kong_cloudtrail` work on the demo.
+
+    Parameters
+    ----------
+    function_environment
+        The deployed function's settings. They name the secret that holds Kong's token, not the token.
+    aws_environment
+        What leads to the local AWS.
+    kong_root_ca
+        A file with the certificate that the function's settings hold as a text of many lines.
+    """
+    variables = {
+        **function_environment,
+        **aws_environment,
+        "KONG_ROOT_CA": str(kong_root_ca),
+        "PYTHONPATH": str(PROJECT_DIRECTORY / "lambda_src"),
+    }
+    left = {name: value for name, value in variables.items() if not name.startswith(_NOT_FOR_A_TERMINAL)}
+    lines = []
+    for prefixes in _GROUPS:
+        names = [name for name in left if name.startswith(prefixes)]
+        lines.append("export " + " ".join(f"{name}={shlex.quote(left.pop(name))}" for name in names))
+    return lines
+
+
+def commands(*, function_name: str, log_group_name: str, token_header: Path, events_url: str) -> list[str]:
+    """Return the lines that use what `exports` has set.
+
+    Parameters
+    ----------
+    function_name, log_group_name
+        Of the deployed function.
+    token_header
+        A file with the header that holds Kong's token: on a command line, others on this machine could see it.
+    events_url
+        Where CloudTrail's events are, for a `POST`.
+    """
+    kong = f'curl -s --cacert "$KONG_ROOT_CA" -H @{token_header}'
+    report = token_header.with_name("report.json")
+    collector = f"{sys.executable} -m kong_cloudtrail"
+    return [
+        "# an Admin API call to be audited, and the audit log",
+        f'{kong} "$KONG_ADMIN_API/services" -d name=mine',
+        f'{kong} "$KONG_ADMIN_API/audit/requests?size=3"',
+        "# run the function, and look at its log",
+        f"aws lambda invoke --function-name {function_name} {report} && cat {report}",
+        f"aws logs filter-log-events --output text --log-group-name {log_group_name}",
+        "# the collector as a program, with the function's settings",
+        f"{collector} sync",
+        f"{collector} release",
+        f"{collector} verify-runs",
+        "# what CloudTrail accepted",
+        f"curl -s -X POST {events_url}",
+    ]

@@ -1,0 +1,1 @@
+"""A simulator of Kong's Admin API with its audit log."""

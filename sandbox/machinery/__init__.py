@@ -1,0 +1,1 @@
+"""What simulators and the demo are built from: servers, processes, faults, certificates, a local AWS."""

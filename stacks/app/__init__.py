@@ -1,0 +1,1 @@
+"""The deployment of this repository: its context and its stack."""

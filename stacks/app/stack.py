@@ -1,0 +1,139 @@
+"""The stack of this repository's own app: an imported VPC, the construct, tags and outputs."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from aws_cdk import Annotations, CfnOutput, Environment, Fn, Stack, Tags
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from ..integration import KongCloudTrailIntegration
+from ..observability.alarms import AlarmOptions
+from ..settings.groups import NetworkOptions, ScheduleOptions
+from ..settings.resolved import DeploymentOptions
+
+
+class IntegrationStack(Stack):
+    """One integration in an existing VPC, from context values.
+
+    Nothing is looked up: the template follows from the settings alone, offline and without credentials.
+
+    Parameters
+    ----------
+    scope, construct_id
+        As for every stack.
+    options : DeploymentOptions
+        The checked settings.
+    account : str, optional
+        Account to deploy to. Default: that of the credentials at deployment.
+
+    Attributes
+    ----------
+    integration : KongCloudTrailIntegration
+        The construct.
+    trail : str
+        Which gateway is read, and where its entries go. Another one in the same stack replaces the trail.
+    """
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, options: DeploymentOptions, account: str | None = None
+    ) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            env=Environment(account=account, region=options.region),
+            description="Kong Gateway's audit trail, kept in CloudTrail Lake",
+        )
+        for key, value in options.tags.items():
+            Tags.of(self).add(key, value)
+        zones = Fn.get_azs()
+        vpc = ec2.Vpc.from_vpc_attributes(
+            self,
+            "Vpc",
+            vpc_id=options.vpc_id,
+            # CDK wants a zone per subnet. Nothing here reads it, and the real one would be a lookup.
+            availability_zones=[Fn.select(index, zones) for index in range(len(options.subnet_ids))],
+            private_subnet_ids=list(options.subnet_ids),
+        )
+        # Routes are not read here either.
+        Annotations.of(vpc).acknowledge_warning("@aws-cdk/aws-ec2:noSubnetRouteTableId")
+        self.integration = KongCloudTrailIntegration(
+            self,
+            "Integration",
+            vpc=vpc,
+            alarms=self._alarms(options),
+            schedule_options=ScheduleOptions(enabled=options.schedule_enabled),
+            network=NetworkOptions(vpc_owner_account=options.vpc_owner_account),
+            encryption_key=None
+            if options.encryption_key is None
+            else kms.Key.from_key_arn(self, "Key", options.encryption_key),
+            permissions_boundary=self._boundary(options.permissions_boundary),
+            **options.integration,
+        )
+        self.trail = f"{self.integration.source_name}: {self.integration.admin_api} into {self.integration.channel_arn}"
+        self._add_outputs()
+
+    def replaced_trail(self, outdir: Path) -> str | None:
+        """Say which other trail the stack had when it was last synthesised into a directory; None if none is known."""
+        try:
+            template = json.loads((outdir / f"{self.stack_name}.template.json").read_text("utf-8"))
+            before = template["Outputs"]["Trail"]["Value"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return before if isinstance(before, str) and before != self.trail else None
+
+    def _boundary(self, policy: str | None) -> iam.IManagedPolicy | None:
+        if policy is None:
+            return None
+        if policy.startswith("arn:"):
+            return iam.ManagedPolicy.from_managed_policy_arn(self, "Boundary", policy)
+        return iam.ManagedPolicy.from_managed_policy_name(self, "Boundary", policy)
+
+    def _alarms(self, options: DeploymentOptions) -> AlarmOptions:
+        alarms = AlarmOptions() if options.runbook_url is None else AlarmOptions(runbook=options.runbook_url)
+        if options.alarm_topic is None:
+            return alarms
+        return replace(alarms, topic=sns.Topic.from_topic_arn(self, "AlarmTopic", options.alarm_topic))
+
+    def _add_outputs(self) -> None:
+        integration = self.integration
+        CfnOutput(self, "Trail", value=self.trail, description="Which gateway is read, and where its entries go")
+        CfnOutput(
+            self,
+            "FunctionName",
+            value=integration.collector.function.function_name,
+            description="Name of the function that collects",
+        )
+        CfnOutput(self, "CacheEndpoint", value=integration.cache.host, description="host:port of the cache")
+        CfnOutput(
+            self,
+            "LogGroupName",
+            value=integration.collector.log_group.log_group_name,
+            description="Name of the log group of that function",
+        )
+        CfnOutput(
+            self,
+            "LedgerUrl",
+            value=integration.ledger.url,
+            description="Where checkpoint, quarantine, originals and run reports are; stays when the stack goes",
+        )
+        CfnOutput(
+            self,
+            "DeadLetterQueueUrl",
+            value=integration.collector.dead_letters.queue_url,
+            description="The queue for what could not be run",
+        )
+        CfnOutput(
+            self, "ScheduleName", value=integration.schedule.schedule.schedule_name, description="Name of the schedule"
+        )
+        if integration.fill_token_command is not None:
+            CfnOutput(
+                self,
+                "FillKongAdminToken",
+                value=integration.fill_token_command,
+                description="Run it, paste Kong's token and press Enter; the function fails until then",
+            )

@@ -1,0 +1,403 @@
+"""When somebody has to be told, and where they read what to do."""
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, cast
+
+from aws_cdk import CfnResource, Duration, Token
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_sns as sns
+from constructs import Construct
+
+from ..errors import SettingsError
+from ..parts import keys
+from ..parts.nag import accept, controls
+from ..settings import kinds
+from ..settings.cron import Schedule
+from ..settings.kinds import Group, Kind
+from .metrics import TrailMetrics
+
+RUNBOOK = "docs/runbook.md"
+
+_HOUR_SECONDS = 3600
+_DAY_SECONDS = 86_400
+_LONGEST_WATCH_SECONDS = 7 * _DAY_SECONDS
+"""Period times number of periods; a day if the period is below an hour.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html"""
+_LONGEST_RUN_SECONDS = 900
+"""A run may take as long as the function's timeout, whatever the schedule."""
+
+
+def _or_off(kind: Kind) -> Kind:
+    return Kind(f"{kind.form}, or None to switch the alarm off", kind.fits, takes_none=True)
+
+
+def _is_percent(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return is_number and (Token.is_unresolved(value) or 0 < value <= 100)
+
+
+_COUNT = _or_off(kinds.whole(1, 1_000_000_000))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlarmOptions(Group):
+    """Which alarms there are, and from which value on. None switches an alarm off.
+
+    Attributes
+    ----------
+    topic : sns.ITopic or None
+        Where an alarm is told, and its end. If an imported topic is encrypted with a KMS key, the key's policy must let
+        ``cloudwatch.amazonaws.com`` use it; that of a topic of your app is seen to. Default: nowhere; the dashboard
+        shows the alarms.
+    runbook : str
+        Where the runbook is, as written into the alarms' descriptions. Default: its path in the repository.
+    missed_runs : int or None
+        Runs of the schedule in a row without a successful one; a run that did not take place counts. Not watched while
+        the schedule is disabled, nor if it leaves more than a week between two runs, as CloudWatch does not look back
+        further. Default: 3.
+    lag : Duration or None
+        How long ago a run may last have delivered everything that Kong showed. Default: 6 hours.
+    gaps_open : int or None
+        Stretches that Kong could not show and that are still to be read. Default: 1.
+    entries_found_late : int or None
+        Entries that a sweep delivered, as they became visible too late for the window. Default: 1.
+    quarantined_entries : int or None
+        Entries put into quarantine. Default: 1.
+    misconfigurations : int or None
+        Runs stopped by something that somebody has to change. Default: 1.
+    failed_runs : int or None
+        Runs that ended as a failure. Default: 1.
+    dead_letters : int or None
+        Messages in the dead-letter queue. Default: 1.
+    cache_memory_percent : float or None
+        How full the fullest node of the cache may be, in percent. Default: 75.
+    evictions : int or None
+        Marks that the cache dropped for want of room. Default: 1.
+    """
+
+    topic: sns.ITopic | None = None
+    runbook: str = RUNBOOK
+    missed_runs: int | None = 3
+    lag: Duration | None = field(default_factory=lambda: Duration.hours(6))
+    gaps_open: int | None = 1
+    entries_found_late: int | None = 1
+    quarantined_entries: int | None = 1
+    misconfigurations: int | None = 1
+    failed_runs: int | None = 1
+    dead_letters: int | None = 1
+    cache_memory_percent: float | None = 75
+    evictions: int | None = 1
+
+    place: ClassVar[str] = "alarms"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "topic": kinds.TOPIC,
+        "runbook": kinds.TEXT,
+        "missed_runs": _COUNT,
+        "lag": _or_off(kinds.of("a Duration, e.g. Duration.hours(6)", Duration)),
+        "gaps_open": _COUNT,
+        "entries_found_late": _COUNT,
+        "quarantined_entries": _COUNT,
+        "misconfigurations": _COUNT,
+        "failed_runs": _COUNT,
+        "dead_letters": _COUNT,
+        "cache_memory_percent": _or_off(Kind("a number above 0, at most 100", _is_percent)),
+        "evictions": _COUNT,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what cannot be known too late."""
+        if Token.is_unresolved(self.missed_runs):
+            yield "alarms.missed_runs: is not known before the deployment, and how far to look back follows from it"
+
+    def notes(self, schedule: Schedule) -> Iterator[str]:
+        """Remark what cannot be watched."""
+        if self.missed_runs is not None and _silence(schedule) is None:
+            yield (
+                "alarms.missed_runs: cannot be watched, as this schedule leaves up to "
+                f"{math.ceil(schedule.longest_seconds / _DAY_SECONDS)} days between two runs, and CloudWatch looks "
+                "back 7 at most. A run that fails is still told, one that never takes place is not. Run it daily, or "
+                "set missed_runs to None to say that you know."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rule:
+    name: str
+    option: str = ""
+    heading: str
+    sentence: str
+    metric: cloudwatch.IMetric | None
+    threshold: float | None
+    missing: cloudwatch.TreatMissingData
+    comparison: cloudwatch.ComparisonOperator = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
+    periods: int = 1
+
+
+def create_alarms(
+    scope: Construct,
+    metrics: TrailMetrics,
+    options: AlarmOptions,
+    *,
+    schedule: Schedule | None,
+    watched_elsewhere: Collection[str] = (),
+) -> Mapping[str, cloudwatch.AlarmBase]:
+    """Create the alarms that are switched on and have something to watch.
+
+    Parameters
+    ----------
+    scope : Construct
+        Their parent.
+    metrics : TrailMetrics
+        What they watch.
+    options : AlarmOptions
+        Switches and thresholds.
+    schedule : Schedule or None
+        When runs take place; None if they do not, or not by themselves.
+    watched_elsewhere : collection of str
+        Options whose alarms another trail has, as on a cache that two of them share.
+
+    Returns
+    -------
+    Mapping
+        The alarms by the names of their options; those of the cache with the number of the node behind it.
+
+    Raises
+    ------
+    SettingsError
+        If an option is not possible; with all such options, before an alarm is created.
+    """
+    if problems := list(options.problems()):
+        raise SettingsError(problems)
+    if options.topic is not None and options.topic.master_key is not None:
+        # https://docs.aws.amazon.com/sns/latest/dg/sns-key-management.html
+        actions_on_key = ["kms:Decrypt", "kms:GenerateDataKey*"]
+        key = keys.resolved(options.topic.master_key)
+        keys.allow_service(scope, "alarms.topic", key, "cloudwatch.amazonaws.com", actions_on_key)
+    alarms: dict[str, cloudwatch.AlarmBase] = {}
+    missed = None if schedule is None else _missed_runs(scope, metrics, options, schedule)
+    if missed is not None:
+        alarms["missed_runs"] = _told(missed, options)
+    for rule in _rules(metrics, options):
+        if rule.metric is None or rule.threshold is None or rule.option in watched_elsewhere:
+            continue
+        alarm = cloudwatch.Alarm(
+            scope,
+            "".join(part.capitalize() for part in rule.name.split("_")),
+            metric=_plain(rule.metric),
+            threshold=rule.threshold,
+            comparison_operator=rule.comparison,
+            evaluation_periods=rule.periods,
+            datapoints_to_alarm=rule.periods,
+            treat_missing_data=rule.missing,
+            alarm_description=_description(rule.heading, rule.sentence, metrics, options),
+        )
+        alarms[rule.name] = _told(alarm, options)
+    return alarms
+
+
+def _description(heading: str, sentence: str, metrics: TrailMetrics, options: AlarmOptions) -> str:
+    anchor = heading.lower().replace(" ", "-")
+    return f"{heading}. {sentence} Source: {metrics.source}. Runbook: {options.runbook}#{anchor}"
+
+
+def _told(alarm: cloudwatch.AlarmBase, options: AlarmOptions) -> cloudwatch.AlarmBase:
+    """Let an alarm tell its topic; return it."""
+    if options.topic is not None:
+        action = actions.SnsAction(options.topic)
+        alarm.add_alarm_action(action)
+        alarm.add_ok_action(action)
+    else:
+        accept(
+            alarm,
+            controls("CloudWatchAlarmAction"),
+            "Whom to tell is for the owner of the account to say, with a topic. Without one the alarm shows on the "
+            "dashboard, and in the account's own overview.",
+        )
+    return alarm
+
+
+def _plain(metric: cloudwatch.IMetric) -> cloudwatch.IMetric:
+    """Leave a metric's label away, for which CDK would write a list of metrics instead of the metric's name."""
+    if not isinstance(metric, cloudwatch.Metric):
+        return metric
+    return cloudwatch.Metric(
+        namespace=metric.namespace,
+        metric_name=metric.metric_name,
+        dimensions_map=metric.dimensions,
+        statistic=metric.statistic,
+        period=metric.period,
+    )
+
+
+def _rules(metrics: TrailMetrics, options: AlarmOptions) -> list[_Rule]:
+    """Return the rules in the order of their weight."""
+    # A run tells its numbers once, at its end. Until the next one there is no news, and the state stays.
+    until_next_run = cloudwatch.TreatMissingData.IGNORE
+    # These are told by the minute, and cease only where there is nothing to tell: SQS is silent about an idle queue.
+    idle_is_well = cloudwatch.TreatMissingData.NOT_BREACHING
+    return (
+        [
+            _Rule(
+                name="lag",
+                heading="The trail lags behind",
+                sentence="Runs take place, but for too long none of them has delivered everything that Kong showed.",
+                metric=metrics.checkpoint_lag,
+                threshold=None if options.lag is None else options.lag.to_seconds(),
+                comparison=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="gaps_open",
+                heading="Gaps in the trail",
+                sentence="Kong could not show some entries. Runs passed them, and each sweep reads them again.",
+                metric=metrics.gaps_open,
+                threshold=options.gaps_open,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="entries_found_late",
+                heading="Entries found late",
+                sentence="A sweep delivered entries that the runs before it could not see.",
+                metric=metrics.entries_found_late,
+                threshold=options.entries_found_late,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="quarantined_entries",
+                heading="Entries in quarantine",
+                sentence="Entries that CloudTrail does not take were put aside, whole, in the ledger.",
+                metric=metrics.entries_quarantined,
+                threshold=options.quarantined_entries,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="misconfigurations",
+                heading="Misconfiguration",
+                sentence="A setting, a secret or a permission is wrong; no run will succeed until somebody changes it.",
+                metric=metrics.misconfigurations,
+                threshold=options.misconfigurations,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="failed_runs",
+                heading="A run failed",
+                sentence="A run of the collector ended as a failure. The next run catches up if the cause has passed.",
+                metric=metrics.errors,
+                threshold=options.failed_runs,
+                missing=until_next_run,
+            ),
+            _Rule(
+                name="dead_letters",
+                option="dead_letters",
+                heading="Dead letters",
+                sentence="Invocations that failed, or never took place, lie in the dead-letter queue.",
+                metric=metrics.dead_letters,
+                threshold=options.dead_letters,
+                missing=idle_is_well,
+            ),
+        ]
+        + [
+            # Of each node by itself: an alarm on an expression over nodes cannot say which one it is.
+            _Rule(
+                name=f"cache_memory_percent_{number}",
+                option="cache_memory_percent",
+                heading="The cache fills up",
+                sentence="A full cache takes no marks, and without marks nothing is delivered.",
+                metric=metric,
+                threshold=options.cache_memory_percent,
+                periods=3,  # while a replica synchronises, memory rises and falls again
+                missing=idle_is_well,
+            )
+            for number, metric in enumerate(metrics.cache_memory_percent_by_node, 1)
+        ]
+        + [
+            _Rule(
+                name=f"evictions_{number}",
+                option="evictions",
+                heading="The cache evicts marks",
+                sentence="The cache forgets which entries were delivered; they may be delivered a second time.",
+                metric=metric,
+                threshold=options.evictions,
+                missing=idle_is_well,
+            )
+            for number, metric in enumerate(metrics.evictions_by_node, 1)
+        ]
+    )
+
+
+def _missed_runs(
+    scope: Construct, metrics: TrailMetrics, options: AlarmOptions, schedule: Schedule
+) -> cloudwatch.CompositeAlarm | None:
+    """Create the alarm on runs without success; None if it is switched off, or CloudWatch cannot watch so long.
+
+    An alarm that takes missing data for a breach is in alarm from its creation on, as there is no data of before. So
+    one alarm watches, and tells nobody; the other waits before it tells, after a deployment as at any other time.
+    """
+    silence = _silence(schedule)
+    if options.missed_runs is None or silence is None:
+        return None
+    period_seconds, periods = silence
+    watch = cloudwatch.Alarm(
+        scope,
+        "Silence",
+        metric=_plain(metrics.runs_finished.with_(period=Duration.seconds(period_seconds))),
+        threshold=1,
+        comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+        evaluation_periods=periods,
+        datapoints_to_alarm=periods,
+        treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
+        alarm_description=(
+            "No run has succeeded for longer than the schedule leaves between two. After a deployment this is so until "
+            f"the first success. The alarm 'No successful run' waits, and tells. Source: {metrics.source}."
+        ),
+    )
+    accept(
+        watch,
+        controls("CloudWatchAlarmAction"),
+        "The alarm made of this one waits until more runs are missed, and tells. This one would tell too soon.",
+    )
+    never = _composite(
+        scope,
+        "Never",
+        alarm_rule=cloudwatch.AlarmRule.from_boolean(False),
+        alarm_description="Never in alarm. CloudWatch lets an alarm wait only for another one, and this is that one.",
+    )
+    accept(never, controls("CloudWatchAlarmAction"), "It is never in alarm, so there is nothing to tell.")
+    return _composite(
+        scope,
+        "MissedRuns",
+        alarm_rule=cloudwatch.AlarmRule.from_alarm(watch, cloudwatch.AlarmState.ALARM),
+        actions_suppressor=never,
+        actions_suppressor_wait_period=Duration.seconds(_wait_seconds(schedule, options.missed_runs)),
+        actions_suppressor_extension_period=Duration.seconds(0),
+        alarm_description=_description(
+            "No successful run", "For too long, no run of the collector has left the trail complete.", metrics, options
+        ),
+    )
+
+
+def _composite(scope: Construct, construct_id: str, **properties: Any) -> cloudwatch.CompositeAlarm:
+    """Create an alarm made of others, named by CloudFormation as the others are; CDK would name it by its path."""
+    alarm = cloudwatch.CompositeAlarm(scope, construct_id, **properties)
+    cast(CfnResource, alarm.node.default_child).add_property_deletion_override("AlarmName")
+    return alarm
+
+
+def _silence(schedule: Schedule) -> tuple[int, int] | None:
+    """Return a period in seconds, and how many of them no healthy schedule stays silent; None if that is too long."""
+    longest_seconds = max(schedule.longest_seconds, _LONGEST_RUN_SECONDS) + _LONGEST_RUN_SECONDS
+    for period_seconds, most_seconds in ((_LONGEST_RUN_SECONDS, _DAY_SECONDS), (_HOUR_SECONDS, _LONGEST_WATCH_SECONDS)):
+        # Runs lie anywhere within a period, so one period more than they are apart can be without any.
+        periods = math.ceil(longest_seconds / period_seconds) + 1
+        if periods * period_seconds <= most_seconds:
+            return period_seconds, periods
+    return None
+
+
+def _wait_seconds(schedule: Schedule, runs: int) -> int:
+    """Return how long further runs take after the first one that was missed."""
+    further = schedule.longest_span_seconds(runs) - schedule.longest_seconds
+    return max(further, (runs - 1) * _LONGEST_RUN_SECONDS)

@@ -1,0 +1,98 @@
+"""Seeing that the trail is complete, and being told when it is not."""
+
+from collections.abc import Collection, Mapping
+
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from ..settings.cron import Schedule
+from .alarms import AlarmOptions, create_alarms
+from .dashboard import create_dashboard
+from .metrics import CacheNodes, ServerlessCache, TrailMetrics
+
+__all__ = ["AlarmOptions", "CacheNodes", "Observability", "ServerlessCache", "TrailMetrics"]
+
+
+class Observability(Construct):
+    """Metrics, alarms and dashboard of one trail. Everything watched may be imported.
+
+    Parameters
+    ----------
+    scope, construct_id
+        As for every construct.
+    source : str
+        ``SOURCE_NAME`` of the function.
+    function : lambda_.IFunction
+        The collector.
+    log_group : logs.ILogGroup, optional
+        Its logs, of which the dashboard lists the last runs. Default: no such list.
+    dead_letters : sqs.IQueue, optional
+        Where failed invocations end. Default: nothing about them.
+    cache : CacheNodes or ServerlessCache, optional
+        The cache. Default: nothing about it.
+    schedule : Schedule, optional
+        When runs take place. Default: nobody knows; bars stand for hours, and nothing is said about missed runs.
+    schedule_enabled : bool
+        Whether runs take place by themselves. Default: yes.
+    alarms : AlarmOptions, optional
+        Switches, thresholds and the topic. Default: all alarms, and nobody is told.
+    watched_elsewhere : collection of str
+        Options of alarms that another trail has, as on a cache that two of them share. Default: none.
+    dashboard : bool
+        Whether there is a dashboard. Default: yes.
+
+    Attributes
+    ----------
+    metrics : TrailMetrics
+        Every metric, to draw and to alarm on.
+    alarms : Mapping of str to cloudwatch.AlarmBase
+        The alarms by the names of their options; those that are switched off are absent.
+    dashboard : cloudwatch.Dashboard or None
+        The dashboard.
+
+    Raises
+    ------
+    SettingsError
+        If an option of the alarms is not possible.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        source: str,
+        function: lambda_.IFunction,
+        log_group: logs.ILogGroup | None = None,
+        dead_letters: sqs.IQueue | None = None,
+        cache: CacheNodes | ServerlessCache | None = None,
+        schedule: Schedule | None = None,
+        schedule_enabled: bool = True,
+        alarms: AlarmOptions | None = None,
+        watched_elsewhere: Collection[str] = (),
+        dashboard: bool = True,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        options = alarms or AlarmOptions()
+        self.metrics = TrailMetrics(source=source, function=function, dead_letters=dead_letters, cache=cache)
+        self.alarms: Mapping[str, cloudwatch.AlarmBase] = create_alarms(
+            Construct(self, "Alarms"),
+            self.metrics,
+            options,
+            schedule=schedule if schedule_enabled else None,
+            watched_elsewhere=watched_elsewhere,
+        )
+        self.dashboard: cloudwatch.Dashboard | None = None
+        if dashboard:
+            self.dashboard = create_dashboard(
+                self,
+                self.metrics,
+                self.alarms,
+                options,
+                source=source,
+                log_group=log_group,
+                schedule_seconds=None if schedule is None else schedule.longest_seconds,
+            )

@@ -1,0 +1,1 @@
+"""The parts of an integration: one kind of resource a module."""

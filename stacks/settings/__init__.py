@@ -1,0 +1,1 @@
+"""The properties of the construct, in groups, and their checks."""

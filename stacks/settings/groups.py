@@ -1,0 +1,492 @@
+"""Groups of optional properties of the construct: what to leave to it, what to tune, what to bring along.
+
+All are frozen and keyword-only, and every property has a default. A group says what is wrong with it by `problems`, so
+that the construct can report the problems of all groups at once, before it creates anything.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+from aws_cdk import Duration, RemovalPolicy, Token
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sqs as sqs
+
+from ..parts import keys
+from . import kinds
+from .kinds import Group, Kind
+
+Authentication = Literal["iam", "password"]
+Engine = Literal["valkey", "redis"]
+
+DEFAULT_AUTHENTICATION: Authentication = "iam"
+DEFAULT_ENGINE: Engine = "valkey"
+
+# Versions that a replication group can have. Redis OSS 6 and older are in, or near, paid extended support.
+# https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/engine-versions.html
+_ENGINE_VERSIONS = {"valkey": r"(7\.2|8\.[0-2]|9\.[01])", "redis": r"7\.[01]"}
+_SERVERLESS_VERSIONS = {"valkey": r"[789]", "redis": r"7"}
+
+
+def _given(group: Any, *but: str) -> list[str]:
+    """Return the names of the properties that differ from their default."""
+    return [
+        field.name for field in fields(group) if field.name not in but and getattr(group, field.name) != field.default
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExistingCache(Group):
+    """A Valkey or Redis that is there already.
+
+    Attributes
+    ----------
+    host : str
+        Its host name or address.
+    port : int
+        Its port. Default: 6379.
+    security_group : ec2.ISecurityGroup or None
+        Its security group, in which a rule admits the function (unless it was imported as immutable). Default: none;
+        the function may then reach the port at any address, and letting it in is up to you.
+    password_secret : secretsmanager.ISecret or None
+        The secret whose whole value is the password. Default: no password is needed.
+    username : str or None
+        The user that the password belongs to. Default: the cache's default user.
+    tls : bool
+        Whether it speaks TLS, with a certificate of a public CA. Default: yes.
+    iam_cache : str or None
+        Name of the serverless cache, or id of the replication group, where the function signs in by IAM as
+        `username`. Default: it does not.
+    serverless : bool
+        Whether `iam_cache` is a cache of ElastiCache Serverless. Default: no.
+    client_security_group : ec2.ISecurityGroup or None
+        A group whose members the cache admits; the function becomes one. Default: none.
+    """
+
+    host: str
+    port: int = 6379
+    security_group: ec2.ISecurityGroup | None = None
+    password_secret: secretsmanager.ISecret | None = None
+    username: str | None = None
+    tls: bool = True
+    iam_cache: str | None = None
+    serverless: bool = False
+    client_security_group: ec2.ISecurityGroup | None = None
+
+    place: ClassVar[str] = "cache.existing"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "host": kinds.matching(
+            "a host name or an IPv4 address alone; the port is another property", r"[A-Za-z0-9.-]{1,253}"
+        ),
+        "port": kinds.whole(1, 65_535),
+        "security_group": kinds.SECURITY_GROUP,
+        "password_secret": kinds.SECRET,
+        "username": kinds.TEXT,
+        "tls": kinds.BOOLEAN,
+        "iam_cache": kinds.matching("the name of an ElastiCache cache", r"[a-z][a-z0-9-]{0,39}"),
+        "serverless": kinds.BOOLEAN,
+        "client_security_group": kinds.SECURITY_GROUP,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what does not go together."""
+        if self.username is not None and self.password_secret is None and self.iam_cache is None:
+            yield (
+                f"{self.place}.username: is given without password_secret or iam_cache, and would not be used; give "
+                "one of the two as well"
+            )
+        if self.iam_cache is not None and (self.username is None or self.password_secret is not None or not self.tls):
+            yield (
+                f"{self.place}.iam_cache: the function signs in by IAM as username, by TLS and without a password; "
+                "give username, and leave password_secret and tls out"
+            )
+        yield from keys.problems(f"{self.place}.password_secret", _key_of(self.password_secret))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerlessOptions(Group):
+    """What a cache of ElastiCache Serverless may use at most.
+
+    At the limit of stored data it evicts marks (``volatile-lru``; no other policy can be chosen), and an entry whose
+    mark is gone may be delivered again. So keep the limit far above what is needed, and watch it: a mark takes about
+    150 bytes, for as long as Kong keeps the entry.
+
+    Attributes
+    ----------
+    max_storage_gib : int
+        Stored data in GiB, 1 to 5000. Default: 1, enough for some six million entries.
+    max_ecpu_per_second : int
+        ElastiCache processing units a second, 1000 to 15 000 000. Default: 5000.
+    """
+
+    max_storage_gib: int = 1
+    max_ecpu_per_second: int = 5000
+
+    place: ClassVar[str] = "cache.serverless"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "max_storage_gib": kinds.whole(1, 5000),
+        "max_ecpu_per_second": kinds.whole(1000, 15_000_000),
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what cannot be known too late."""
+        if Token.is_unresolved(self.max_storage_gib):
+            yield f"{self.place}.max_storage_gib: is not known before the deployment, and an alarm follows from it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions(Group):
+    """The cache that remembers which entries were delivered.
+
+    Attributes
+    ----------
+    existing : ExistingCache or None
+        A cache to use instead of a new one. Default: a new one.
+    serverless : ServerlessOptions or None
+        ElastiCache Serverless instead of two nodes. Default: a replication group of two nodes.
+    engine : str or None
+        ``valkey`` or ``redis`` (Redis OSS). Default: ``valkey``.
+    engine_version : str or None
+        Version of the engine, e.g. ``8.1``; of ElastiCache Serverless the major version alone, e.g. ``8``.
+        Default: Valkey 8.1, Redis OSS 7.1.
+    node_type : str or None
+        Type of the two nodes. Default: ``cache.t4g.micro``.
+    port : int or None
+        Port of the two nodes. Default: 6380.
+    authentication : str or None
+        ``iam``: the function signs in with its role, as a user that may use this project's keys and commands only; no
+        secret is stored. ``password``: a generated one, in Secrets Manager. Default: ``iam``.
+    """
+
+    existing: ExistingCache | None = None
+    serverless: ServerlessOptions | None = None
+    engine: Engine | None = None
+    engine_version: str | None = None
+    node_type: str | None = None
+    port: int | None = None
+    authentication: Authentication | None = None
+
+    place: ClassVar[str] = "cache"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "existing": kinds.of("ExistingCache(…)", ExistingCache),
+        "serverless": kinds.of("ServerlessOptions(…)", ServerlessOptions),
+        "engine": kinds.of("one of valkey, redis", str),
+        "engine_version": kinds.of('a version as text, e.g. "8.1"', str),
+        "node_type": kinds.matching("a type of node, e.g. cache.t4g.micro", r"cache\.[a-z0-9-]+\.[a-z0-9]+"),
+        "port": kinds.whole(1150, 65_535),
+        "authentication": kinds.of("one of iam, password", str),
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what no cache has, and what does not go together."""
+        if self.existing is None:
+            yield from self._problems_of_new()
+            return
+        yield from self.existing.problems()
+        if others := _given(self, "existing"):
+            yield (
+                f"cache: existing is given, and with it {', '.join(others)} for a new one; leave one or the other out"
+            )
+
+    def _problems_of_new(self) -> Iterator[str]:
+        if self.serverless is not None:
+            yield from self.serverless.problems()
+            for name in _given(self, "serverless", "engine", "engine_version", "authentication"):
+                yield f"cache.{name}: a serverless cache has none to choose; leave it out, or serverless"
+        if self.engine not in (None, "valkey", "redis"):
+            yield "cache.engine: must be one of valkey, redis"
+        elif self.engine_version is not None:
+            engine = self.engine or DEFAULT_ENGINE
+            versions = (_ENGINE_VERSIONS if self.serverless is None else _SERVERLESS_VERSIONS)[engine]
+            if not kinds.matching("", versions).fits(self.engine_version) or Token.is_unresolved(self.engine_version):
+                form = (
+                    "e.g. 8.1 (Redis OSS: 7.1)" if self.serverless is None else "the major one, e.g. 8 (Redis OSS: 7)"
+                )
+                yield f"cache.engine_version: is no version of {engine} that ElastiCache offers; write {form}"
+        if self.authentication not in (None, "iam", "password"):
+            yield "cache.authentication: must be one of iam, password"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerOptions(Group):
+    """The bucket of checkpoints, quarantine, originals and run reports.
+
+    Attributes
+    ----------
+    existing_bucket : s3.IBucket or None
+        A bucket to use instead of a new one. It should be versioned, encrypted and private. Default: a new one.
+    prefix : str or None
+        First part of every key, without a slash at its end. Default: the construct's `resource_name`, else none.
+    bucket_name : str or None
+        Physical name of the new bucket. Default: CloudFormation's choice.
+    removal_policy : RemovalPolicy or None
+        What becomes of the new bucket with the stack. Default: ``RETAIN_ON_UPDATE_OR_DELETE``, as it holds evidence,
+        unless the deployment that creates it fails.
+    server_access_logs_bucket : s3.IBucket or None
+        Where the new bucket's access log goes. Default: none is kept.
+    """
+
+    existing_bucket: s3.IBucket | None = None
+    prefix: str | None = None
+    bucket_name: str | None = None
+    removal_policy: RemovalPolicy | None = None
+    server_access_logs_bucket: s3.IBucket | None = None
+
+    place: ClassVar[str] = "ledger"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "existing_bucket": kinds.BUCKET,
+        "prefix": kinds.matching(
+            "letters, digits or any of !-_.*'() with single slashes between", r"[\w!.*'()-]+(/[\w!.*'()-]+)*|"
+        ),
+        "bucket_name": kinds.matching(
+            "3 to 63 lower-case letters, digits, dots or hyphens", r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+        ),
+        "removal_policy": kinds.REMOVAL,
+        "server_access_logs_bucket": kinds.BUCKET,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what does not go together."""
+        if self.existing_bucket is not None:
+            if others := _given(self, "existing_bucket", "prefix"):
+                yield (
+                    f"ledger: existing_bucket is given, and with it {', '.join(others)} for a new one; "
+                    "leave one or the other out"
+                )
+            yield from keys.problems("ledger.existing_bucket", self.existing_bucket.encryption_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionOptions(Group):
+    """The function, its logs, and the queue for what could not be run.
+
+    Attributes
+    ----------
+    memory_size : int or None
+        Memory in MiB, 128 to 10240; the processor's share grows with it. Default: 1024.
+    timeout : Duration or None
+        How long a run may take, 1 to 15 minutes; it stops in time by itself, and the next one goes on. Default: 15
+        minutes.
+    architecture : lambda_.Architecture or None
+        Default: ``ARM_64``.
+    runtime : lambda_.Runtime or None
+        A Python of 3.11 or later. Default: ``PYTHON_3_14``.
+    code : lambda_.Code or None
+        The function's code, bundled elsewhere. Default: bundled by pip while synthesising.
+    reserved_concurrent_executions : int or None
+        Default: none reserved, as accounts with a small limit cannot. One is enough: a run holds a lock anyway.
+    max_event_age : Duration or None
+        How long Lambda may hold back an invocation, 1 minute to 6 hours. Default: until the next tick, at most 6 hours.
+    tracing : lambda_.Tracing or None
+        X-Ray. Default: disabled.
+    log_group : logs.ILogGroup or None
+        Where the function writes its log. Default: a new group.
+    log_retention : logs.RetentionDays or None
+        How long the new group keeps it. Default: a year.
+    log_removal_policy : RemovalPolicy or None
+        What becomes of the new group with the stack. Default: ``RETAIN_ON_UPDATE_OR_DELETE``.
+    dead_letter_queue : sqs.IQueue or None
+        A standard queue for invocations that failed or could not be made. Default: a new one, kept for 14 days.
+    """
+
+    memory_size: int | None = None
+    timeout: Duration | None = None
+    architecture: lambda_.Architecture | None = None
+    runtime: lambda_.Runtime | None = None
+    code: lambda_.Code | None = None
+    reserved_concurrent_executions: int | None = None
+    max_event_age: Duration | None = None
+    tracing: lambda_.Tracing | None = None
+    log_group: logs.ILogGroup | None = None
+    log_retention: logs.RetentionDays | None = None
+    log_removal_policy: RemovalPolicy | None = None
+    dead_letter_queue: sqs.IQueue | None = None
+
+    place: ClassVar[str] = "function"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "memory_size": kinds.whole(128, 10_240, " of MiB"),
+        "timeout": kinds.lasting(60, 900),
+        "architecture": kinds.ARCHITECTURE,
+        "runtime": kinds.RUNTIME,
+        "code": kinds.CODE,
+        "reserved_concurrent_executions": kinds.whole(1, 10_000),
+        "max_event_age": kinds.lasting(60, 21_600),
+        "tracing": kinds.TRACING,
+        "log_group": kinds.LOG_GROUP,
+        "log_retention": kinds.RETENTION,
+        "log_removal_policy": kinds.REMOVAL,
+        "dead_letter_queue": kinds.QUEUE,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what the function cannot do with, and what does not go together."""
+        if self.runtime is not None and not kinds.matching("", r"python3\.(1[1-9]|[2-9][0-9])").fits(self.runtime.name):
+            yield "function.runtime: must be a Python of 3.11 or later"
+        if self.log_group is not None and (
+            others := [name for name in _given(self, "log_group") if name[:4] == "log_"]
+        ):
+            yield (
+                f"function: log_group is given, and with it {', '.join(others)} for a new one; "
+                "leave one or the other out"
+            )
+        if self.dead_letter_queue is not None:
+            if self.dead_letter_queue.fifo:
+                yield (
+                    "function.dead_letter_queue: is a FIFO queue, which neither Lambda nor EventBridge Scheduler can "
+                    "use; give a standard one"
+                )
+            yield from keys.problems("function.dead_letter_queue", self.dead_letter_queue.encryption_master_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions(Group):
+    """How EventBridge Scheduler goes about the schedule.
+
+    Attributes
+    ----------
+    enabled : bool
+        Whether it runs. Default: yes.
+    retry_attempts : int
+        How often it tries again when Lambda does not take an invocation, 0 to 185. Default: 2.
+    max_event_age : Duration or None
+        How long it tries, 1 minute to 24 hours. Default: until the next tick.
+    time_window : scheduler.TimeWindow or None
+        A window within which it may invoke, to spread load. Default: at the very time.
+    group : scheduler.IScheduleGroup or None
+        Group of the schedule. Default: the account's default group.
+    """
+
+    enabled: bool = True
+    retry_attempts: int = 2
+    max_event_age: Duration | None = None
+    time_window: scheduler.TimeWindow | None = None
+    group: scheduler.IScheduleGroup | None = None
+
+    place: ClassVar[str] = "schedule_options"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "enabled": kinds.BOOLEAN,
+        "retry_attempts": kinds.whole(0, 185),
+        "max_event_age": kinds.lasting(60, 86_400),
+        "time_window": kinds.TIME_WINDOW,
+        "group": kinds.SCHEDULE_GROUP,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Group):
+    """Which ways the function's security group opens, and which endpoints the VPC gets. See ``docs/network.md``.
+
+    Attributes
+    ----------
+    kong_peers : sequence of ec2.IPeer
+        Where Kong's Admin API is: security groups (each gets a rule that admits the function, unless it was imported
+        as immutable), prefix lists, or ranges of addresses. IPv6 addresses ask for subnets that all have such
+        addresses too. Default: the address in the Admin API's URL where that is one, else any IPv4 address.
+    kong_port : int or None
+        The port there. Default: that of the URL.
+    https_peers : sequence of ec2.IPeer
+        Where the function may go by HTTPS: AWS's endpoints, or what leads to them. ``cloudtrail-data`` has no VPC
+        endpoint and no addresses of its own, so this is for prefix lists, a proxy or a firewall that you keep. Default:
+        any IPv4 address.
+    vpc_owner_account : str or None
+        The account that owns the VPC, where it shares its subnets with this one (AWS RAM): permissions for the
+        function's network interfaces name its subnets by that account. Default: the account that the VPC was looked up
+        in, else this one.
+    interface_endpoints : sequence of ec2.IInterfaceVpcEndpointService
+        Endpoints to create for the function, with private DNS, admitting the function only, e.g.
+        ``ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER``. Default: none.
+    gateway_endpoints : sequence of ec2.IGatewayVpcEndpointService
+        Endpoints to add to the route tables of the function's subnets, e.g. ``ec2.GatewayVpcEndpointAwsService.S3``.
+        Default: none.
+    """
+
+    kong_peers: Sequence[ec2.IPeer] = ()
+    kong_port: int | None = None
+    https_peers: Sequence[ec2.IPeer] = ()
+    vpc_owner_account: str | None = None
+    interface_endpoints: Sequence[ec2.IInterfaceVpcEndpointService] = ()
+    gateway_endpoints: Sequence[ec2.IGatewayVpcEndpointService] = ()
+
+    place: ClassVar[str] = "network"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "kong_peers": kinds.PEERS,
+        "kong_port": kinds.whole(1, 65_535),
+        "https_peers": kinds.PEERS,
+        "vpc_owner_account": kinds.matching("an account's 12 digits, as text", r"[0-9]{12}"),
+        "interface_endpoints": kinds.INTERFACE_SERVICES,
+        "gateway_endpoints": kinds.GATEWAY_SERVICES,
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventStoreOptions(Group):
+    """An event data store of CloudTrail Lake and a channel into it, for accounts that AWS still lets create them.
+
+    Both stay when the stack goes. If the deployment that creates them fails, the channel is removed again, and so is a
+    store without termination protection.
+
+    Attributes
+    ----------
+    source : str
+        ``KongGatewayEnterprise``, which CloudTrail reserves for Kong, or ``Custom``. A region takes one channel of each
+        source, and it cannot be changed later. Default: ``KongGatewayEnterprise``.
+    billing_mode : str
+        ``EXTENDABLE_RETENTION_PRICING`` or ``FIXED_RETENTION_PRICING``. Default: the former.
+    retention : Duration or None
+        How long events are kept, 7 to 3653 days (fixed pricing: to 2557). Default: 366 days (fixed: 2557), which the
+        price of ingestion includes.
+    encryption_key : kms.IKey or None
+        Key of the store. Its policy has to let ``cloudtrail.amazonaws.com`` encrypt and decrypt, which that of a key of
+        your app is made to. It can never be changed. Default: CloudTrail's own.
+    termination_protection : bool
+        Whether the store refuses to be deleted. Default: yes.
+    name : str or None
+        Name of store, channel and dashboard, 3 to 128 letters, digits or any of ``._-``. A store with termination
+        protection keeps its name if the deployment that creates it fails, and the next one needs another. Default:
+        derived from the construct's path and the stack's id, so that it is never taken.
+    dashboard : bool
+        Whether there is a dashboard of queries in CloudTrail Lake. Queries are billed by the data that they read.
+        Default: no.
+    """
+
+    source: str = "KongGatewayEnterprise"
+    billing_mode: str = "EXTENDABLE_RETENTION_PRICING"
+    retention: Duration | None = None
+    encryption_key: kms.IKey | None = None
+    termination_protection: bool = True
+    name: str | None = None
+    dashboard: bool = False
+
+    place: ClassVar[str] = "event_store"
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "source": kinds.matching("one of KongGatewayEnterprise, Custom", "KongGatewayEnterprise|Custom"),
+        "billing_mode": kinds.of("one of EXTENDABLE_RETENTION_PRICING, FIXED_RETENTION_PRICING", str),
+        "retention": kinds.of("a Duration, e.g. Duration.days(366)", Duration),
+        "encryption_key": kinds.KEY,
+        "termination_protection": kinds.BOOLEAN,
+        "name": kinds.matching("3 to 128 letters, digits, dots, hyphens or underscores", r"[a-zA-Z0-9._-]{3,128}"),
+        "dashboard": kinds.BOOLEAN,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what CloudTrail does not offer."""
+        longest = {"EXTENDABLE_RETENTION_PRICING": 3653, "FIXED_RETENTION_PRICING": 2557}.get(self.billing_mode)
+        if longest is None:
+            yield "event_store.billing_mode: must be one of EXTENDABLE_RETENTION_PRICING, FIXED_RETENTION_PRICING"
+        elif (
+            self.retention is not None
+            and not self.retention.is_unresolved()
+            and not 7 <= self.retention.to_days(integral=False) <= longest
+        ):
+            yield f"event_store.retention: must be between 7 and {longest} days"
+        yield from keys.problems("event_store.encryption_key", self.encryption_key)
+
+
+def _key_of(secret: secretsmanager.ISecret | None) -> kms.IKey | None:
+    return None if secret is None else secret.encryption_key

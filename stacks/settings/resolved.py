@@ -1,0 +1,565 @@
+"""The settings of a deployment, checked together and frozen.
+
+Settings come as context values of the app or as properties of the construct, by the same names. Every problem is
+collected before anything is raised, and each says what to write instead. No problem repeats a value: anything can be
+pasted into the wrong place, a token included.
+"""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from ..errors import SettingsError as SettingsError
+from . import checks
+from .checks import ServiceUrl
+from .cron import Schedule
+from .groups import CacheOptions, ServerlessOptions
+
+_T = TypeVar("_T")
+
+DEFAULT_STACK_NAME = "KongCloudTrailIntegration"
+DEFAULT_RESOURCE_NAME = "kong-cloudtrails-integration"
+DEFAULT_TAGS: Mapping[str, str] = {"project": "kong-cloudtrail-integrations"}
+DEFAULT_SCHEDULE = "rate(1 hour)"
+DEFAULT_SOURCE_NAME = "kong"
+
+ENVIRONMENT_LIMIT_BYTES = 4096
+"""Names and values of a function's environment together (AWS Lambda quota, not adjustable)."""
+
+RESERVED_ENVIRONMENT_BYTES = 900
+"""Room for what is only known at deployment: the cache's host name, two secret ARNs, the ledger's bucket."""
+
+_LONGEST_WINDOW_SECONDS = 30 * 86_400  # as long as Kong keeps its audit log unless told otherwise
+
+# The function's variables that a caller may set, each with the check that turns a given value into the text of the
+# environment. The same names in lower case are the settings.
+_VARIABLES: Mapping[str, Callable[[object], str]] = {
+    "KONG_ADMIN_API": lambda value: checks.service_url(value).url,
+    "KONG_SUPERADMIN": checks.boolean_text,
+    "KONG_ADMIN_TOKEN_SECRET": checks.secret_id,
+    "KONG_ROOT_CA": checks.certificates,
+    "REDIS_DB": partial(checks.integer_text, low=0, high=15),
+    "CHANNEL_ARN": lambda value: checks.channel_arn(value).arn,
+    "EXTERNAL_ID": checks.external_id,
+    "MAP_STATUS_TO_ERROR_CODE": checks.boolean_text,
+    "SOURCE_NAME": checks.source_name,
+    "OVERLAP_SECONDS": partial(checks.integer_text, low=0, high=_LONGEST_WINDOW_SECONDS),
+    "INITIAL_LOOKBACK_SECONDS": partial(checks.integer_text, low=1),
+    "SWEEP_SECONDS": checks.sweep_seconds,
+    "PAGE_SIZE": partial(checks.integer_text, low=1, high=1000),
+    "PARALLEL_DELIVERIES": partial(checks.integer_text, low=1, high=64),
+    "LOG_LEVEL": checks.log_level,
+}
+
+# What to give where a variable without a default is missing.
+_REQUIRED_VARIABLES: Mapping[str, str] = {
+    "KONG_ADMIN_API": "the URL of the Admin API as the function reaches it, e.g. https://kong-admin.example.com:8444",
+    "CHANNEL_ARN": f"the ARN of the CloudTrail Lake channel, e.g. {checks.EXAMPLE_CHANNEL_ARN}",
+}
+
+_LITERAL_ADVICE = (
+    "a literal token would end up in templates and shell histories. Store it in AWS Secrets Manager and give the "
+    "secret's ARN or name as kong_admin_token_secret; or give kong_superadmin=true alone, and the deployment creates "
+    "an empty secret and prints the command that fills it"
+)
+
+# Variables that hold a secret and are never taken, with what to do instead.
+_REFUSED: Mapping[str, str] = {
+    "KONG_ADMIN_TOKEN": _LITERAL_ADVICE,
+    "REDIS_PASSWORD": "the deployment generates the cache's password and keeps it in AWS Secrets Manager; leave it out",
+}
+
+# Variables that follow from the resources of the deployment: a given value is left aside, with a note.
+_BY_DEPLOYMENT = (
+    "REDIS_HOST",
+    "REDIS_TLS",
+    "REDIS_USERNAME",
+    "REDIS_PASSWORD_SECRET",
+    "REDIS_IAM_CACHE",
+    "REDIS_SERVERLESS",
+    "LEDGER",
+)
+
+_LEFT_ASIDE = "is set by the deployment to the resources that it creates; the given value is not used."
+
+_SECRETS = r"TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY"
+"""What names of variables have in them that hold a secret."""
+
+_KNOWN_VARIABLES = frozenset({*_VARIABLES, *_REFUSED, *_BY_DEPLOYMENT})
+
+
+@dataclass(frozen=True, kw_only=True)
+class KongOptions:
+    """Where Kong's Admin API is and how the function proves who it is.
+
+    Attributes
+    ----------
+    admin_api : ServiceUrl
+        Base URL of the Admin API; its port is the one that the function may reach.
+    token_secret : str or None
+        ARN or name of the existing secret that holds the token. None: none exists.
+    needs_token : bool
+        Whether the Admin API asks for a token.
+    """
+
+    admin_api: ServiceUrl
+    needs_token: bool
+    token_secret: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegrationOptions:
+    """Everything the construct was told, checked.
+
+    Attributes
+    ----------
+    kong : KongOptions
+        Kong's Admin API.
+    channel_arn : str
+        ARN of the CloudTrail Lake channel; empty where it is still to be created.
+    schedule : Schedule
+        When the function runs.
+    environment : Mapping of str to str
+        The function's variables as far as they are known before deployment.
+    resource_name : str or None
+        Physical name of the function, and the stem of the other names. None: CloudFormation chooses.
+    security_group : str or None
+        Physical name of the function's security group: the given one, else `resource_name`.
+    notes : tuple of str
+        Remarks that stop nothing.
+    """
+
+    kong: KongOptions
+    channel_arn: str
+    schedule: Schedule
+    environment: Mapping[str, str]
+    resource_name: str | None
+    security_group: str | None
+    notes: tuple[str, ...]
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: Mapping[str, object],
+        *,
+        region: str | None = None,
+        subnet_ids: Sequence[str] | None = None,
+        least_subnets: int = 2,
+        new_channel: bool = False,
+        clock_changes: bool = False,
+        further: Callable[[Mapping[str, str]], Iterable[str]] = lambda _: (),
+    ) -> "IntegrationOptions":
+        """Check the properties of the construct.
+
+        Parameters
+        ----------
+        settings : Mapping of str to object
+            Values by the names of the settings; None stands for "not given".
+        region : str, optional
+            Region of the stack, where known.
+        subnet_ids : sequence of str, optional
+            The subnets chosen for the function and the cache.
+        least_subnets : int
+            How many different ones are needed.
+        new_channel : bool
+            Whether a channel is to be created, so that none may be given.
+        clock_changes : bool
+            Whether the schedule goes by the clock of a time zone.
+        further : callable
+            Takes the function's variables and returns problems of what is no plain setting.
+
+        Raises
+        ------
+        SettingsError
+            With every problem of the settings.
+        """
+        reader = _Reader(settings)
+        if subnet_ids is not None:
+            reader.check("subnets", lambda: checks.subnet_ids(subnet_ids, least_subnets))
+        options, environment = _read_integration(reader, region, new_channel=new_channel, clock_changes=clock_changes)
+        reader.problems += further(environment)
+        if reader.problems or options is None:
+            raise SettingsError(reader.problems)
+        return options
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeploymentOptions:
+    """Everything this repository's own app is told by its context.
+
+    Attributes
+    ----------
+    vpc_id, subnet_ids : str, tuple of str
+        The VPC where Kong's control plane runs, and at least two of its subnets.
+    region : str
+        Region of the deployment: ``aws_region``, else the environment's, else the channel's.
+    tags : Mapping of str to str
+        Tags of every resource.
+    alarm_topic : str or None
+        ARN of the SNS topic that alarms tell. None: they tell nobody.
+    runbook_url : str or None
+        Where the operators' copy of the runbook is. None: its path in the repository.
+    schedule_enabled : bool
+        Whether the function runs by schedule.
+    stack_name : str
+        Name of the stack: `DEFAULT_STACK_NAME`, followed by the resource name where that is not the default, so that
+        each gateway has a stack of its own.
+    encryption_key : str or None
+        ARN of the customer's key. None: AWS's own keys.
+    permissions_boundary : str or None
+        ARN or name of the policy that bounds every role. None: no boundary.
+    vpc_owner_account : str or None
+        Account that shares the VPC with this one. None: the VPC is this one's.
+    integration : Mapping of str to object
+        The properties of `KongCloudTrailIntegration`, as given.
+    notes : tuple of str
+        Remarks that stop nothing.
+    """
+
+    vpc_id: str
+    subnet_ids: tuple[str, ...]
+    region: str
+    tags: Mapping[str, str]
+    alarm_topic: str | None
+    runbook_url: str | None
+    schedule_enabled: bool
+    stack_name: str
+    encryption_key: str | None
+    permissions_boundary: str | None
+    vpc_owner_account: str | None
+    integration: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def from_context(
+        cls, context: Mapping[str, object], *, environment_region: str | None = None
+    ) -> "DeploymentOptions":
+        """Check the context values of the app.
+
+        Parameters
+        ----------
+        context : Mapping of str to object
+            Context values by name; names that are no settings are ignored.
+        environment_region : str, optional
+            Region to deploy to where the context does not name one.
+
+        Raises
+        ------
+        SettingsError
+            With every problem of the settings.
+        """
+        integration: dict[str, Any] = {name: context[name] for name in _INTEGRATION_SETTINGS if name in context}
+        if not _given(integration.get("resource_name")):
+            integration["resource_name"] = DEFAULT_RESOURCE_NAME
+        reader = _Reader({**context, **integration})  # the whole context: a literal token is looked for as well
+        vpc_id = reader.required(
+            "existing_vpc",
+            checks.vpc_id,
+            "the id of the VPC where Kong's control plane runs, e.g. vpc-0123456789abcdef0",
+        )
+        subnet_ids = reader.required(
+            "existing_subnet_ids",
+            checks.subnet_ids,
+            "the ids of at least two subnets of that VPC, e.g. subnet-0123456789abcdef0,subnet-0fedcba9876543210",
+        )
+        tags = reader.optional("resource_tags", checks.tags)
+        alarm_topic = reader.optional("alarm_topic", checks.topic_arn)
+        runbook_url = reader.optional("runbook_url", checks.web_page)
+        schedule_enabled = reader.optional("schedule_enabled", checks.boolean_text) != "false"
+        region = reader.optional("aws_region", checks.region)
+        if region is None and not _given(context.get("aws_region")):
+            region = environment_region
+        stack_name = reader.optional("stack_name", checks.stack_name) or _stack_name(integration["resource_name"])
+        encryption_key = reader.optional("encryption_key", checks.key_arn)
+        permissions_boundary = reader.optional("permissions_boundary", checks.boundary)
+        vpc_owner_account = reader.optional("vpc_owner_account", checks.account)
+        source_name = _source_name(integration["resource_name"])
+        options, environment = _read_integration(reader, region, new_channel=False, source_name=source_name)
+        if environment["SOURCE_NAME"] == source_name:
+            integration["source_name"] = source_name
+        if encryption_key is not None:
+            reader.check(
+                "encryption_key", lambda: checks.same_region_as_key(encryption_key, region or _region(options))
+            )
+        cache = _read_cache(reader)
+        if reader.problems or options is None or vpc_id is None or subnet_ids is None:
+            raise SettingsError(reader.problems)
+        return cls(
+            vpc_id=vpc_id,
+            subnet_ids=subnet_ids,
+            # A channel takes events in its own region only, so it is where the stack belongs when nobody says more.
+            region=region or _region(options) or "",
+            tags=DEFAULT_TAGS if tags is None else tags,
+            alarm_topic=alarm_topic,
+            runbook_url=runbook_url,
+            schedule_enabled=schedule_enabled,
+            stack_name=stack_name,
+            encryption_key=encryption_key,
+            permissions_boundary=permissions_boundary,
+            vpc_owner_account=vpc_owner_account,
+            integration={**integration, "cache": cache} if cache != CacheOptions() else integration,
+            notes=tuple(_context_notes(context)),
+        )
+
+
+_INTEGRATION_SETTINGS = (
+    *(name.lower() for name in _VARIABLES),
+    "kong_admin_token_key",
+    "lambda_env",
+    "resource_name",
+    "security_group",
+    "schedule",
+)
+_CACHE_SETTINGS = (
+    "cache_engine",
+    "cache_engine_version",
+    "cache_node_type",
+    "cache_authentication",
+    "cache_serverless",
+)
+_SETTINGS = frozenset(
+    {
+        *_INTEGRATION_SETTINGS,
+        *_CACHE_SETTINGS,
+        "existing_vpc",
+        "existing_subnet_ids",
+        "resource_tags",
+        "aws_region",
+        "alarm_topic",
+        "runbook_url",
+        "schedule_enabled",
+        "stack_name",
+        "encryption_key",
+        "permissions_boundary",
+        "vpc_owner_account",
+        "image",
+    }
+)
+
+
+class _Reader:
+    """Takes settings out of a mapping one by one and notes what is wrong with each."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self.settings = settings
+        self.problems: list[str] = []
+
+    def check(self, name: str, action: Callable[[], _T]) -> _T | None:
+        """Run a check that raises ValueError with its advice."""
+        try:
+            return action()
+        except ValueError as problem:
+            self.problems.append(f"{name}: {problem}")
+            return None
+
+    def optional(self, name: str, check: Callable[[object], _T]) -> _T | None:
+        """Return the checked value, or None where it is absent or wrong."""
+        value = self.settings.get(name)
+        return self.check(name, lambda: check(value)) if _given(value) else None
+
+    def required(self, name: str, check: Callable[[object], _T], what: str) -> _T | None:
+        """Do the same, and note it as a problem when the value is absent."""
+        if not _given(self.settings.get(name)):
+            self.problems.append(f"{name}: is missing; give {what}")
+            return None
+        return self.optional(name, check)
+
+
+def _given(value: object) -> bool:
+    return value is not None and value != ""
+
+
+def _stack_name(resource_name: object) -> str:
+    """Return the name of a gateway's own stack."""
+    name = str(resource_name)
+    if name == DEFAULT_RESOURCE_NAME:
+        return DEFAULT_STACK_NAME
+    # A stack's name has no underscores; two gateways whose names differ in those alone have two stacks all the same.
+    suffix = f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}" if "_" in name else ""
+    return f"{DEFAULT_STACK_NAME}-{name.replace('_', '-')}{suffix}"
+
+
+def _source_name(resource_name: object) -> str:
+    """Return the name of a gateway in keys and metrics, where nobody gave one: another one for each stack."""
+    name = str(resource_name)
+    return DEFAULT_SOURCE_NAME if name == DEFAULT_RESOURCE_NAME else name.lstrip("_-") or DEFAULT_SOURCE_NAME
+
+
+def _region(options: IntegrationOptions | None) -> str | None:
+    """Return the region of the channel: a channel takes events in its own region only."""
+    return None if options is None else checks.channel_arn(options.channel_arn).region or None
+
+
+def _read_integration(
+    reader: _Reader,
+    region: str | None,
+    *,
+    new_channel: bool,
+    clock_changes: bool = False,
+    source_name: str = DEFAULT_SOURCE_NAME,
+) -> tuple[IntegrationOptions | None, Mapping[str, str]]:
+    """Check all plain settings. No options, but variables, where something was noted that leaves them incomplete."""
+    lambda_env = _read_lambda_env(reader)
+    environment = _read_environment(reader, lambda_env, new_channel=new_channel)
+    expression = reader.settings.get("schedule") or DEFAULT_SCHEDULE
+    schedule = reader.check("schedule", lambda: checks.schedule(expression, clock_changes=clock_changes))
+    resource_name = reader.optional("resource_name", checks.resource_name)
+    security_group = reader.optional("security_group", checks.security_group_name)
+    channel_arn, admin_api = environment.get("CHANNEL_ARN"), environment.get("KONG_ADMIN_API")
+    if channel_arn is not None:
+        channel = checks.channel_arn(channel_arn)
+        reader.check("channel_arn", lambda: checks.same_region_as_channel(channel, region))
+        region = region or channel.region or None
+    if region is not None and (channel_arn is None or not checks.channel_arn(channel_arn).region):
+        named = region
+        reader.check("aws_region", lambda: checks.offers_cloudtrail_data(named))
+    needs_token, token_secret = _read_token(reader, environment, region)
+    environment["KONG_SUPERADMIN"] = "true" if needs_token else "false"
+    environment.setdefault("REDIS_DB", "0")
+    environment.setdefault("SOURCE_NAME", source_name)
+    environment.setdefault("LOG_LEVEL", "INFO")
+    reader.check("lambda_env", lambda: _check_size(environment))
+    if schedule is None or admin_api is None or (channel_arn is None and not new_channel):
+        return None, environment
+    options = IntegrationOptions(
+        kong=KongOptions(admin_api=checks.service_url(admin_api), needs_token=needs_token, token_secret=token_secret),
+        channel_arn=channel_arn or "",
+        schedule=schedule,
+        environment=environment,
+        resource_name=resource_name,
+        security_group=security_group or resource_name,
+        notes=tuple(_integration_notes(lambda_env, admin_api, needs_token)),
+    )
+    return options, environment
+
+
+def _read_cache(reader: _Reader) -> CacheOptions:
+    """Read the flat settings of a new cache into their group."""
+    serverless = reader.optional("cache_serverless", checks.boolean_text) == "true"
+    options = CacheOptions(
+        engine=reader.optional("cache_engine", checks.engine),
+        engine_version=reader.optional("cache_engine_version", checks.text),
+        node_type=reader.optional("cache_node_type", checks.text),
+        authentication=reader.optional("cache_authentication", checks.authentication),
+        serverless=ServerlessOptions() if serverless else None,
+    )
+    reader.problems += [problem.replace("cache.", "cache_", 1) for problem in options.problems()]
+    return options
+
+
+def _read_environment(reader: _Reader, given: Mapping[str, str], *, new_channel: bool) -> dict[str, str]:
+    """Merge `lambda_env` with the settings of the same names, and check every variable."""
+    required = {name: what for name, what in _REQUIRED_VARIABLES.items() if not (new_channel and name == "CHANNEL_ARN")}
+    for name, reason in _REFUSED.items():
+        if name in given:
+            reader.problems.append(f"lambda_env {name}: {reason}")
+        reader.problems += [f"{key}: {reason}" for key in (name.lower(), name) if _given(reader.settings.get(key))]
+    environment = {name: text for name, text in given.items() if name not in _KNOWN_VARIABLES}
+    for name in environment:
+        if (meant := _meant_by(name)) is not None and meant in _REFUSED:
+            reader.problems.append(f"lambda_env {name}: looks like {meant}, and {_REFUSED[meant]}")
+    for name, check in _VARIABLES.items():
+        setting = name.lower()
+        own = reader.optional(setting, check)
+        nested = reader.check(f"lambda_env {name}", partial(check, given[name])) if name in given else None
+        if own is not None and nested is not None and own != nested:
+            reader.problems.append(f"{setting}: differs from {name} in lambda_env; give one of the two")
+        value = nested if own is None else own
+        if value:
+            environment[name] = value
+        elif name in required and name not in given and not _given(reader.settings.get(setting)):
+            reader.problems.append(f"{setting}: is missing; give {required[name]}")
+    if new_channel and "CHANNEL_ARN" in environment:
+        reader.problems.append("channel_arn: is given, and event_store makes another one; leave one of the two out")
+    return environment
+
+
+def _read_lambda_env(reader: _Reader) -> dict[str, str]:
+    """Return `lambda_env` without what is empty; the names we know are found in any case."""
+    variables: dict[str, str] = {}
+    for given_name, given_value in (reader.optional("lambda_env", checks.variables) or {}).items():
+        name = given_name.upper() if given_name.upper() in _KNOWN_VARIABLES else given_name
+        value = reader.check(f"lambda_env {name}", partial(checks.variable_text, name, given_value))
+        if value:
+            variables[name] = value
+    return variables
+
+
+def _read_token(reader: _Reader, environment: dict[str, str], region: str | None) -> tuple[bool, str | None]:
+    """Decide whether a token is needed. The secret leaves the environment: its ARN is known at deployment only."""
+    superadmin, secret = environment.get("KONG_SUPERADMIN"), environment.pop("KONG_ADMIN_TOKEN_SECRET", None)
+    if superadmin == "false" and secret is not None:
+        reader.problems.append(
+            "kong_superadmin: is false, but kong_admin_token_secret names a token; "
+            "write kong_superadmin=true, or leave the secret out"
+        )
+    key = reader.optional("kong_admin_token_key", checks.key_arn)
+    if secret is not None:
+        reader.check("kong_admin_token_secret", lambda: checks.same_region_as_secret(secret, region))
+    if key is not None:
+        reader.check("kong_admin_token_key", lambda: checks.same_region_as_key(key, region))
+        if secret is None:
+            reader.problems.append(f"kong_admin_token_key: {checks.UNUSED_KEY}")
+    return superadmin == "true" or secret is not None, secret
+
+
+def _check_size(environment: Mapping[str, str]) -> None:
+    size = sum(len(name.encode()) + len(value.encode()) for name, value in environment.items())
+    allowed = ENVIRONMENT_LIMIT_BYTES - RESERVED_ENVIRONMENT_BYTES
+    if size > allowed:
+        largest = max(environment, key=lambda name: len(environment[name]))
+        raise ValueError(
+            f"the function's environment would take {size} bytes, and Lambda leaves {allowed} beside what the "
+            f"deployment adds; shorten {largest}, the largest variable (for KONG_ROOT_CA: the root's certificate alone)"
+        )
+
+
+def _integration_notes(lambda_env: Mapping[str, str], admin_api: str, needs_token: bool) -> list[str]:
+    notes = [f"lambda_env {name}: {_LEFT_ASIDE}" for name in _BY_DEPLOYMENT if name in lambda_env]
+    for name, value in lambda_env.items():
+        if name in _KNOWN_VARIABLES:
+            continue
+        if meant := _meant_by(name):
+            notes.append(
+                f"lambda_env {name}: is none of the function's variables, and changes nothing; did you mean {meant}?"
+            )
+        elif _looks_like_a_secret(name, value):
+            notes.append(
+                f"lambda_env {name}: looks like a secret by its name, and its value stands in the template and in the "
+                "function's configuration, for everybody who may read them. Keep it in AWS Secrets Manager, and give "
+                "the secret's ARN instead."
+            )
+    if needs_token and not checks.service_url(admin_api).encrypted:
+        notes.append("kong_admin_api: is plain http, so Kong's token crosses the network unencrypted; use https.")
+    return notes
+
+
+def _meant_by(name: str) -> str | None:
+    """Return the variable that a name is a misspelling of; None if it is a name of its own."""
+    close = difflib.get_close_matches(name.upper(), _KNOWN_VARIABLES, n=1, cutoff=0.9)
+    return close[0] if close else None
+
+
+def _looks_like_a_secret(name: str, value: str) -> bool:
+    is_reference = value.startswith("arn:") or checks.is_pending(value)
+    is_small = re.fullmatch(r"[0-9]{1,6}|true|false", value, re.IGNORECASE) is not None
+    return not is_reference and not is_small and re.search(_SECRETS, name, re.IGNORECASE) is not None
+
+
+def _context_notes(context: Mapping[str, object]) -> list[str]:
+    notes = []
+    if _given(context.get("image")):
+        notes.append("image: is not needed. The function's code is bundled with the app; no container image is used.")
+    for name, value in context.items():
+        if name.upper() in _BY_DEPLOYMENT and _given(value):
+            notes.append(f"{name}: {_LEFT_ASIDE}")
+        # Names with a colon, a slash or an @ belong to CDK and to other tools.
+        elif name not in _SETTINGS and not set(name) & set(":/@"):
+            close = difflib.get_close_matches(name.lower(), _SETTINGS, n=1, cutoff=0.85)
+            if close:
+                notes.append(f"{name}: is no setting and changes nothing; did you mean {close[0]}?")
+    return notes

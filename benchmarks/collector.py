@@ -6,7 +6,7 @@ import os
 import sys
 
 from kong_cloudtrail.assembly import Assembly, UnlimitedTime
-from kong_cloudtrail.runtime.processes import on_one_cpu
+from kong_cloudtrail.runtime.cpu import on_one_cpu
 from kong_cloudtrail.runtime.redaction import Redactor
 from kong_cloudtrail.settings import Settings
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import click
 from kong_cloudtrail import __version__
 from kong_cloudtrail.errors import (
+    CollectorError,
     DestinationMisconfigured,
-    KongCloudTrailError,
     SecretUnavailable,
     SettingsError,
     SourceRefused,
@@ -42,7 +42,7 @@ class _Commands(click.Group):
                 sys.stdout.flush()
         except (click.ClickException, click.exceptions.Exit):
             raise
-        except KongCloudTrailError as error:
+        except CollectorError as error:
             program.complain(str(error))
             return _status_of(error)
         except ModuleNotFoundError as error:
@@ -108,7 +108,7 @@ def main(
         return error.status
 
 
-def _status_of(error: KongCloudTrailError) -> ExitStatus:
+def _status_of(error: CollectorError) -> ExitStatus:
     if isinstance(error, SettingsError):
         return ExitStatus.USAGE
     return ExitStatus.MISCONFIGURED if isinstance(error, _MISCONFIGURED) else ExitStatus.FAILED

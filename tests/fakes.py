@@ -14,20 +14,27 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kong_cloudtrail.destinations.cloudtrail.event import Event, EventMapper, Gateway
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.destinations.cloudtrail.destination import CloudTrailLake, read_answer
+from kong_cloudtrail.destinations.cloudtrail.event import EventMapper
+from kong_cloudtrail.destinations.cloudtrail.packer import Packer
+from kong_cloudtrail.domain.checkpoint import CacheState
+from kong_cloudtrail.domain.event import Event
+from kong_cloudtrail.domain.gateway import Gateway
 from kong_cloudtrail.domain.report import RunReport
+from kong_cloudtrail.domain.trail import Trail
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import LedgerError, LockLost, SeenSetUnavailable, SourceUnavailable
-from kong_cloudtrail.ports import Answer, CacheState, Failure, Gap, Page, Stored, TimeBudget
+from kong_cloudtrail.ports import Answer, Gap, Page, Stored, TimeBudget
 from kong_cloudtrail.run.collector import Collector
 from kong_cloudtrail.run.guard import FOR_DELIVERING, FOR_READING, RunGuard
 from kong_cloudtrail.run.plan import Plan
+from kong_cloudtrail.sources.kong.entries import read_entries, read_entry
 from kong_cloudtrail.state.ledger import Ledger
 
 from tests.helpers import ACCOUNT_ID, GATEWAY, NOW, Budget, FakeClock
 
 SOURCE_NAME = "kong-test"
+TRAIL = Trail(SOURCE_NAME, "requests", "cloudtrail-lake")
 
 _cache_ids = itertools.count(1)
 
@@ -98,7 +105,7 @@ class Kong:
             if is_down or self.pages_read == self.fails_at_page:
                 raise SourceUnavailable("Kong is down.")
             if self.pages_read == self.ignores_filter_at_page:
-                yield Page(self.entries[: self.page_size], None, is_last=True, as_asked=False)
+                yield Page(read_entries(self.entries[: self.page_size]), None, is_last=True, as_asked=False)
                 return
             shown = rows[start : start + self.page_size]
             poison = next((index for index, row in enumerate(shown) if self.poison(row)), None)
@@ -111,7 +118,7 @@ class Kong:
                 shown = shown[:poison]
             is_last = start >= len(rows) and following_gap is None
             resume = None if is_last else names[start - 1]
-            yield Page(shown, resume, is_last=is_last, gap=gap, as_asked=not self.proves_nothing)
+            yield Page(read_entries(shown), resume, is_last=is_last, gap=gap, as_asked=not self.proves_nothing)
             if is_last:
                 return
             gap = following_gap
@@ -142,8 +149,13 @@ def refuse(code: str, *ids: str) -> Reaction:
     """Return a reaction that refuses some entries with a code, and accepts the others."""
 
     def react(events: Sequence[Event]) -> Answer:
-        failed = {event.id: Failure(code, f"{code} of {event.id}") for event in events if not ids or event.id in ids}
-        return Answer(frozenset(event.id for event in events if event.id not in failed), failed)
+        failed = [event.id for event in events if not ids or event.id in ids]
+        return read_answer(
+            {
+                "successful": [{"id": event.id, "eventID": "1"} for event in events if event.id not in failed],
+                "failed": [{"id": one, "errorCode": code, "errorMessage": f"{code} of {one}"} for one in failed],
+            }
+        )
 
     return react
 
@@ -167,6 +179,14 @@ class CloudTrail:
         self.accepted: list[Event] = []
         self.life = Life()
         self._lock = threading.Lock()
+
+    advice = CloudTrailLake.advice
+
+    def mapper(self, gateway: Gateway) -> EventMapper:
+        return EventMapper(gateway, ACCOUNT_ID, lambda entry_id, sha256: f"memory://{entry_id}-{sha256[:16]}")
+
+    def packer(self) -> Packer:
+        return Packer()
 
     def deliver(self, events: Sequence[Event]) -> Answer:
         with self._lock:
@@ -337,7 +357,7 @@ class World:
 
     def collector(self, **plan: Any) -> Collector:
         defaults: Mapping[str, Any] = {
-            "source": SOURCE_NAME,
+            "trail": TRAIL,
             "keep_checkpoint": True,
             "overlap_seconds": 900,
             "sweep_seconds": 86_400,
@@ -351,19 +371,15 @@ class World:
             destination=self.cloudtrail,
             ledger=self.ledger,
             lock=self.lock,
-            mapper=self.mapper,
             reading_guard=RunGuard(self.budget, self.lock, self.clock, FOR_READING),
             delivery_guard=RunGuard(self.budget, self.lock, self.clock, FOR_DELIVERING),
             telemetry=self.telemetry,
             clock=self.clock,
         )
 
-    def mapper(self, gateway: Gateway) -> EventMapper:
-        return EventMapper(gateway, ACCOUNT_ID, self.ledger.locate_original)
-
     @property
     def ledger(self) -> Ledger:
-        return Ledger(self.store, SOURCE_NAME, self.clock)
+        return Ledger(self.store, TRAIL, self.clock)
 
     # -- what became of the entries
 
@@ -376,9 +392,9 @@ class World:
         return self.ledger.load_checkpoint().complete_until
 
     def is_marked(self, value: object) -> bool:
-        return Entry.read(value).key in self.seen.marks
+        return read_entry(value).key in self.seen.marks
 
     def is_settled(self, value: object) -> bool:
         """Tell whether an entry was accepted by CloudTrail or is whole in quarantine."""
-        call_id = Entry.read(value).call_id
+        call_id = read_entry(value).id
         return call_id in self.cloudtrail.accepted_ids or value in [record["entry"] for record in self.quarantined]

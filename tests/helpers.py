@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kong_cloudtrail.destinations.cloudtrail.event import EventMapper, Gateway
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.destinations.cloudtrail.event import EventMapper
+from kong_cloudtrail.domain.gateway import Gateway
+from kong_cloudtrail.domain.trail import Trail
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 REPOSITORY = Path(__file__).parents[1]
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -19,6 +21,7 @@ NOW = 1_717_243_200
 """2024-06-01T12:00:00Z, Kong's clock in most tests."""
 
 ACCOUNT_ID = "123456789012"
+TRAIL = Trail("kong", "requests", "cloudtrail-lake")
 GATEWAY = Gateway("3.10.0.2-enterprise-edition", "kong-cp-1", NOW)
 
 
@@ -47,15 +50,15 @@ def entries(count: int, *, first: int = 1, **fields: Any) -> list[dict[str, Any]
     return [entry(number, **fields) for number in range(first, first + count)]
 
 
-def locate_original(call_id: str, sha256: str) -> str:
+def locate_original(entry_id: str, sha256: str) -> str:
     """Stand in for the ledger."""
-    return f"ledger://{call_id}/{sha256}"
+    return f"ledger://{entry_id}/{sha256}"
 
 
 def event_of(value: object, **options: Any) -> dict[str, Any]:
     """Map an entry, and return the event parsed."""
     mapper = EventMapper(GATEWAY, ACCOUNT_ID, locate_original, **options)
-    parsed: dict[str, Any] = json.loads(mapper.map(Entry.read(value)).data)
+    parsed: dict[str, Any] = json.loads(mapper.map(read_entry(value)).data)
     return parsed
 
 

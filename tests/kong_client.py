@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import TimeBudgetReached
 from kong_cloudtrail.ports import Gap, Page
-from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
+from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery.http_server import HttpServer, Request, Response
@@ -21,7 +21,7 @@ from tests.helpers import FakeClock
 AUDIT = "/audit/requests"
 
 
-def connect_to(url: str, clock: FakeClock, *, token: object = None, **options: Any) -> KongAuditSource:
+def connect_to(url: str, clock: FakeClock, *, token: object = None, **options: Any) -> KongRequests:
     """Return a source whose waits take no time."""
     defaults: dict[str, Any] = {
         "token": token if callable(token) else lambda fresh: token,
@@ -31,7 +31,7 @@ def connect_to(url: str, clock: FakeClock, *, token: object = None, **options: A
         "sleep": clock.sleep,
         "remaining_seconds": lambda: math.inf,
     }
-    return KongAuditSource(url, **(defaults | options))
+    return KongRequests(url, **(defaults | options))
 
 
 class Deadline:
@@ -54,8 +54,8 @@ class Deadline:
         return {"remaining_seconds": self.remaining_seconds, "sleep": self.sleep}
 
 
-def read(source: KongAuditSource, window: Window | None = None, resume: str | None = None) -> list[Any]:
-    return [row for page in source.pages(window, resume) for row in page.entries]
+def read(source: KongRequests, window: Window | None = None, resume: str | None = None) -> list[Any]:
+    return rows_of(list(source.pages(window, resume)))
 
 
 def gaps(pages: list[Page]) -> list[Gap]:
@@ -63,7 +63,12 @@ def gaps(pages: list[Page]) -> list[Gap]:
 
 
 def rows_of(pages: list[Page]) -> list[Any]:
-    return [row for page in pages for row in page.entries]
+    return [entry.value for page in pages for entry in page.entries]
+
+
+def shown(page: Page) -> list[Any]:
+    """Return the rows of a page as Kong sent them."""
+    return rows_of([page])
 
 
 def is_proven(pages: list[Page]) -> bool:

@@ -10,8 +10,8 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.jsontext import decode_page
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from torture.entries import NewEntry
 
@@ -44,12 +44,12 @@ class Shown:
         row = new.row
         if new.fields is not None:
             row = json.dumps({name: value for name, value in new.fields.items() if name not in missing_fields}).encode()
-        entry = Entry.read(decode_page(row))
+        entry = read_entry(decode_page(row))
         return cls(
             value=_parse_exactly(row),
             timestamp=new.timestamp,
             ttl_counts_down=new.fields is not None and not new.raw_ttl,
-            call_id=entry.call_id,
+            call_id=entry.id,
             key=entry.key,
             has_time=entry.timestamp is not None,
             is_plain=new.is_plain,

@@ -229,8 +229,7 @@ def _run(site: Site, scenario: Scenario, round_: Round, number: int, before: Rou
     """Run the collector once, with all that the round has in store, and check what became of it."""
     site.set_nodes(round_)
     site.set_poison(round_)
-    if round_.budget_seconds is not None or (before is not None and before.budget_seconds is not None):
-        site.let_lock_expire()  # nobody can tell of an invocation that it has ended, nor can an invocation
+    site.let_lock_expire()
     if round_.another_holds_lock:
         site.lock_as_another()
     earliest_clock, sane_clock = site.clock_readings()
@@ -278,7 +277,6 @@ def _run(site: Site, scenario: Scenario, round_: Round, number: int, before: Rou
     problems += site.auditor.end_run(run, site.cloudtrail.accepted(), site.marked_keys(), site.cloudtrail.refused())
     _note_tick(site, attempt.tick, [run, *others])
     site.remove_lock_of_another()
-    # Not even a dead run's lock is removed: on the same machine the next run sees that it is dead, and takes it over.
     excused = run.killed or run.interrupted or run.valkey_failed or run.valkey_full or run.frozen
     if site.is_locked() and not excused:
         problems.append(Problem("lock", "left its lock behind"))

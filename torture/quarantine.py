@@ -10,7 +10,7 @@ from sandbox.cloudtrail.records import RefusedEvent
 from torture.fidelity import Shown, is_whole
 from torture.ledgers import LedgerView
 from torture.runs import Problem, Run
-from torture.state import SOURCE
+from torture.state import TRAIL
 
 PASSING_CODES = frozenset({"Throttling", "InternalFailure"})
 UNKNOWN_CODES = frozenset({"SomethingNew"})
@@ -49,7 +49,7 @@ class QuarantineRules:
         """
         refusals = Counter((one.id, one.code) for one in refused)
         unknown = 0
-        for name in self._ledger.names(f"quarantine/{SOURCE}/"):
+        for name in self._ledger.names(f"quarantine/{TRAIL}/"):
             if name in self._read:
                 continue
             self._read.add(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import os
 import random
 import time
@@ -28,12 +29,12 @@ from torture.plan import LOCK_SECONDS, RIGHT_CLOCKS, CallPoison, Clocks, KongPoi
 from torture.process import CollectorProcess
 from torture.relay import ValkeyRelay
 from torture.s3 import REGION
-from torture.state import SOURCE, Trail
+from torture.state import TRAIL, Trail
 
 BEGINNING = 1_750_000_000
 """The true time at first, Unix seconds. It moves only as the plan says."""
 
-_KEY_PREFIX = f"kong-cloudtrail:{{{SOURCE}}}:"
+_KEY_PREFIX = f"kong-cloudtrail:{{{TRAIL}}}:"
 _LOCK_KEY = f"{_KEY_PREFIX}lock"
 _SEEN_PREFIX = f"{_KEY_PREFIX}seen:"
 _VALKEY_USER = "collector"
@@ -94,6 +95,7 @@ class Site:
         self._clocks = RIGHT_CLOCKS
         self._scenario = scenario
         self._hidden: list[tuple[int, int, NewEntry]] = []
+        self._order = itertools.count()
         self._all_due_at = BEGINNING
         self._missing_fields = profile.missing_fields
         self._maker = EntryMaker(scenario.latest_seconds)
@@ -215,11 +217,11 @@ class Site:
         self._add(self._maker.fresh(count, seed=seed, now=self._kong_now))
 
     def _add(self, entries: Iterable[NewEntry]) -> None:
-        for number, entry in enumerate(entries):
+        for entry in entries:
             made_at = entry.timestamp - self._clocks.kong_skew_seconds
             visible_at = made_at + entry.hidden_seconds
             if entry.hidden_seconds and visible_at > self.now:
-                heapq.heappush(self._hidden, (visible_at, len(self.auditor.entries) + number, entry))
+                heapq.heappush(self._hidden, (visible_at, next(self._order), entry))
             else:
                 self._show(entry)
             due_at = max(entry.timestamp, visible_at)

@@ -11,7 +11,8 @@ from typing import Any
 from torture.ledgers import LedgerView
 
 SOURCE = "kong"
-CHECKPOINT = f"checkpoints/{SOURCE}.json"
+TRAIL = f"{SOURCE}/requests/cloudtrail-lake"
+CHECKPOINT = f"checkpoints/{TRAIL}.json"
 NO_REPORT_SHA256 = "0" * 64
 
 # What changes only where something was achieved.
@@ -113,7 +114,7 @@ class Trail:
 
     def check_reports(self, state: State) -> Iterator[str]:
         """Check the chain of run reports, as `verify-runs` does; yield what is wrong with it."""
-        for name in self._ledger.names(f"runs/{SOURCE}/"):
+        for name in self._ledger.names(f"runs/{TRAIL}/"):
             if name not in self._reports:
                 self._reports[name] = self._ledger.read(name) or b"{}"
         last_number, last_sha256 = state.last_report

@@ -33,17 +33,16 @@ def sync(program: Program, as_json: bool, env_file: Path | None, function: str |
       kong-cloudtrail sync --env-file kong.env
     """
     from kong_cloudtrail.assembly import Assembly
-    from kong_cloudtrail.runtime import processes
+    from kong_cloudtrail.runtime.cpu import on_one_cpu
     from kong_cloudtrail.settings import Settings
 
     settings = Settings.from_mapping(environment.read(env_file, function, stack))
-    # Somebody at a terminal who killed a run need not wait until its lock expires.
-    assembly = Assembly(settings, program.redactor, owner=processes.own_name(), is_gone=processes.is_gone)
+    assembly = Assembly(settings, program.redactor)
     failure: RunFailed | None = None
     with (
         TerminalTelemetry(program.redactor.clean) as telemetry,
         UntilInterrupted() as budget,
-        processes.on_one_cpu(),
+        on_one_cpu(),
     ):
         try:
             summary: Mapping[str, Any] = assembly.collector(telemetry, budget).run().summary()

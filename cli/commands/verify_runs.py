@@ -15,7 +15,7 @@ from ..program import Program
 from ..terminal import print_facts
 
 if TYPE_CHECKING:
-    from kong_cloudtrail.state.ledger import ReportChain, StoredReport
+    from kong_cloudtrail.state.run_reports import ReportChain, StoredReport
 
 
 @click.command("verify-runs", short_help="Check that no run report was removed or altered.")
@@ -49,7 +49,7 @@ def verify_runs(program: Program, env_file: Path | None, function: str | None, s
 
 
 def _facts(chain: ReportChain) -> list[tuple[str, str]]:
-    facts = [("place", chain.place), ("source", chain.source), ("reports", str(chain.count))]
+    facts = [("place", chain.place), ("trail", str(chain.trail)), ("reports", str(chain.count))]
     if chain.first is None or chain.last is None:
         return facts
     begin = "everything that Kong retained" if chain.first.after is None else _time(chain.first.after)
@@ -77,10 +77,10 @@ def _time(moment: float | None) -> str:
 
 
 def _nothing_found(chain: ReportChain) -> str:
-    if chain.other_sources:
-        advice = f"This ledger has reports of: {', '.join(chain.other_sources)}. Check SOURCE_NAME."
+    if chain.other_trails:
+        advice = f"This ledger has reports of: {', '.join(chain.other_trails)}. Check SOURCE_NAME."
     elif chain.complete_until is not None:
         advice = "There is a checkpoint, so runs took place, but none of them delivered anything yet."
     else:
         advice = "Check LEDGER and SOURCE_NAME. A ledger has no reports until a run has delivered something."
-    return f"Nothing to verify: there is no run report of source {chain.source} in {chain.place}. {advice}"
+    return f"Nothing to verify: there is no run report of {chain.trail} in {chain.place}. {advice}"

@@ -16,9 +16,10 @@ from typing import TypeVar
 import redis
 from botocore.exceptions import BotoCoreError
 
-from .destinations.cloudtrail.client import CloudTrailDestination
-from .destinations.cloudtrail.event import EventMapper, Gateway
+from .destinations import cloudtrail
+from .destinations.cloudtrail.destination import CloudTrailLake
 from .destinations.cloudtrail.limits import MAX_BATCH_EVENTS
+from .domain.trail import Trail
 from .errors import SettingsError
 from .operations.release import QuarantineRelease
 from .ports import ObjectStore, Telemetry, TimeBudget
@@ -28,7 +29,8 @@ from .run.plan import Plan
 from .runtime.redaction import Redactor
 from .runtime.secrets import Secrets
 from .settings import LedgerSettings, Settings
-from .sources.kong.requests_stream import KongAuditSource
+from .sources import kong
+from .sources.kong.requests_stream import KongRequests
 from .state.elasticache_iam import ElastiCacheIam
 from .state.folder_store import FolderStore
 from .state.ledger import Ledger
@@ -160,18 +162,21 @@ class Connections:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """The ledger of the source."""
+        """The ledger of the trail."""
         return open_ledger(LedgerSettings(self._settings.ledger, self._settings.source_name), self.limits)
 
     @cached_property
-    def destination(self) -> CloudTrailDestination:
+    def destination(self) -> CloudTrailLake:
         """The channel."""
         settings = self._settings
         return _with_aws(
-            lambda: CloudTrailDestination(
+            lambda: CloudTrailLake(
                 settings.channel_arn,
                 settings.channel_region,
+                settings.channel_account_id,
                 external_id=settings.external_id,
+                map_status_to_error_code=settings.map_status_to_error_code,
+                locate_original=self.ledger.locate_original,
                 connections=settings.parallel_deliveries,
                 connect_seconds=self.limits.connect_seconds,
                 answer_seconds=self.limits.answer_seconds,
@@ -204,21 +209,11 @@ class Assembly:
         What to build.
     redactor
         Told of every secret.
-    owner, is_gone
-        As in `ValkeyLock`.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        redactor: Redactor,
-        *,
-        owner: str = "",
-        is_gone: Callable[[str], bool] = lambda _: False,
-    ) -> None:
+    def __init__(self, settings: Settings, redactor: Redactor) -> None:
         self.settings = settings
-        self._owner = owner
-        self._is_gone = is_gone
+        self.trail = trail_of(settings.source_name)
         self._redactor = redactor
         self._clock = SystemClock()
         self._connections: Connections | None = None
@@ -252,14 +247,12 @@ class Assembly:
         connections = self.connections(budget)
         lock = ValkeyLock(
             connections.cache,
-            settings.source_name,
+            self.trail,
             self._clock,
-            owner=self._owner,
-            is_gone=self._is_gone,
             release_seconds=connections.limits.release_seconds,
         )
         reading_guard = RunGuard(budget, lock, self._clock, FOR_READING)
-        source = KongAuditSource(
+        source = KongRequests(
             settings.kong_admin_api,
             token=partial(self._kong_token, connections),
             root_ca=self._kong_root_ca_path,
@@ -269,7 +262,7 @@ class Assembly:
             remaining_seconds=reading_guard.remaining_seconds,
         )
         plan = Plan(
-            source=settings.source_name,
+            trail=self.trail,
             keep_checkpoint=settings.ledger is not None,
             overlap_seconds=settings.overlap_seconds,
             sweep_seconds=settings.sweep_seconds,
@@ -280,11 +273,10 @@ class Assembly:
         return Collector(
             plan,
             source=source,
-            seen=ValkeySeenSet(connections.cache, settings.source_name, lock, marks_in_flight=marks_in_flight),
+            seen=ValkeySeenSet(connections.cache, self.trail, lock, marks_in_flight=marks_in_flight),
             destination=connections.destination,
             ledger=connections.ledger,
             lock=lock,
-            mapper=partial(self._mapper, connections.ledger),
             reading_guard=reading_guard,
             delivery_guard=RunGuard(budget, lock, self._clock, FOR_DELIVERING),
             telemetry=telemetry,
@@ -294,15 +286,7 @@ class Assembly:
     def quarantine_release(self) -> QuarantineRelease:
         """Return what delivers the entries in quarantine. Needs neither Kong nor the cache."""
         connections = self.connections(UnlimitedTime())
-        return QuarantineRelease(connections.ledger, connections.destination, partial(self._mapper, connections.ledger))
-
-    def _mapper(self, ledger: Ledger, gateway: Gateway) -> EventMapper:
-        return EventMapper(
-            gateway,
-            self.settings.channel_account_id,
-            ledger.locate_original,
-            map_status_to_error_code=self.settings.map_status_to_error_code,
-        )
+        return QuarantineRelease(connections.ledger, connections.destination)
 
     @cached_property
     def _kong_root_ca_path(self) -> str | None:
@@ -320,8 +304,13 @@ class Assembly:
         return settings.kong_admin_token.value if settings.kong_admin_token else None
 
 
+def trail_of(source_name: str) -> Trail:
+    """Return the trail of a source."""
+    return Trail(source_name, kong.REQUESTS, cloudtrail.NAME)
+
+
 def open_ledger(settings: LedgerSettings, limits: Limits | None = None) -> Ledger:
-    """Return the ledger of a source. Raises `SettingsError` if boto3's own configuration cannot be used."""
+    """Return the ledger of a source's trail. Raises `SettingsError` if boto3's own configuration cannot be used."""
     limits = limits or Limits.within(math.inf)
     place = settings.place or DEFAULT_LEDGER
     store: ObjectStore
@@ -335,7 +324,7 @@ def open_ledger(settings: LedgerSettings, limits: Limits | None = None) -> Ledge
         )
     else:
         store = FolderStore(place)
-    return Ledger(store, settings.source_name, SystemClock())
+    return Ledger(store, trail_of(settings.source_name), SystemClock())
 
 
 @cache

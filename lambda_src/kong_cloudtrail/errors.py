@@ -2,7 +2,7 @@
 
 ::
 
-    KongCloudTrailError
+    CollectorError
     ├── SettingsError             nothing was tried; every problem is listed
     ├── SecretUnavailable         run fails before anything is read
     ├── SourceError               run fails after what was fetched is delivered; the rest is still to be fetched
@@ -35,11 +35,11 @@ from pathlib import Path
 from typing import Any
 
 
-class KongCloudTrailError(Exception):
+class CollectorError(Exception):
     """Root of all errors that this package raises on purpose."""
 
 
-class SettingsError(KongCloudTrailError):
+class SettingsError(CollectorError):
     """One or more settings are wrong.
 
     Parameters
@@ -54,11 +54,11 @@ class SettingsError(KongCloudTrailError):
         super().__init__(f"{len(self.problems)} problem(s) in the settings:\n{lines}")
 
 
-class SecretUnavailable(KongCloudTrailError):
+class SecretUnavailable(CollectorError):
     """A secret could not be read from Secrets Manager."""
 
 
-class SourceError(KongCloudTrailError):
+class SourceError(CollectorError):
     """Kong's Admin API did not give what was asked for."""
 
 
@@ -78,7 +78,7 @@ class PageTooSlow(PageTooHeavy):
     """A page took longer than a run can wait for one; a smaller one may be quicker."""
 
 
-class DestinationError(KongCloudTrailError):
+class DestinationError(CollectorError):
     """CloudTrail did not take a batch."""
 
 
@@ -124,7 +124,7 @@ class BatchRefused(DestinationError):
         self.code = code
 
 
-class StateError(KongCloudTrailError):
+class StateError(CollectorError):
     """The state in Redis could not be relied on."""
 
 
@@ -152,7 +152,7 @@ class LockLost(StateError):
     """The run no longer holds its lock, so another one may be delivering the same entries."""
 
 
-class LedgerError(KongCloudTrailError):
+class LedgerError(CollectorError):
     """The ledger could not be read or written."""
 
 
@@ -160,15 +160,15 @@ class CheckpointConflict(LedgerError):
     """The stored checkpoint is not the one that this run started from."""
 
 
-class EntryNotMappable(KongCloudTrailError):
+class EntryNotMappable(CollectorError):
     """An entry from which no event can be made without inventing something."""
 
 
-class TimeBudgetReached(KongCloudTrailError):
+class TimeBudgetReached(CollectorError):
     """Too little of the run's time is left to begin something new."""
 
 
-class RunFailed(KongCloudTrailError):
+class RunFailed(CollectorError):
     """A run ended without having done all of its work.
 
     Parameters

@@ -16,8 +16,8 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
 
 from .assembly import Assembly
-from .errors import KongCloudTrailError, RunFailed, SecretUnavailable, SettingsError, describe_fault
-from .runtime.processes import on_one_cpu
+from .errors import CollectorError, RunFailed, SecretUnavailable, SettingsError, describe_fault
+from .runtime.cpu import on_one_cpu
 from .runtime.redaction import Redactor
 from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
 from .settings import Settings
@@ -106,7 +106,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
     Raises
     ------
-    KongCloudTrailError
+    CollectorError
         If the run did not do its work: Lambda counts an error, and an alarm sees it.
     """
     try:
@@ -116,7 +116,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except IdempotencyAlreadyInProgressError:
         logger.info("This tick of the schedule is being worked off already.", code="RUN_REPEATED")
         return {"skipped": True}
-    except KongCloudTrailError as error:
+    except CollectorError as error:
         assembly.cache_clear()  # the next invocation begins anew: a password may have been rotated
         logger.error(str(error), code=type(error).__name__)
         if isinstance(error, SecretUnavailable | SettingsError):
@@ -132,9 +132,9 @@ def _note_repetition(response: Any, idempotent_data: object) -> Any:
     return {**response, "repeated": True}
 
 
-def _first_of_ours(error: BaseException) -> KongCloudTrailError | None:
+def _first_of_ours(error: BaseException) -> CollectorError | None:
     context = error.__context__
-    while context is not None and not isinstance(context, KongCloudTrailError):
+    while context is not None and not isinstance(context, CollectorError):
         context = context.__context__
     return context
 
@@ -163,7 +163,7 @@ def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any
         data_keyword_argument="execution_id",
         persistence_store=CachePersistenceLayer(client=_Records(parts.connections(time).cache)),  # type: ignore[arg-type]
         config=config,
-        key_prefix=f"{key_prefix(parts.settings.source_name)}:invocation",
+        key_prefix=f"{key_prefix(parts.trail)}:invocation",
     )
     try:
         summary: dict[str, Any] = guarded(execution_id=execution_id)

@@ -1,19 +1,23 @@
-"""What the collector needs from the world. Adapters provide it; tests provide it in memory."""
+"""What a run needs from the world: a source, a destination, state, time. Tests provide it in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any, Protocol
 
-from .destinations.cloudtrail.event import Event, Gateway
+from .domain.checkpoint import CacheState, Checkpoint
+from .domain.entry import Entry
+from .domain.event import Batch, Event, Original
+from .domain.gateway import Gateway
 from .domain.report import RunReport
 from .domain.window import Window
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Rows that Kong cannot show at the moment. They are passed, and read again later.
+    """Rows that the source cannot show at the moment. They are passed, and read again later.
 
     Parameters
     ----------
@@ -34,9 +38,9 @@ class Page:
     Parameters
     ----------
     entries
-        The elements of ``data`` as parsed.
+        What it shows.
     resume
-        Passed to `AuditSource.pages`, it goes on right after this page. Opaque. ``None`` for the last page.
+        Passed to `Source.pages`, it goes on right after this page. Opaque. ``None`` for the last page.
     is_last
         Whether the reading ends with this page.
     gap
@@ -46,15 +50,15 @@ class Page:
         are real, but nothing is known about what lies around them.
     """
 
-    entries: Sequence[object]
+    entries: Sequence[Entry]
     resume: str | None
     is_last: bool
     gap: Gap | None = None
     as_asked: bool = True
 
 
-class AuditSource(Protocol):
-    """Where entries come from. Methods raise `SourceError` if Kong does not answer as documented."""
+class Source(Protocol):
+    """Where entries come from. Methods raise `SourceError` if the gateway does not answer as documented."""
 
     def describe(self) -> Gateway:
         """Ask for version, host name and clock. Never raises `SourceError`: a run can do without."""
@@ -69,20 +73,42 @@ class AuditSource(Protocol):
         """Read a window page by page, or everything for ``None``; the last page says so, and may be empty."""
 
 
+NOT_MAPPABLE = "NotMappable"
+"""The code of an entry in quarantine of which no event could be made, in place of one of the destination's."""
+
+
+class Verdict(Enum):
+    """What a destination says of an entry that it did not accept."""
+
+    REFUSED = auto()
+    """The entry breaks a rule: it will never be accepted as it is."""
+    DAMAGED = auto()
+    """The entry was damaged on its way, at first; it is refused for good if that happens twice."""
+    THROTTLED = auto()
+    """The destination asks to be called less often."""
+    OUTAGE = auto()
+    """The destination has a problem of its own, which passes."""
+    UNKNOWN = auto()
+    """Not documented."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an entry of a batch was not taken.
+    """Why an entry of a batch was not accepted.
 
     Parameters
     ----------
     code
-        ``errorCode`` of the response.
+        The destination's error code.
     message
-        ``errorMessage`` of the response. May repeat content: for the quarantine, never for a log.
+        Its message. May repeat content: for the quarantine, never for a log.
+    verdict
+        What the code says about trying again.
     """
 
     code: str
     message: str
+    verdict: Verdict = Verdict.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +120,67 @@ class Answer:
     successful
         Ids that were accepted for good.
     failed
-        Ids that were refused. An id in neither is unconfirmed.
+        Ids that were not. An id in neither is unconfirmed.
+    misconfiguration
+        If nothing is accepted until somebody changes something: what to change, fit to be logged. Else "".
     """
 
     successful: frozenset[str]
     failed: Mapping[str, Failure] = field(default_factory=dict)
+    misconfiguration: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """How to speak of a destination, and where to look when it fails. Each sentence is fit to be logged.
+
+    Parameters
+    ----------
+    name
+        What people call it.
+    if_down
+        Where to look if it accepts nothing that it is sent.
+    if_all_refused
+        What to check if it refuses every call for its content.
+    if_answers_get_lost
+        Where to look if its answers do not arrive or cannot be read.
+    """
+
+    name: str
+    if_down: str
+    if_all_refused: str
+    if_answers_get_lost: str
+
+
+class Mapper(Protocol):
+    """Makes events of the entries of one gateway."""
+
+    def map(self, entry: Entry) -> Event:
+        """Make the event of an entry. Raises `EntryNotMappable` if a required field could only be invented."""
+
+
+class Packer(Protocol):
+    """Packs events into batches within the limits of a call, in the order in which they come."""
+
+    def add(self, event: Event) -> Batch | None:
+        """Put an event in; return the batch that it filled, or that had to be closed before it, if any."""
+
+    def flush(self) -> Batch | None:
+        """Return what is left, if anything."""
 
 
 class Destination(Protocol):
-    """Where events go."""
+    """Where entries are kept. The folder of a destination is the only place that knows its form, limits and codes."""
+
+    @property
+    def advice(self) -> Advice:
+        """How to speak of it."""
+
+    def mapper(self, gateway: Gateway) -> Mapper:
+        """Return what makes events of the entries of a gateway."""
+
+    def packer(self) -> Packer:
+        """Return what packs events."""
 
     def deliver(self, events: Sequence[Event]) -> Answer:
         """Deliver one batch, in one call.
@@ -112,23 +190,6 @@ class Destination(Protocol):
         DestinationError
             If the call as a whole was not accepted, or if that is not known: `DestinationUnavailable.maybe_accepted`.
         """
-
-
-@dataclass(frozen=True, slots=True)
-class CacheState:
-    """What tells a cache that kept its marks from one that lost some.
-
-    Parameters
-    ----------
-    cache_id
-        Random, made when the cache had none. Another one means that the cache was emptied or replaced.
-    marks_written
-        Marks ever written to this cache for this source. A lower number than before means that the cache was restored
-        from an old snapshot.
-    """
-
-    cache_id: str
-    marks_written: int
 
 
 class SeenSet(Protocol):
@@ -155,6 +216,63 @@ class RunLock(Protocol):
 
     def release(self) -> None:
         """Give it back if it is still ours; never raises."""
+
+
+class Ledger(Protocol):
+    """The durable truth of one trail. Every method raises `LedgerError`."""
+
+    def load_checkpoint(self) -> Checkpoint:
+        """Return the checkpoint; an empty one if none was written yet."""
+
+    def save_checkpoint(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Write a checkpoint over the one that it was derived from; return it with its new version.
+
+        Raises
+        ------
+        CheckpointConflict
+            If another run has written since.
+        """
+
+    def add_report(self, report: RunReport, checkpoint: Checkpoint) -> Checkpoint:
+        """Chain the report of a run to the ones before it; return the checkpoint, not yet saved, that knows of it."""
+
+    def keep_original(self, original: Original) -> None:
+        """Keep a whole entry, before its shortened event is delivered."""
+
+    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> None:
+        """Keep an entry that cannot be delivered, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """An entry in quarantine.
+
+    Parameters
+    ----------
+    name
+        Of its object.
+    entry
+        The whole entry.
+    gateway
+        The gateway that showed it.
+    """
+
+    name: str
+    entry: Entry
+    gateway: Gateway
+
+
+class Quarantine(Protocol):
+    """What lies in quarantine of one trail. Every method raises `LedgerError`."""
+
+    def quarantined(self) -> Iterator[Quarantined]:
+        """Return the entries."""
+
+    def keep_original(self, original: Original) -> None:
+        """Keep a whole entry, before its shortened event is delivered."""
+
+    def release(self, quarantined: Quarantined) -> None:
+        """Move an entry out of quarantine, after it was delivered."""
 
 
 @dataclass(frozen=True, slots=True)

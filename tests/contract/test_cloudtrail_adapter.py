@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from kong_cloudtrail.destinations.cloudtrail.client import CloudTrailDestination
-from kong_cloudtrail.destinations.cloudtrail.event import Event, EventMapper
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.destinations.cloudtrail.destination import CloudTrailLake
+from kong_cloudtrail.destinations.cloudtrail.event import EventMapper
+from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from sandbox.cloudtrail.emulator import CHANNEL_ARN, CloudTrailEmulator
 from sandbox.machinery import faults
@@ -43,13 +44,13 @@ ANSWERS_THAT_SAY_NOTHING = [
     '{"successful":[{"id":["a"]},{"id":{}},{"id":5}]}',
 ]
 
-Connect = Callable[..., CloudTrailDestination]
+Connect = Callable[..., CloudTrailLake]
 
 
 @pytest.fixture
 def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
     """Return a function that connects to an emulator."""
-    made: list[CloudTrailDestination] = []
+    made: list[CloudTrailLake] = []
 
     def connect_to(
         url: str,
@@ -58,9 +59,20 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
         region: str = "us-east-1",
         external_id: str | None = None,
         **seconds: float,
-    ) -> CloudTrailDestination:
+    ) -> CloudTrailLake:
         monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL_DATA", url)
-        made.append(CloudTrailDestination(channel_arn, region, external_id=external_id, connections=4, **seconds))
+        made.append(
+            CloudTrailLake(
+                channel_arn,
+                region,
+                ACCOUNT_ID,
+                external_id=external_id,
+                map_status_to_error_code=False,
+                locate_original=locate_original,
+                connections=4,
+                **seconds,
+            )
+        )
         return made[-1]
 
     yield connect_to
@@ -70,7 +82,7 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
 
 def events(count: int = 1, *, account_id: str = ACCOUNT_ID) -> list[Event]:
     mapper = EventMapper(GATEWAY, account_id, locate_original)
-    return [mapper.map(Entry.read(row)) for row in entries(count)]
+    return [mapper.map(read_entry(row)) for row in entries(count)]
 
 
 class TestDelivery:
@@ -83,7 +95,7 @@ class TestDelivery:
 
     def test_event_arrives_as_it_was_made(self, connect: Connect, cloudtrail: CloudTrailEmulator) -> None:
         odd = EventMapper(GATEWAY, ACCOUNT_ID, locate_original).map(
-            Entry.read(entry(1, request_id="not legal here: ä", path="/é😀\ud800", payload='{"a":"\\u0000\\""}'))
+            read_entry(entry(1, request_id="not legal here: ä", path="/é😀\ud800", payload='{"a":"\\u0000\\""}'))
         )
 
         connect(cloudtrail.url).deliver([odd])

@@ -28,6 +28,7 @@ from sandbox.machinery.processes import free_port
 from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
 from tests.helpers import REPOSITORY, entries, entry, wait_until
 
+TRAIL = "kong-eu/requests/cloudtrail-lake"
 DOOR = ("-m", "kong_cloudtrail")
 PAGE = REPOSITORY / "docs" / "command-line.md"
 
@@ -176,7 +177,7 @@ class TestSync:
         assert (output.status, output.report["quarantined"], output.report["delivered"]) == (5, 1, 2)
         assert "Refused and put into quarantine: 1." in output.err
         assert "kong-cloudtrail release" in output.err
-        [quarantined] = terminal.folder.glob("ledger/quarantine/kong-eu/*.json")
+        [quarantined] = terminal.folder.glob("ledger/quarantine/kong-eu/requests/cloudtrail-lake/*.json")
         assert json.loads(quarantined.read_text())["entry"]["request_id"] == "odd"
         assert terminal.run("sync").status == ExitStatus.DONE
 
@@ -184,12 +185,12 @@ class TestSync:
     def test_another_run_is_at_work(self, terminal: Terminal, site: Site, options: tuple[str, ...]) -> None:
         site.kong.add_entries(recent(site, 2))
         with site.valkey.client() as other:
-            other.set("kong-cloudtrail:{kong-eu}:lock", "somebody else's")
+            other.set("kong-cloudtrail:{kong-eu/requests/cloudtrail-lake}:lock", "somebody else's")
 
         output = terminal.run("sync", *options)
 
         assert output.status == ExitStatus.SKIPPED
-        assert "Another run is at work" in output.err
+        assert "Another run is delivering this trail" in output.err
         assert (output.out == "") is (options == ())
         assert site.cloudtrail.accepted_count() == 0
 
@@ -464,7 +465,7 @@ class TestSignals:
         assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
-def test_killed_run_does_not_keep_the_next_one_waiting(terminal: Terminal, site: Site) -> None:
+def test_killed_run_holds_its_lock_for_seconds(terminal: Terminal, site: Site) -> None:
     site.kong.add_entries(recent(site, 5))
     site.kong.configure(latency_seconds=0.3)
     process = terminal.start("sync")
@@ -474,8 +475,12 @@ def test_killed_run_does_not_keep_the_next_one_waiting(terminal: Terminal, site:
     site.kong.configure(latency_seconds=0)
 
     output = terminal.run("sync", "--json")
+    assert (output.status, output.report["skipped"]) == (ExitStatus.SKIPPED, True)
+    assert "If that run was killed, its lock expires within seconds: run again." in output.err
 
-    assert (output.status, output.report["skipped"]) == (0, False)
+    with site.valkey.client() as observer:
+        observer.delete("kong-cloudtrail:{kong-eu/requests/cloudtrail-lake}:lock")  # as if they had passed
+    assert terminal.run("sync").status == 0
     assert sorted(site.cloudtrail.accepted_uids()) == [row["request_id"] for row in entries(5)]
 
 
@@ -490,7 +495,7 @@ class TestRelease:
 
         assert (output.status, output.out) == (0, "delivered 3, still refused 0\n")
         assert sorted(site.cloudtrail.accepted_uids()) == sorted(row["request_id"] for row in entries(3))
-        assert list(terminal.folder.glob("ledger/quarantine/kong-eu/*")) == []
+        assert list(terminal.folder.glob("ledger/quarantine/kong-eu/requests/cloudtrail-lake/*")) == []
 
     def test_names_what_is_still_refused(self, terminal: Terminal, site: Site) -> None:
         site.kong.add_entries([odd(site)])
@@ -499,7 +504,9 @@ class TestRelease:
         output = terminal.run("release")
 
         assert output.status == ExitStatus.QUARANTINED
-        assert output.out.startswith("delivered 0, still refused 1\nNotMappable  quarantine/kong-eu/odd-")
+        assert output.out.startswith(
+            "delivered 0, still refused 1\nNotMappable  quarantine/kong-eu/requests/cloudtrail-lake/odd-"
+        )
 
     def test_needs_neither_kong_nor_the_cache(self, terminal: Terminal) -> None:
         terminal.environment |= {"KONG_ADMIN_API": "http://127.0.0.1:9", "REDIS_HOST": "127.0.0.1:9"}
@@ -523,7 +530,7 @@ class TestVerifyRuns:
         for number in (1, 2):
             site.kong.add_entries([entry(number, request_timestamp=int(site.kong.now()) - 10)])
             assert terminal.run("sync").status == ExitStatus.DONE
-        return sorted((site.ledger / "runs" / "kong-eu").iterdir())
+        return sorted((site.ledger / "runs" / TRAIL).iterdir())
 
     def test_whole_chain(self, terminal: Terminal, site: Site, chain: list[Path]) -> None:
         output = terminal.run("verify-runs")
@@ -533,7 +540,7 @@ class TestVerifyRuns:
         facts = dict(re.split("  +", line, maxsplit=1) for line in lines)
         written = json.loads(chain[0].read_text())["writtenAt"]
         assert facts["place"] == str(chain[0].parent)
-        assert (facts["source"], facts["reports"]) == ("kong-eu", "2")
+        assert (facts["trail"], facts["reports"]) == (TRAIL, "2")
         assert facts["first run"].startswith(f"1, {datetime.fromtimestamp(written, UTC):%Y-%m-%dT%H:%M:%S}Z")
         assert facts["last run"].startswith("2, 20")
         assert {facts[name][:2] for name in ("entries from", "entries until")} == {"20"}
@@ -582,22 +589,25 @@ class TestVerifyRuns:
         output = terminal.run("verify-runs")
 
         output.assert_failed(
-            ExitStatus.NOT_VERIFIED, "Nothing to verify", str(terminal.folder / place / "runs/kong-eu"), "Check LEDGER"
+            ExitStatus.NOT_VERIFIED,
+            "Nothing to verify",
+            str(terminal.folder / place / "runs/kong-eu/requests/cloudtrail-lake"),
+            "Check LEDGER",
         )
 
     def test_source_that_is_mistyped(self, terminal: Terminal, chain: list[Path]) -> None:
         terminal.environment["SOURCE_NAME"] = "kong-ue"
 
         terminal.run("verify-runs").assert_failed(
-            ExitStatus.NOT_VERIFIED, "source kong-ue", "has reports of: kong-eu. Check SOURCE_NAME."
+            ExitStatus.NOT_VERIFIED, "kong-ue/requests", f"has reports of: {TRAIL}. Check SOURCE_NAME."
         )
 
     def test_runs_that_delivered_nothing(self, terminal: Terminal, site: Site) -> None:
         site.kong.add_entries(recent(site, 1))
         terminal.run("sync")
-        (report,) = (site.ledger / "runs" / "kong-eu").iterdir()
+        (report,) = (site.ledger / "runs" / TRAIL).iterdir()
         report.unlink()
-        checkpoint = site.ledger / "checkpoints" / "kong-eu.json"
+        checkpoint = site.ledger / "checkpoints" / f"{TRAIL}.json"
         fields = json.loads(checkpoint.read_text()) | {"run": {"number": 0, "sha256": "0" * 64}}
         checkpoint.write_text(json.dumps(fields))
 

@@ -38,7 +38,7 @@ from tests.live_demo import SECRETS, Visitor, live_demo
 if TYPE_CHECKING:
     from mypy_boto3_cloudtrail_data.type_defs import AuditEventTypeDef
 
-SANDBOX = REPOSITORY / "sandbox"
+DEMO = REPOSITORY / "sandbox" / "demo"
 
 
 @pytest.fixture
@@ -402,9 +402,9 @@ class Elements(HTMLParser):
 
 
 class TestPageItself:
-    html = (SANDBOX / "demo_page.html").read_text("utf-8")
-    css = (SANDBOX / "demo_page.css").read_text("utf-8")
-    script = (SANDBOX / "demo_page.js").read_text("utf-8")
+    html = (DEMO / "page.html").read_text("utf-8")
+    css = (DEMO / "page.css").read_text("utf-8")
+    script = (DEMO / "page.js").read_text("utf-8")
     page = Elements(html)
 
     def test_nothing_comes_from_elsewhere(self) -> None:
@@ -436,18 +436,18 @@ class TestPageItself:
 
     def test_the_script_is_valid(self, tmp_path: Path) -> None:
         module = tmp_path / "page.mjs"
-        shutil.copy(SANDBOX / "demo_page.js", module)
+        shutil.copy(DEMO / "page.js", module)
         subprocess.run(["node", "--check", module], check=True, capture_output=True, timeout=60)
 
     def test_every_file_is_served(self, visitor: Visitor) -> None:
         for path, name, kind in (
-            ("", "demo_page.html", "text/html"),
-            ("page.css", "demo_page.css", "text/css"),
-            ("page.js", "demo_page.js", "text/javascript"),
+            ("", "page.html", "text/html"),
+            ("page.css", "page.css", "text/css"),
+            ("page.js", "page.js", "text/javascript"),
         ):
             answer = requests.get(visitor.url + path, timeout=10)
             assert answer.headers["Content-Type"] == f"{kind}; charset=utf-8"
-            assert answer.content == (SANDBOX / name).read_bytes()
+            assert answer.content == (DEMO / name).read_bytes()
 
 
 class TestTerminal:

@@ -18,7 +18,7 @@ import redis
 from kong_cloudtrail.assembly import SystemClock
 from kong_cloudtrail.errors import RunFailed, SettingsError
 from kong_cloudtrail.run.collector import Collector
-from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
+from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 from redis.connection import AbstractConnection
 
 from sandbox.machinery import faults
@@ -359,9 +359,9 @@ class TestUnfinishedRun:
 
     def test_beside_another_run_is_not_remembered_either(self, function: Function, site: Site) -> None:
         with site.valkey.client() as observer:
-            observer.set("kong-cloudtrail:{kong-eu}:lock", "somebody else's")
+            observer.set("kong-cloudtrail:{kong-eu/requests/cloudtrail-lake}:lock", "somebody else's")
             assert function.tick("one")["skipped"] is True
-            observer.delete("kong-cloudtrail:{kong-eu}:lock")
+            observer.delete("kong-cloudtrail:{kong-eu/requests/cloudtrail-lake}:lock")
 
         assert function.tick("one")["finished"] is True
 
@@ -406,13 +406,13 @@ class TestFailedRun:
     def test_of_a_cache_that_goes_away_says_so(
         self, function: Function, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        describe = KongAuditSource.describe
+        describe = KongRequests.describe
 
-        def describe_and_stop(self: KongAuditSource) -> Any:
+        def describe_and_stop(self: KongRequests) -> Any:
             site.valkey.stop()
             return describe(self)
 
-        monkeypatch.setattr(KongAuditSource, "describe", describe_and_stop)
+        monkeypatch.setattr(KongRequests, "describe", describe_and_stop)
         site.kong.add_entries(recent(site, 3))
 
         with pytest.raises(RunFailed, match="The cache did not answer"):
@@ -423,10 +423,10 @@ class TestFailedRun:
     def test_by_a_bug_tells_its_kind_and_place_and_nothing_else(
         self, function: Function, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(self: KongAuditSource) -> None:
+        def fail(self: KongRequests) -> None:
             raise RuntimeError(f"hunter2 {KONG_TOKEN}")
 
-        monkeypatch.setattr(KongAuditSource, "describe", fail)
+        monkeypatch.setattr(KongRequests, "describe", fail)
 
         with pytest.raises(RunFailed) as failed:
             function.tick("one")

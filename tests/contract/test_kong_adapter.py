@@ -16,7 +16,7 @@ from kong_cloudtrail.ports import Gap, Page
 from kong_cloudtrail.sources.kong import admin_api as kong_api
 from kong_cloudtrail.sources.kong import http as kong_http
 from kong_cloudtrail.sources.kong import reading as kong_reading
-from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
+from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery import faults
@@ -35,6 +35,7 @@ from tests.kong_client import (
     queries,
     read,
     rows_of,
+    shown,
     sizes_asked_for,
 )
 
@@ -56,7 +57,7 @@ def kong() -> Iterator[KongSimulator]:
         yield simulator
 
 
-Connect = Callable[..., KongAuditSource]
+Connect = Callable[..., KongRequests]
 
 
 @pytest.fixture
@@ -106,10 +107,10 @@ class TestReading:
     def test_entries_that_come_in_meanwhile_shift_nothing(self, connect: Connect, kong: KongSimulator) -> None:
         kong.add_entries(entries(9))
         pages = connect(kong.url, page_size=2).pages(Window(0, NOW + 100))
-        rows = list(next(pages).entries)
+        rows = shown(next(pages))
         kong.add_entries([entry(100, request_timestamp=NOW + 50), entry(101, request_timestamp=NOW - 100)])
 
-        rows += [row for page in pages for row in page.entries]
+        rows += rows_of(list(pages))
 
         assert len(set(ids(rows))) == len(rows)
         assert set(ids(entries(9))) <= set(ids(rows))
@@ -201,7 +202,7 @@ class TestProbe:
         "ask", [lambda source: source.filters_by_time(NOW), lambda source: source.has_entries_before(5)]
     )
     def test_kong_that_is_down_is_an_error(
-        self, connect: Connect, kong: KongSimulator, ask: Callable[[KongAuditSource], bool]
+        self, connect: Connect, kong: KongSimulator, ask: Callable[[KongRequests], bool]
     ) -> None:
         kong.inject(faults.server_error(times=100))
 
@@ -340,7 +341,7 @@ class TestDescription:
 
 
 class TestRefusal:
-    def refused(self, source: KongAuditSource, action: Callable[[KongAuditSource], object] = read) -> str:
+    def refused(self, source: KongRequests, action: Callable[[KongRequests], object] = read) -> str:
         with pytest.raises(SourceRefused) as refusal:
             action(source)
         return str(refusal.value)
@@ -449,10 +450,10 @@ class TestToken:
 
         source = connect(kong.url, page_size=2, token=token)
         reading = source.pages(None)
-        rows = list(next(reading).entries)
+        rows = shown(next(reading))
         kong.add_user("collector", "new")
 
-        rows += [row for page in reading for row in page.entries]
+        rows += rows_of(list(reading))
 
         assert len(rows) == 6
         assert asked.count(True) == 1
@@ -545,7 +546,7 @@ class TestTrouble:
 
         with pytest.raises(SourceUnavailable):
             for page in connect(kong.url, page_size=2).pages(window):
-                rows += page.entries
+                rows += shown(page)
 
         assert len(rows) == 4
 
@@ -724,7 +725,7 @@ class TestShape:
         assert len(pages) == length + 1
         assert [page.is_last for page in pages] == [False] * length + [True]
         assert [page.as_asked for page in pages] == [True] * length + [False]
-        assert pages[-1].entries == [entry(1)]
+        assert shown(pages[-1]) == [entry(1)]
 
     @pytest.mark.parametrize("more", [{"total": 5}, {"next": None, "offset": None}, {"unknown": {}}])
     def test_more_than_is_documented_does_no_harm(self, connect: Connect, more: dict[str, Any]) -> None:

@@ -12,13 +12,14 @@ from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import SourceUnavailable
 from kong_cloudtrail.ports import Page
 from kong_cloudtrail.sources.kong.checks import filters_by_time, never_rises, request_times
-from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
+from kong_cloudtrail.sources.kong.entries import read_entries
+from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery import faults
 from sandbox.machinery.http_server import Request, Response
 from tests.helpers import NOW, FakeClock, entries, entry
-from tests.kong_client import Odd, connect_to, ids, is_proven, page_of, queries, read, rows_of
+from tests.kong_client import Odd, connect_to, ids, is_proven, page_of, queries, read, rows_of, shown
 
 RELEASES = ["2.8", "3.4", "3.8", "3.10"]
 FILTERING_RELEASES = ["3.8", "3.10"]
@@ -26,7 +27,7 @@ SCANNED_RELEASES = ["2.8", "3.4"]
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
-Connect = Callable[..., KongAuditSource]
+Connect = Callable[..., KongRequests]
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ class TestWindow:
         with Odd(lambda _: page_of(*rows)) as kong:
             pages = list(connect(kong.url, page_size=5).pages(Window(10, 20)))
 
-        assert pages == [Page(rows, None, is_last=True, as_asked=as_asked)]
+        assert pages == [Page(read_entries(rows), None, is_last=True, as_asked=as_asked)]
 
     @pytest.mark.parametrize("second", [at(14), at(15, 16), at(30), at(5)])
     def test_each_page_is_compared_with_the_one_before(self, connect: Connect, second: list[Any]) -> None:
@@ -103,7 +104,7 @@ class TestWindow:
             pages = list(connect(kong.url, page_size=5).pages(Window(10, 20)))
 
         # Then what is shown is handed over, nothing is concluded from it, and nothing follows
-        assert [page.entries for page in pages] == [at(17, 13), second]
+        assert list(map(shown, pages)) == [at(17, 13), second]
         assert [(page.as_asked, page.is_last) for page in pages] == [(True, False), (False, True)]
 
     def test_end_of_several_pages_is_checked(self, connect: Connect) -> None:
@@ -111,7 +112,7 @@ class TestWindow:
             pages = list(connect(kong.url, page_size=2).pages(Window(10, 20)))
 
         assert is_proven(pages)
-        assert [page.entries for page in pages] == [at(17, 16), at(15, 15), []]
+        assert list(map(shown, pages)) == [at(17, 16), at(15, 15), []]
         assert dict(kong.requests[-1].query) == {"after": "10", "before": "15", "size": "1"}
 
     def test_rows_behind_the_end_were_passed_over(self, connect: Connect) -> None:
@@ -125,7 +126,7 @@ class TestWindow:
         with Odd(answer) as kong:
             pages = list(connect(kong.url, page_size=2).pages(Window(10, 20)))
 
-        assert [page.entries for page in pages] == [at(17, 16), at(14), at(12)]
+        assert list(map(shown, pages)) == [at(17, 16), at(14), at(12)]
         assert [page.as_asked for page in pages] == [True, True, False]
         assert not is_proven(pages)
 
@@ -186,7 +187,7 @@ class TestWindow:
         with Odd(answer) as kong:
             pages = list(connect(kong.url).pages(Window(10, 20)))
 
-        assert pages == [Page(at(15), None, is_last=True, as_asked=as_asked)]
+        assert pages == [Page(read_entries(at(15)), None, is_last=True, as_asked=as_asked)]
 
 
 class TestScan:
@@ -228,7 +229,7 @@ class TestScan:
         with Odd(body_of(pages)) as kong:
             found = list(connect(kong.url, page_size=10).pages(None))
 
-        assert [page.entries for page in found] == pages
+        assert list(map(shown, found)) == pages
         assert [page.as_asked for page in found] == as_asked
         assert [page.is_last for page in found] == [False] * (len(pages) - 1) + [True]
 
@@ -336,7 +337,7 @@ class TestResume:
         with Odd(body_of([at(14), at(11)])) as kong:
             pages = list(connect(kong.url, page_size=5).pages(Window(10, 20), first.resume))
 
-        assert pages == [Page(at(14), None, is_last=True, as_asked=False)]
+        assert pages == [Page(read_entries(at(14)), None, is_last=True, as_asked=False)]
 
     def test_release_and_order_of_a_scan_are_too(self, connect: Connect) -> None:
         with KongSimulator(version="3.4") as kong, KongSimulator(version="2.8") as other:

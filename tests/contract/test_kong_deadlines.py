@@ -14,7 +14,7 @@ from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import SourceUnavailable, TimeBudgetReached
 from kong_cloudtrail.sources.kong import admin_api as kong_api
 from kong_cloudtrail.sources.kong import http as kong_http
-from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
+from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery.certificates import Certificates
@@ -24,7 +24,7 @@ from tests.kong_client import AUDIT, Deadline, connect_to, gaps, ids, is_proven,
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
-Connect = Callable[..., KongAuditSource]
+Connect = Callable[..., KongRequests]
 
 ENDLESS = [
     Fault(kind="hang", times=1000),

@@ -15,7 +15,7 @@ from kong_cloudtrail.errors import SourceUnavailable
 from kong_cloudtrail.ports import Gap, Page
 from kong_cloudtrail.sources.kong import http as kong_http
 from kong_cloudtrail.sources.kong import reading as kong_reading
-from kong_cloudtrail.sources.kong.requests_stream import KongAuditSource
+from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery import faults
@@ -31,6 +31,7 @@ from tests.kong_client import (
     page_of,
     read,
     rows_of,
+    shown,
     sizes_asked_for,
 )
 
@@ -40,7 +41,7 @@ SERVER_ERROR = faults.server_error()
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
-Connect = Callable[..., KongAuditSource]
+Connect = Callable[..., KongRequests]
 
 
 @pytest.fixture
@@ -347,7 +348,7 @@ class TestByTime:
         for _ in range(4):
             pages = connect(kong.url, page_size=1000).pages(Window(0, NOW), resume)
             page = next(pages)
-            found += page.entries
+            found += shown(page)
             resume = page.resume
 
         assert found == []

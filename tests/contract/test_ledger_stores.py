@@ -14,16 +14,17 @@ from typing import Any
 
 import boto3
 import pytest
+from kong_cloudtrail.domain.checkpoint import Checkpoint
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.errors import CheckpointConflict, LedgerError
 from kong_cloudtrail.ports import ObjectStore
 from kong_cloudtrail.state.folder_store import FolderStore
-from kong_cloudtrail.state.ledger import Checkpoint, Ledger
+from kong_cloudtrail.state.ledger import Ledger
 from kong_cloudtrail.state.s3_store import S3Store
 
 from sandbox.machinery.http_server import LOOPBACK, HttpServer, Request, Response
 from sandbox.machinery.local_aws import LocalAws
-from tests.helpers import FakeClock
+from tests.helpers import TRAIL, FakeClock
 
 BUCKET = "ledger-of-tests"
 
@@ -141,7 +142,7 @@ class TestEveryStore:
         assert stored.body == f"writer {winner}".encode()
 
     def test_checkpoint_of_an_older_run_never_overwrites_a_newer_one(self, open_store: Open) -> None:
-        older, newer = (Ledger(open_store(), "kong", FakeClock()) for _ in range(2))
+        older, newer = (Ledger(open_store(), TRAIL, FakeClock()) for _ in range(2))
         seen_by_older, seen_by_newer = older.load_checkpoint(), newer.load_checkpoint()
         newer.save_checkpoint(Checkpoint(200, version=seen_by_newer.version))
 
@@ -303,9 +304,9 @@ def test_s3_that_hangs_is_an_error_in_time(aws_credentials: None, monkeypatch: p
 
 def keep_reports(store: ObjectStore) -> Ledger:
     """Return a ledger with the reports of four runs."""
-    ledger = Ledger(store, "kong", FakeClock())
+    ledger = Ledger(store, TRAIL, FakeClock())
     for delivered in (5, 6, 7, 8):
-        ledger.save_checkpoint(ledger.add_report(RunReport("kong", delivered=delivered), ledger.load_checkpoint()))
+        ledger.save_checkpoint(ledger.add_report(RunReport(TRAIL, delivered=delivered), ledger.load_checkpoint()))
     return ledger
 
 
@@ -313,7 +314,7 @@ def test_chain_of_reports_can_be_checked_in_every_store(store: ObjectStore) -> N
     ledger = keep_reports(store)
     assert list(ledger.verify_reports()) == []
 
-    store.write("runs/kong/0000000002.json", b"{}")
+    store.write(f"runs/{TRAIL}/0000000002.json", b"{}")
 
     assert list(ledger.verify_reports()) != []
 
@@ -328,7 +329,7 @@ class TestChainOfReports:
         return keep_reports(store)
 
     def alter(self, store: ObjectStore, number: int, **changes: object) -> None:
-        name = f"runs/kong/{number:010}.json"
+        name = f"runs/{TRAIL}/{number:010}.json"
         stored = store.read(name)
         assert stored is not None
         store.write(name, json.dumps(json.loads(stored.body) | changes).encode())
@@ -350,12 +351,12 @@ class TestChainOfReports:
     def test_shows_a_report_that_is_none_any_more(
         self, ledger: Ledger, store: ObjectStore, number: int, body: bytes
     ) -> None:
-        store.write(f"runs/kong/{number:010}.json", body)
+        store.write(f"runs/{TRAIL}/{number:010}.json", body)
 
         assert any(f"eport {number}" in fault for fault in ledger.verify_reports())
 
     def test_shows_what_is_no_report(self, ledger: Ledger, store: ObjectStore) -> None:
-        store.write("runs/kong/notes.txt", b"hello")
+        store.write(f"runs/{TRAIL}/notes.txt", b"hello")
 
         [fault] = ledger.verify_reports()
 
@@ -369,9 +370,9 @@ class TestChainOfReports:
 
     def test_outlives_a_run_that_died_between_report_and_checkpoint(self, ledger: Ledger) -> None:
         # Given a report whose checkpoint was never saved
-        ledger.add_report(RunReport("kong", delivered=9), ledger.load_checkpoint())
+        ledger.add_report(RunReport(TRAIL, delivered=9), ledger.load_checkpoint())
 
-        checkpoint = ledger.add_report(RunReport("kong", delivered=10), ledger.load_checkpoint())
+        checkpoint = ledger.add_report(RunReport(TRAIL, delivered=10), ledger.load_checkpoint())
         ledger.save_checkpoint(checkpoint)
 
         assert checkpoint.run_number == 6
@@ -396,19 +397,19 @@ class TestRemovedReports:
     )
     def test_are_missed(self, folder: Path, removed: list[int], expected: str) -> None:
         for number in removed:
-            (folder / f"runs/kong/{number:010}.json").unlink()
+            (folder / f"runs/{TRAIL}/{number:010}.json").unlink()
 
-        [fault] = Ledger(FolderStore(str(folder)), "kong", FakeClock()).verify_reports()
+        [fault] = Ledger(FolderStore(str(folder)), TRAIL, FakeClock()).verify_reports()
 
         assert expected in fault
 
     def test_are_missed_even_if_the_rest_is_renumbered(self, folder: Path) -> None:
-        runs = folder / "runs/kong"
+        runs = folder / f"runs/{TRAIL}"
         (runs / "0000000002.json").unlink()
         (runs / "0000000003.json").rename(runs / "0000000002.json")
         (runs / "0000000004.json").rename(runs / "0000000003.json")
 
-        faults = list(Ledger(FolderStore(str(folder)), "kong", FakeClock()).verify_reports())
+        faults = list(Ledger(FolderStore(str(folder)), TRAIL, FakeClock()).verify_reports())
 
         assert any("does not continue" in fault for fault in faults)
         assert any("missing at the end" in fault for fault in faults)

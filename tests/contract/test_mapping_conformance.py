@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from kong_cloudtrail.destinations.cloudtrail.event import EventMapper, Gateway
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.destinations.cloudtrail.event import EventMapper
+from kong_cloudtrail.domain.gateway import Gateway
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.helpers import FIXTURES, NOW, REPOSITORY, locate_original
 
@@ -18,7 +19,7 @@ def test_entry_becomes_exactly_the_agreed_event(case: dict[str, Any]) -> None:
     gateway = Gateway(case["gateway"]["version"], case["gateway"]["hostname"], NOW)
     account_id = case["gateway"]["channel_arn"].split(":")[4]
 
-    event = EventMapper(gateway, account_id, locate_original).map(Entry.read(case["entry"]))
+    event = EventMapper(gateway, account_id, locate_original).map(read_entry(case["entry"]))
 
     assert json.loads(event.data) == case["event"]
     assert event.id == case["id"]

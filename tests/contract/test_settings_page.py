@@ -10,7 +10,7 @@ from kong_cloudtrail.runtime.telemetry import _metrics_of
 from kong_cloudtrail.settings import Settings
 
 from stacks.settings import resolved as options
-from tests.helpers import REPOSITORY, settings_environment
+from tests.helpers import REPOSITORY, TRAIL, settings_environment
 
 PAGE = (REPOSITORY / "docs" / "settings.md").read_text("utf-8")
 
@@ -71,7 +71,7 @@ def test_the_app_has_the_defaults_of_the_table() -> None:
 
 def test_the_metrics_are_those_that_a_run_writes() -> None:
     report = RunReport(
-        "kong", pages=1, batches=1, oldest_undelivered_age_seconds=0.0, checkpoint_lag_seconds=0.0, finished=True
+        TRAIL, pages=1, batches=1, oldest_undelivered_age_seconds=0.0, checkpoint_lag_seconds=0.0, finished=True
     )
 
     written = {name: unit.value.lower() for name, unit, _ in _metrics_of(report)}

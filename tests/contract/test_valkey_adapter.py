@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 import redis
@@ -14,11 +15,12 @@ from kong_cloudtrail.state.valkey import ValkeyLock, ValkeySeenSet
 
 from sandbox.machinery.valkey import TlsProxy, Valkey
 from tests.conftest import CACHE_PASSWORD, CACHE_USERNAME
-from tests.helpers import FakeClock, wait_until
+from tests.helpers import TRAIL, FakeClock, wait_until
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
-LOCK = "kong-cloudtrail:{kong}:lock"
+PREFIX = "kong-cloudtrail:{kong/requests/cloudtrail-lake}"
+LOCK = f"{PREFIX}:lock"
 
 
 def connect(port: int, **options: object) -> redis.Redis:
@@ -42,14 +44,14 @@ def client(valkey: Valkey) -> Iterator[redis.Redis]:
 
 class TestSeenSet:
     def test_knows_what_was_marked_and_nothing_else(self, client: redis.Redis) -> None:
-        seen = ValkeySeenSet(client, "kong")
+        seen = ValkeySeenSet(client, TRAIL)
 
         seen.mark(["a:1", "b"], 60)
 
         assert seen.seen(["a:1", "b", "a", "c"]) == {"a:1", "b"}
 
     def test_takes_a_whole_page_at_once(self, client: redis.Redis) -> None:
-        seen = ValkeySeenSet(client, "kong")
+        seen = ValkeySeenSet(client, TRAIL)
         keys = [f"{number:032d}:0123456789abcdef" for number in range(1000)]
 
         seen.mark(keys, 60)
@@ -57,44 +59,44 @@ class TestSeenSet:
         assert seen.seen(keys) == set(keys)
 
     def test_nothing_to_do_is_no_error(self, client: redis.Redis) -> None:
-        seen = ValkeySeenSet(client, "kong")
+        seen = ValkeySeenSet(client, TRAIL)
 
         seen.mark([], 60)
 
         assert seen.seen([]) == set()
 
     def test_each_mark_lives_as_long_as_it_should(self, client: redis.Redis, valkey: Valkey) -> None:
-        ValkeySeenSet(client, "kong").mark(["short", "too"], 100)
-        ValkeySeenSet(client, "kong").mark(["long"], 2_592_000)
+        ValkeySeenSet(client, TRAIL).mark(["short", "too"], 100)
+        ValkeySeenSet(client, TRAIL).mark(["long"], 2_592_000)
 
         with valkey.client() as observer:
-            assert 90 < observer.ttl("kong-cloudtrail:{kong}:seen:short") <= 100
-            assert 90 < observer.ttl("kong-cloudtrail:{kong}:seen:too") <= 100
-            assert 2_591_990 < observer.ttl("kong-cloudtrail:{kong}:seen:long") <= 2_592_000
+            assert 90 < observer.ttl(f"{PREFIX}:seen:short") <= 100
+            assert 90 < observer.ttl(f"{PREFIX}:seen:too") <= 100
+            assert 2_591_990 < observer.ttl(f"{PREFIX}:seen:long") <= 2_592_000
 
     def test_expired_mark_is_forgotten(self, client: redis.Redis, valkey: Valkey) -> None:
-        seen = ValkeySeenSet(client, "kong")
+        seen = ValkeySeenSet(client, TRAIL)
         seen.mark(["a"], 60)
 
         with valkey.client() as observer:
-            observer.expire("kong-cloudtrail:{kong}:seen:a", 0)
+            observer.expire(f"{PREFIX}:seen:a", 0)
 
         assert seen.seen(["a"]) == set()
 
     def test_sources_are_apart(self, client: redis.Redis) -> None:
-        ValkeySeenSet(client, "one").mark(["a"], 60)
+        ValkeySeenSet(client, TRAIL).mark(["a"], 60)
 
-        assert ValkeySeenSet(client, "other").seen(["a"]) == set()
+        assert ValkeySeenSet(client, replace(TRAIL, source="other")).seen(["a"]) == set()
 
     def test_databases_are_apart(self, client: redis.Redis, valkey: Valkey) -> None:
-        ValkeySeenSet(client, "kong").mark(["a"], 60)
+        ValkeySeenSet(client, TRAIL).mark(["a"], 60)
 
         with connect(valkey.port, db=3) as other:
-            assert ValkeySeenSet(other, "kong").seen(["a"]) == set()
+            assert ValkeySeenSet(other, TRAIL).seen(["a"]) == set()
 
     def test_works_again_after_the_server_was_replaced(self, client: redis.Redis, valkey: Valkey) -> None:
         # Given a server that comes back empty, also of what it knew of our script
-        seen = ValkeySeenSet(client, "kong")
+        seen = ValkeySeenSet(client, TRAIL)
         seen.mark(["a"], 60)
         valkey.restart_empty()
 
@@ -107,7 +109,7 @@ class TestSeenSet:
     ) -> None:
         monkeypatch.setenv("SSL_CERT_FILE", str(valkey_tls.ca_pem_path))
         with connect(valkey_tls.port, tls=True) as client:
-            seen = ValkeySeenSet(client, "kong")
+            seen = ValkeySeenSet(client, TRAIL)
             seen.mark(["a"], 60)
             valkey_tls.break_connections()
 
@@ -121,11 +123,11 @@ class TestAccess:
         monkeypatch.setenv("SSL_CERT_FILE", str(valkey_tls.ca_pem_path))
 
         with connect(valkey_tls.port, tls=True) as client:
-            assert ValkeySeenSet(client, "kong").seen(["a"]) == set()
+            assert ValkeySeenSet(client, TRAIL).seen(["a"]) == set()
 
     def test_certificate_of_an_unknown_ca_is_refused(self, valkey: Valkey, valkey_tls: TlsProxy) -> None:
         with connect(valkey_tls.port, tls=True) as client, pytest.raises(SeenSetUnavailable, match="REDIS_TLS"):
-            ValkeySeenSet(client, "kong").seen(["a"])
+            ValkeySeenSet(client, TRAIL).seen(["a"])
 
     def test_certificate_for_another_host_is_refused(
         self, valkey: Valkey, valkey_tls: TlsProxy, monkeypatch: pytest.MonkeyPatch
@@ -134,7 +136,7 @@ class TestAccess:
 
         # Every address of 127.0.0.0/8 leads here; the certificate is for 127.0.0.1 only. 127.1 is a spelling of it.
         with connect(valkey_tls.port, tls=True, host="127.1") as client, pytest.raises(SeenSetUnavailable):
-            ValkeySeenSet(client, "kong").seen(["a"])
+            ValkeySeenSet(client, TRAIL).seen(["a"])
 
     @pytest.mark.parametrize(
         "credentials",
@@ -144,7 +146,7 @@ class TestAccess:
         self, valkey: Valkey, credentials: dict[str, str | None]
     ) -> None:
         with connect(valkey.port, **credentials) as client, pytest.raises(SeenSetUnavailable) as unavailable:
-            ValkeySeenSet(client, "kong").seen(["a"])
+            ValkeySeenSet(client, TRAIL).seen(["a"])
 
         assert "refused the credentials" in str(unavailable.value)
         assert "REDIS_USERNAME" in str(unavailable.value)
@@ -161,46 +163,46 @@ class TestServerAway:
 
     def test_cannot_be_asked(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
-            ValkeySeenSet(orphan, "kong").seen(["a"])
+            ValkeySeenSet(orphan, TRAIL).seen(["a"])
 
     def test_cannot_be_told(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
-            ValkeySeenSet(orphan, "kong").mark(["a"], 60)
+            ValkeySeenSet(orphan, TRAIL).mark(["a"], 60)
 
     def test_lock_cannot_be_taken(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable):
-            ValkeyLock(orphan, "kong", FakeClock()).acquire()
+            ValkeyLock(orphan, TRAIL, FakeClock()).acquire()
 
     def test_cannot_be_opened(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
-            ValkeySeenSet(orphan, "kong").open()
+            ValkeySeenSet(orphan, TRAIL).open()
 
 
 class TestOpening:
     def test_tells_the_same_cache_again_and_counts_its_marks(self, client: redis.Redis) -> None:
-        first = ValkeySeenSet(client, "kong").open()
-        ValkeySeenSet(client, "kong").mark(["a", "b", "c"], 60)
-        ValkeySeenSet(client, "kong").mark(["c", "d"], 60)
+        first = ValkeySeenSet(client, TRAIL).open()
+        ValkeySeenSet(client, TRAIL).mark(["a", "b", "c"], 60)
+        ValkeySeenSet(client, TRAIL).mark(["c", "d"], 60)
 
-        second = ValkeySeenSet(client, "kong").open()
+        second = ValkeySeenSet(client, TRAIL).open()
 
         assert (first.marks_written, second.marks_written) == (0, 5)
         assert first.cache_id == second.cache_id
 
     def test_tells_that_the_cache_was_emptied(self, client: redis.Redis, valkey: Valkey) -> None:
-        first = ValkeySeenSet(client, "kong").open()
-        ValkeySeenSet(client, "kong").mark(["a"], 60)
+        first = ValkeySeenSet(client, TRAIL).open()
+        ValkeySeenSet(client, TRAIL).mark(["a"], 60)
         valkey.flush()
 
-        second = ValkeySeenSet(client, "kong").open()
+        second = ValkeySeenSet(client, TRAIL).open()
 
         assert first.cache_id != second.cache_id
         assert second.marks_written == 0
 
     def test_is_one_for_each_source(self, client: redis.Redis) -> None:
-        ValkeySeenSet(client, "other").mark(["a"], 60)
+        ValkeySeenSet(client, replace(TRAIL, source="other")).mark(["a"], 60)
 
-        one, other = ValkeySeenSet(client, "kong").open(), ValkeySeenSet(client, "other").open()
+        one, other = ValkeySeenSet(client, TRAIL).open(), ValkeySeenSet(client, replace(TRAIL, source="other")).open()
 
         assert (one.marks_written, other.marks_written) == (0, 1)
         assert one.cache_id != other.cache_id
@@ -210,15 +212,15 @@ class TestOpening:
         with valkey.client() as observer:
             before = observer.info("stats")["total_reads_processed"]
 
-            ValkeySeenSet(client, "kong").open()
+            ValkeySeenSet(client, TRAIL).open()
 
             assert observer.info("stats")["total_reads_processed"] - before == 2  # and one is the observer's
 
     def test_reserve_outlives_no_source_that_nobody_runs_any_more(self, client: redis.Redis, valkey: Valkey) -> None:
-        ValkeySeenSet(client, "kong").open()
+        ValkeySeenSet(client, TRAIL).open()
 
         with valkey.client() as observer:
-            assert 0 < observer.ttl("kong-cloudtrail:{kong}:reserve") <= 7 * 86_400
+            assert 0 < observer.ttl(f"{PREFIX}:reserve") <= 7 * 86_400
 
 
 class TestFullCache:
@@ -235,7 +237,7 @@ class TestFullCache:
             yield connected
 
     def seen_set(self, client: redis.Redis) -> ValkeySeenSet:
-        return ValkeySeenSet(client, "kong", marks_in_flight=self.IN_FLIGHT)
+        return ValkeySeenSet(client, TRAIL, marks_in_flight=self.IN_FLIGHT)
 
     def fill_by_marks(self, seen: ValkeySeenSet, name: str) -> CacheFull:
         for batch in range(10_000):
@@ -301,7 +303,7 @@ class TestFullCache:
         with pytest.raises(CacheFull):
             self.seen_set(small).open()
 
-        assert small.exists("kong-cloudtrail:{kong}:reserve") == 0
+        assert small.exists(f"{PREFIX}:reserve") == 0
         small.set("another-source", "can still write")
 
     def test_is_opened_once_there_is_room(self, small: redis.Redis) -> None:
@@ -332,7 +334,7 @@ class TestServerThatHangs:
     @pytest.mark.parametrize("connected", [True, False])
     @pytest.mark.parametrize("command", ["open", "seen", "mark"])
     def test_is_waited_for_once(self, hanging: redis.Redis, valkey: Valkey, command: str, connected: bool) -> None:
-        seen = ValkeySeenSet(hanging, "kong")
+        seen = ValkeySeenSet(hanging, TRAIL)
         commands: dict[str, Callable[[], object]] = {
             "open": seen.open,
             "seen": lambda: seen.seen(["a"]),
@@ -349,7 +351,7 @@ class TestServerThatHangs:
         assert time.monotonic() - started < 10 * self.SECONDS  # and not the 16 time-outs of retries within retries
 
     def test_does_not_hold_up_the_end_of_a_run(self, hanging: redis.Redis, valkey: Valkey) -> None:
-        lock = ValkeyLock(hanging, "kong", FakeClock(), release_seconds=0.2)
+        lock = ValkeyLock(hanging, TRAIL, FakeClock(), release_seconds=0.2)
         assert lock.acquire()
         valkey.pause()
         started = time.monotonic()
@@ -360,7 +362,7 @@ class TestServerThatHangs:
 
     def test_that_closes_a_connection_is_asked_again(self, valkey: Valkey, valkey_tls: TlsProxy) -> None:
         with connect(valkey.port, command_seconds=self.SECONDS) as client:
-            seen = ValkeySeenSet(client, "kong")
+            seen = ValkeySeenSet(client, TRAIL)
             seen.mark(["a"], 60)
             with valkey.client() as observer:
                 observer.client_kill_filter(_type="normal", skipme=True)
@@ -375,7 +377,7 @@ class TestLock:
         monkeypatch.setattr(adapter, "LOCK_SECONDS", 0.5)
 
     def lock(self, client: redis.Redis, **options: object) -> ValkeyLock:
-        return ValkeyLock(client, "kong", FakeClock(), **options)  # type: ignore[arg-type]
+        return ValkeyLock(client, TRAIL, FakeClock(), **options)  # type: ignore[arg-type]
 
     def test_one_at_a_time(self, client: redis.Redis) -> None:
         first, second, third = (self.lock(client) for _ in range(3))
@@ -386,8 +388,10 @@ class TestLock:
         assert third.acquire()
         third.release()
 
-    def test_sources_do_not_wait_for_each_other(self, client: redis.Redis) -> None:
-        one, other = ValkeyLock(client, "one", FakeClock()), ValkeyLock(client, "other", FakeClock())
+    @pytest.mark.parametrize("part", ["source", "stream", "destination"])
+    def test_trails_do_not_wait_for_each_other(self, client: redis.Redis, part: str) -> None:
+        one = ValkeyLock(client, TRAIL, FakeClock())
+        other = ValkeyLock(client, replace(TRAIL, **{part: "other"}), FakeClock())
 
         assert one.acquire()
         assert other.acquire()
@@ -405,7 +409,7 @@ class TestLock:
     @pytest.mark.usefixtures("quick")
     def test_is_renewed_while_the_run_works(self, client: redis.Redis, valkey: Valkey) -> None:
         clock = FakeClock()
-        lock = ValkeyLock(client, "kong", clock)
+        lock = ValkeyLock(client, TRAIL, clock)
         lock.acquire()
         with valkey.client() as observer:
             observer.pexpire(LOCK, 200)
@@ -441,7 +445,7 @@ class TestLock:
 
     def test_is_lost_by_our_own_clock_whatever_redis_says(self, client: redis.Redis) -> None:
         clock = FakeClock()
-        lock = ValkeyLock(client, "kong", clock)
+        lock = ValkeyLock(client, TRAIL, clock)
         lock.acquire()
         lock.check()
 
@@ -484,24 +488,6 @@ class TestLock:
 
         lock.release()  # nothing is raised: it expires by itself
 
-    def test_of_a_process_that_is_gone_is_taken_over_at_once(self, client: redis.Redis) -> None:
-        dead = self.lock(client, owner="boot:namespace:17:100")
-        assert dead.acquire()
-
-        heir = self.lock(client, owner="boot:namespace:18:200", is_gone=lambda owner: owner == "boot:namespace:17:100")
-        assert heir.acquire()
-
-        dead.release()  # not any more its own: the heir's stays
-        assert not self.lock(client).acquire()
-        heir.release()
-
-    def test_of_a_process_that_may_live_is_respected(self, client: redis.Redis) -> None:
-        living = self.lock(client, owner="boot:namespace:17:100")
-        assert living.acquire()
-
-        assert not self.lock(client, is_gone=lambda owner: False).acquire()
-        living.release()
-
 
 def _is_lost(lock: ValkeyLock) -> bool:
     try:
@@ -516,8 +502,8 @@ class TestCacheThatIsEmptiedDuringARun:
 
     def test_look_up_finds_the_lock_gone(self, valkey: Valkey) -> None:
         client = connect(valkey.port)
-        lock = ValkeyLock(client, "kong", FakeClock())
-        seen = ValkeySeenSet(client, "kong", lock)
+        lock = ValkeyLock(client, TRAIL, FakeClock())
+        seen = ValkeySeenSet(client, TRAIL, lock)
         assert lock.acquire()
         seen.mark(["a"], 60)
         assert seen.seen(["a", "b"]) == {"a"}

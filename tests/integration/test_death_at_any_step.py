@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-from kong_cloudtrail.destinations.cloudtrail.event import Event
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.destinations.cloudtrail.destination import failure_of
+from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, RunFailed
-from kong_cloudtrail.ports import Answer, Failure
+from kong_cloudtrail.ports import Answer
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.fakes import Death, Kong, World
 from tests.helpers import NOW, entries, entry
@@ -35,9 +36,9 @@ def new_world(*, filters: bool) -> World:
         ids = {event.id for event in events}
         if POISON in ids:
             raise BatchRefused("SerializationException", "CloudTrail refused the call for its content.")
-        failed = {BAD: Failure("InvalidData", "")} if BAD in ids else {}
+        failed = {BAD: failure_of("InvalidData", "")} if BAD in ids else {}
         if TRICKLING in ids and next(throttlings, False):
-            failed[TRICKLING] = Failure("Throttling", "")
+            failed[TRICKLING] = failure_of("Throttling", "")
         return Answer(frozenset(ids - failed.keys()), failed)
 
     world.cloudtrail.always = react
@@ -81,10 +82,10 @@ def assert_all_is_well(world: World, might_come_twice: set[str]) -> None:
     [original] = world.store.documents("originals/")
     assert original["request_id"] == f"{9:032d}"
     # Quarantine holds what it should and nothing else
-    assert {Entry.read(record["entry"]).call_id for record in world.quarantined} == {
+    assert {read_entry(record["entry"]).id for record in world.quarantined} == {
         BAD,
         POISON,
-        Entry.read(None).call_id,
+        read_entry(None).id,
     }
     # The checkpoint says that all is done, and the run reports tell of it without a gap
     assert world.complete_until == (NOW - 1 if world.kong.filters else NOW - 2)

@@ -11,6 +11,7 @@ from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.domain.window import Window
 
 from cli.terminal import Pace, TerminalTelemetry, describe_progress, print_counts, print_facts, share_read
+from tests.helpers import TRAIL
 
 
 class Tty(io.StringIO):
@@ -35,8 +36,8 @@ class TestProgress:
     def test_is_shown_in_place_and_taken_away_at_the_end(self, columns: int) -> None:
         stream = Tty()
         with TerminalTelemetry(str, stream) as telemetry:
-            telemetry.progress(RunReport("kong", pages=2, fetched=2000, duplicates=51, delivered=1900))
-            telemetry.publish(RunReport("kong"))
+            telemetry.progress(RunReport(TRAIL, pages=2, fetched=2000, duplicates=51, delivered=1900))
+            telemetry.publish(RunReport(TRAIL))
 
         shown = stream.getvalue()
         assert "2,000 read  1,900 delivered" in without_escapes(shown)
@@ -47,7 +48,7 @@ class TestProgress:
         stream = Tty()
         message = "The time was used up; " * 10
         with TerminalTelemetry(str, stream) as telemetry:
-            telemetry.progress(RunReport("kong", pages=2, fetched=2000))
+            telemetry.progress(RunReport(TRAIL, pages=2, fetched=2000))
             telemetry.warning("RUN_UNFINISHED", message, backlog=5)
 
         assert f"RUN_UNFINISHED: {message} backlog=5\n" in without_escapes(stream.getvalue())
@@ -67,7 +68,7 @@ class TestProgress:
     def test_remembers_that_somebody_has_to_change_something(self) -> None:
         telemetry = TerminalTelemetry(str, io.StringIO())
         assert not telemetry.misconfigured
-        telemetry.publish(RunReport("kong", misconfigured=True))
+        telemetry.publish(RunReport(TRAIL, misconfigured=True))
         assert telemetry.misconfigured
 
 
@@ -75,10 +76,10 @@ def assert_plain(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that a stream gets lines, without a progress display and without a control character."""
     monkeypatch.setattr(sys, "stdout", stream)
     with TerminalTelemetry(str, stream) as telemetry:
-        telemetry.progress(RunReport("kong", pages=2))
+        telemetry.progress(RunReport(TRAIL, pages=2))
         telemetry.info("RUN_SKIPPED", "Another run is at work.")
         telemetry.warning("RUN_UNFINISHED", "The time was used up.", backlog=5)
-        telemetry.publish(RunReport("kong"))
+        telemetry.publish(RunReport(TRAIL))
     print_counts([("fetched", 1234567), ("failed", 0)])
     print_facts([("place", "s3://bucket/" + "x" * 80), ("source", "kong")])
 
@@ -118,7 +119,7 @@ class TestTables:
 class TestRemainingTime:
     def test_is_judged_by_what_came_after_the_first_entry(self) -> None:
         window = Window(1000, None)
-        report = RunReport("kong", window=window, window_seconds_read=600, fetched=12_345, delivered=12_000)
+        report = RunReport(TRAIL, window=window, window_seconds_read=600, fetched=12_345, delivered=12_000)
 
         share = share_read(report, now=2000)
 
@@ -132,7 +133,7 @@ class TestRemainingTime:
         [(None, 2000), (Window(1000, None), 1000), (Window(0, None), 2000)],
     )
     def test_is_left_out_where_it_is_not_known(self, window: Window | None, now: int) -> None:
-        report = RunReport("kong", window=window, window_seconds_read=10, fetched=10)
+        report = RunReport(TRAIL, window=window, window_seconds_read=10, fetched=10)
 
         share = share_read(report, now)
 
@@ -140,13 +141,13 @@ class TestRemainingTime:
         assert describe_progress(report, share, 0.1, Pace(0, 0)) == "10 read  0 delivered"
 
     def test_begins_with_the_share_alone(self) -> None:
-        report = RunReport("kong", window=Window(1000, None), window_seconds_read=300)
+        report = RunReport(TRAIL, window=Window(1000, None), window_seconds_read=300)
         assert describe_progress(report, 0.3, 0.1, Pace(0.1, 0.3)) == "30%  0 read  0 delivered"
 
     def test_share_is_never_more_than_all(self) -> None:
-        report = RunReport("kong", window=Window(1000, None), window_seconds_read=5000)
+        report = RunReport(TRAIL, window=Window(1000, None), window_seconds_read=5000)
         assert share_read(report, 2000) == 1.0
 
     def test_a_hundred_thousand_entries_fit_into_60_columns(self) -> None:
-        report = RunReport("kong", fetched=100_000, delivered=100_000)
+        report = RunReport(TRAIL, fetched=100_000, delivered=100_000)
         assert len(describe_progress(report, 0.5, 3600, Pace(0, 0))) < 60

@@ -505,7 +505,7 @@ class TestLedgerFails:
     )
     def test_checkpoint_that_is_none_is_said_so(self, body: bytes) -> None:
         world = World(kong=Kong(entries(5)))
-        world.store.objects["checkpoints/kong-test.json"] = body
+        world.store.objects["checkpoints/kong-test/requests/cloudtrail-lake.json"] = body
 
         with pytest.raises(RunFailed, match="is not a checkpoint of this program"):
             world.run()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import pytest
-from kong_cloudtrail.destinations.cloudtrail.event import Event
+from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import CacheFull, DestinationUnavailable, RunFailed
 from kong_cloudtrail.ports import Answer
 
@@ -111,7 +111,7 @@ class TestCallThatDoesNotEnd:
         world.budget = real_seconds(3)
         started = time.monotonic()
 
-        with pytest.raises(RunFailed, match=r"were still under way.*may be delivered a second time"):
+        with pytest.raises(RunFailed, match=r"were still in flight.*may be delivered a second time"):
             world.run(parallel_deliveries=3)
 
         assert time.monotonic() - started < 10  # and not the minute of the call
@@ -139,7 +139,7 @@ class TestCallThatDoesNotEnd:
         monkeypatch.setattr(world.clock, "monotonic", time.monotonic)
         world.budget = Budget(lambda: math.inf)
 
-        with pytest.raises(RunFailed, match="were still under way"):
+        with pytest.raises(RunFailed, match="were still in flight"):
             world.run(parallel_deliveries=2)
 
 

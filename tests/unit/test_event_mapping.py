@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kong_cloudtrail.destinations.cloudtrail.event import Event, EventMapper, Gateway
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.destinations.cloudtrail.event import EventMapper
+from kong_cloudtrail.domain.event import Event
+from kong_cloudtrail.domain.gateway import Gateway
 from kong_cloudtrail.errors import EntryNotMappable
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from sandbox.cloudtrail.events import check_event
 from tests.helpers import ACCOUNT_ID, GATEWAY, NOW, entry, event_of, locate_original
@@ -151,39 +153,39 @@ def test_status_becomes_an_error_only_where_asked_for(status: object, code: obje
 def test_version_is_never_longer_than_allowed(unknown: str) -> None:
     mapper = EventMapper(Gateway(unknown, "kong", NOW), ACCOUNT_ID, locate_original)
 
-    assert json.loads(mapper.map(Entry.read(entry())).data)["version"] == unknown[:256]
+    assert json.loads(mapper.map(read_entry(entry())).data)["version"] == unknown[:256]
 
 
 class TestCallId:
     @pytest.mark.parametrize("request_id", ["a", "A-_z09", "x" * 128, "8XsOaNYwXgn0VmgA8qYYpVteu14p9GIK"])
     def test_legal_request_id_is_the_id_of_the_call(self, request_id: str) -> None:
-        assert Entry.read(entry(request_id=request_id)).call_id == request_id
+        assert read_entry(entry(request_id=request_id)).id == request_id
 
     @pytest.mark.parametrize("request_id", ["x" * 129, "a.b", "a:b", "ä", "a b", "a\n", "٣", "\ud800", ""])
     def test_any_other_is_replaced_by_a_stable_hash(self, request_id: str) -> None:
-        first = Entry.read(entry(request_id=request_id))
-        second = Entry.read(entry(request_id=request_id, ttl=5))
+        first = read_entry(entry(request_id=request_id))
+        second = read_entry(entry(request_id=request_id, ttl=5))
 
-        assert first.call_id == second.call_id
-        assert len(first.call_id) == 64
-        assert first.call_id.isalnum()
-        assert first.call_id.isascii()
+        assert first.id == second.id
+        assert len(first.id) == 64
+        assert first.id.isalnum()
+        assert first.id.isascii()
 
     def test_entries_without_an_id_are_told_apart_by_their_content(self) -> None:
-        one, other = (Entry.read(without("request_id") | {"path": path}) for path in ("/one", "/other"))
+        one, other = (read_entry(without("request_id") | {"path": path}) for path in ("/one", "/other"))
 
-        assert one.call_id != other.call_id
-        assert event_of(one.value)["UID"] == one.call_id
+        assert one.id != other.id
+        assert event_of(one.value)["UID"] == one.id
 
     def test_repeated_id_with_other_content_is_another_entry(self) -> None:
-        one, other = Entry.read(entry(path="/one")), Entry.read(entry(path="/other"))
+        one, other = read_entry(entry(path="/one")), read_entry(entry(path="/other"))
 
-        assert one.call_id == other.call_id
+        assert one.id == other.id
         assert one.key != other.key
 
     @pytest.mark.parametrize("later_ttl", [0, 1, 17.5, None, "soon"])
     def test_the_same_entry_read_later_is_the_same_entry(self, later_ttl: object) -> None:
-        assert Entry.read(entry()).key == Entry.read(entry(ttl=later_ttl)).key
+        assert read_entry(entry()).key == read_entry(entry(ttl=later_ttl)).key
 
 
 class TestRemainingSeconds:
@@ -192,14 +194,14 @@ class TestRemainingSeconds:
         [(100, 100), (0, 0), (-5, 0), (0.2, 1), (99.5, 100), (10**400, 315_360_000), (1e300, 315_360_000)],
     )
     def test_is_what_kong_says_rounded_up_and_bounded(self, ttl: float, expected: int) -> None:
-        assert Entry.read(entry(ttl=ttl)).remaining_seconds == expected
+        assert read_entry(entry(ttl=ttl)).remaining_seconds == expected
 
     @pytest.mark.parametrize("ttl", [None, "100", True, [], {}])
     def test_is_kongs_default_where_kong_does_not_say(self, ttl: object) -> None:
-        assert Entry.read(entry(ttl=ttl)).remaining_seconds == 2_592_000
+        assert read_entry(entry(ttl=ttl)).remaining_seconds == 2_592_000
 
     def test_is_kongs_default_without_the_field(self) -> None:
-        assert Entry.read(without("ttl")).remaining_seconds == 2_592_000
+        assert read_entry(without("ttl")).remaining_seconds == 2_592_000
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ odd_entries = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(odd_entries)
 def test_any_entry_is_delivered_without_loss_or_refused_alone(value: object) -> None:
-    read = Entry.read(value)
+    read = read_entry(value)
     assert read.remaining_seconds >= 0
     try:
         event = MAPPER.map(read)
@@ -332,4 +334,4 @@ def test_any_entry_is_delivered_without_loss_or_refused_alone(value: object) -> 
 def test_odd_fields_come_through_unchanged(fields: dict[str, Any]) -> None:
     value = entry(**fields)
 
-    assert_nothing_is_lost(value, MAPPER.map(Entry.read(value)))
+    assert_nothing_is_lost(value, MAPPER.map(read_entry(value)))

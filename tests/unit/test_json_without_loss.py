@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.jsontext import decode_container, decode_page, encode
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.helpers import entry, event_of
 
@@ -136,7 +136,7 @@ class TestPage:
         assert page["data"][0].keys() == {"path", "status", "x{"}
         # Kept to the last bracket, and fit to be read, serialised and identified
         assert _text_of(page["data"][0]["status"]) == odd
-        assert Entry.read(page["data"][0]).original() == Entry.read(page["data"][0]).original()
+        assert read_entry(page["data"][0]).original() == read_entry(page["data"][0]).original()
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 9999, b'{"a":' * 9999, b'{"data":[', b"{}{}", b"\xff"])
     def test_anything_else_than_json_is_an_error(self, body: bytes) -> None:
@@ -147,7 +147,7 @@ class TestPage:
 def test_entry_with_a_repeated_key_stays_the_same_entry_while_its_ttl_falls() -> None:
     def key(ttl: int, path: str = "/b") -> str:
         body = f'{{"data":[{{"path":"/a","path":"{path}","ttl":{ttl}}}]}}'
-        return Entry.read(decode_page(body.encode())["data"][0]).key
+        return read_entry(decode_page(body.encode())["data"][0]).key
 
     assert key(100) == key(99)
     assert key(100) != key(100, "/c")

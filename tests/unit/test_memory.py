@@ -6,9 +6,10 @@ import time
 import tracemalloc
 from collections.abc import Iterator, Sequence
 
-from kong_cloudtrail.destinations.cloudtrail.event import Event
+from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.ports import Answer, Page
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.fakes import Kong, Store, World, accept_all
 from tests.helpers import entry
@@ -22,7 +23,7 @@ class HeavyKong(Kong):
         for number in range(ENTRIES):
             is_last = number == ENTRIES - 1
             row = entry(number, payload=f"{number:07}" * (ENTRY_BYTES // 7))
-            yield Page([row], None if is_last else str(number), is_last=is_last)
+            yield Page([read_entry(row)], None if is_last else str(number), is_last=is_last)
 
 
 class ForgetfulStore(Store):

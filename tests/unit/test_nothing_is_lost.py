@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kong_cloudtrail.domain.checkpoint import Checkpoint
 from kong_cloudtrail.errors import DestinationUnavailable, RunFailed
-from kong_cloudtrail.state.ledger import Checkpoint
 
 from tests.fakes import Death, Kong, World, accept_all, fail_with, refuse
 from tests.helpers import NOW, Budget, entry

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import pytest
 from kong_cloudtrail import __version__
-from kong_cloudtrail.destinations.cloudtrail.event import Event
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.destinations.cloudtrail.destination import failure_of
+from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable, RunFailed
-from kong_cloudtrail.ports import Answer, Failure
+from kong_cloudtrail.ports import Answer
 from kong_cloudtrail.run.shipment import MAX_ATTEMPTS
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.fakes import Kong, Reaction, World, accept_all, fail_with, refuse
 from tests.helpers import GATEWAY, NOW, Budget, entries, entry
@@ -42,7 +43,7 @@ class TestAccepted:
 
         report = world.run(overlap_seconds=900)
 
-        assert world.seen.marks == {Entry.read(entry(1)).key: 1000 + 3600 + 2 * 900}
+        assert world.seen.marks == {read_entry(entry(1)).key: 1000 + 3600 + 2 * 900}
         assert (report.fetched, report.delivered, report.finished) == (1, 1, True)
 
     def test_is_not_sent_again(self) -> None:
@@ -74,7 +75,7 @@ class TestAccepted:
     def test_of_which_no_id_was_asked_for_marks_nothing(self) -> None:
         world = world_of(1)
         world.cloudtrail.script = [
-            lambda events: Answer(frozenset({"stranger"}), {"other": Failure("InvalidData", "")})
+            lambda events: Answer(frozenset({"stranger"}), {"other": failure_of("InvalidData", "")})
         ]
 
         world.run()
@@ -180,7 +181,11 @@ class TestBadRecord:
         assert world.quarantined == [
             {
                 "source": "kong-test",
+                "stream": "requests",
+                "destination": "cloudtrail-lake",
                 "id": ids(2)[0],
+                "key": read_entry(entry(2)).key,
+                "timestamp": NOW - 2,
                 "code": code,
                 "message": f"{code} of {ids(2)[0]}",
                 "attempts": 1,
@@ -221,7 +226,7 @@ class TestBadRecord:
     def test_message_of_cloudtrail_is_for_the_quarantine_alone(self) -> None:
         world = world_of(1)
         world.cloudtrail.always = lambda events: Answer(
-            frozenset(), {events[0].id: Failure("InternalFailure", "the field 'hunter2' is bad")}
+            frozenset(), {events[0].id: failure_of("InternalFailure", "the field 'hunter2' is bad")}
         )
 
         with pytest.raises(RunFailed) as failed:
@@ -283,14 +288,14 @@ class TestMisconfiguration:
         with pytest.raises(RunFailed):
             world.run()
 
-        assert list(world.seen.marks) == [Entry.read(entry(1)).key]
+        assert list(world.seen.marks) == [read_entry(entry(1)).key]
 
     def test_bad_records_beside_it_do_not_hide_it(self) -> None:
         world = world_of(2)
         world.cloudtrail.always = lambda events: Answer(
             frozenset(),
             {
-                event.id: Failure(code, "")
+                event.id: failure_of(code, "")
                 for event, code in zip(events, ("InvalidEventSource", "InvalidData"), strict=True)
             },
         )

@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 import pytest
-from kong_cloudtrail.destinations.cloudtrail.event import Event
+from kong_cloudtrail.destinations.cloudtrail.destination import failure_of
+from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationUnavailable, RunFailed
-from kong_cloudtrail.ports import Answer, Failure
+from kong_cloudtrail.ports import Answer
 from kong_cloudtrail.run.shipment import MAX_ATTEMPTS, SUSPICIOUS_ATTEMPTS
 
 from tests.fakes import Kong, Reaction, World, accept_all, fail_with, refuse
@@ -481,7 +482,7 @@ class TestLostAnswer:
 def test_message_of_cloudtrail_is_in_no_error() -> None:
     world = world_of(3)
     world.cloudtrail.always = lambda events: Answer(
-        frozenset(), {event.id: Failure("SomethingNew", "the field 'hunter2' is bad") for event in events}
+        frozenset(), {event.id: failure_of("SomethingNew", "the field 'hunter2' is bad") for event in events}
     )
 
     with pytest.raises(RunFailed) as failed:

@@ -7,22 +7,23 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kong_cloudtrail.domain.checkpoint import CacheState, Checkpoint, OpenGap, Position
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import CheckpointConflict, LedgerError
-from kong_cloudtrail.ports import CacheState, Gap
+from kong_cloudtrail.ports import Gap
 from kong_cloudtrail.run.progress import MAX_GAPS, Progress
 from kong_cloudtrail.run.reading import Bounds, Part, Purpose
-from kong_cloudtrail.state.ledger import Checkpoint, Ledger, OpenGap, Position
+from kong_cloudtrail.state.ledger import Ledger
 
 from tests.fakes import Store
-from tests.helpers import NOW, FakeClock
+from tests.helpers import NOW, TRAIL, FakeClock
 
 CACHE = CacheState("cache", 10)
 
 
 def ledger(store: Store) -> Ledger:
-    return Ledger(store, "kong", FakeClock())
+    return Ledger(store, TRAIL, FakeClock())
 
 
 def stored(store: Store) -> Checkpoint:
@@ -70,7 +71,7 @@ def read(progress: Progress, until: int, *results: bool | None, **changes: objec
 def conclude(progress: Progress, report: RunReport | None = None) -> None:
     """Do what ends a run."""
     progress.settle()
-    progress.save(report or RunReport("kong"))
+    progress.save(report or RunReport(TRAIL))
 
 
 @pytest.fixture
@@ -306,7 +307,7 @@ class TestSaving:
             progress.move()
 
         with pytest.raises(LedgerError):
-            progress.save(RunReport("kong", delivered=2))
+            progress.save(RunReport(TRAIL, delivered=2))
 
         assert store.objects == {}
 
@@ -319,7 +320,7 @@ class TestSaving:
             read(progress, 100, True)
             progress.move()
             with pytest.raises(LedgerError):
-                progress.save(RunReport("kong", delivered=1))
+                progress.save(RunReport(TRAIL, delivered=1))
             store.refuses = lambda name: False
 
         assert store.documents("runs/") == []
@@ -331,7 +332,7 @@ class TestSaving:
         progress = progress_of(store, keep=False)
         assert progress.checkpoint.complete_until is None
         read(progress, 900, True)
-        conclude(progress, RunReport("kong", delivered=5))
+        conclude(progress, RunReport(TRAIL, delivered=5))
 
         assert store.objects == before
 
@@ -339,7 +340,7 @@ class TestSaving:
         for delivered in (5, 0, 7):
             progress = progress_of(store)
             read(progress, 100 + delivered, True)
-            conclude(progress, RunReport("kong", delivered=delivered))
+            conclude(progress, RunReport(TRAIL, delivered=delivered))
 
         assert [report["delivered"] for report in store.documents("runs/")] == [5, 7]
         assert stored(store).run_number == 2
@@ -361,7 +362,7 @@ class TestSaving:
             cache=CACHE,
             marks_whole_after=7,
             gateway_version="3.10",
-            kong_ahead_seconds=-9,
+            gateway_ahead_seconds=-9,
             run_number=8,
             run_sha256="ab",
         )

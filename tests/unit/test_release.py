@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.errors import BatchRefused, DestinationUnavailable, LedgerError
 from kong_cloudtrail.operations.release import QuarantineRelease, Released
+from kong_cloudtrail.sources.kong.entries import read_entry
 
-from tests.fakes import SOURCE_NAME, Kong, World, accept_all, fail_with, refuse
+from tests.fakes import TRAIL, Kong, World, accept_all, fail_with, refuse
 from tests.helpers import GATEWAY, entries, entry
 
 
@@ -22,7 +22,7 @@ def world_with_a_quarantine(*odd: object) -> World:
 
 
 def release(world: World) -> Released:
-    return QuarantineRelease(world.ledger, world.cloudtrail, world.mapper).run()
+    return QuarantineRelease(world.ledger, world.cloudtrail).run()
 
 
 def test_delivers_everything_as_the_run_would_have() -> None:
@@ -92,7 +92,7 @@ def test_cloudtrail_away_costs_nothing(accepted_first: int) -> None:
 
     world.cloudtrail.always = accept_all
     assert release(world).delivered == 10 - accepted_first
-    assert sorted(world.cloudtrail.accepted_ids) == sorted(Entry.read(row).call_id for row in world.kong.entries)
+    assert sorted(world.cloudtrail.accepted_ids) == sorted(read_entry(row).id for row in world.kong.entries)
 
 
 def test_a_call_that_fails_keeps_its_entry_and_not_those_behind_it() -> None:
@@ -116,7 +116,7 @@ def test_the_only_one_that_fails_says_why() -> None:
 
 def test_something_else_in_the_quarantine_is_named() -> None:
     world = world_with_a_quarantine()
-    world.store.objects[f"quarantine/{SOURCE_NAME}/notes.txt"] = b"look here"
+    world.store.objects[f"quarantine/{TRAIL}/notes.txt"] = b"look here"
 
     with pytest.raises(LedgerError, match=r"notes\.txt"):
         release(world)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.runtime.telemetry import _metrics_of
 
+from tests.helpers import TRAIL
+
 
 def test_a_run_that_met_nothing_out_of_the_ordinary_says_so() -> None:
-    report = RunReport("kong")
+    report = RunReport(TRAIL)
 
     summary, metrics = report.summary(), {name: value for name, _, value in _metrics_of(report)}
 
@@ -16,7 +18,7 @@ def test_a_run_that_met_nothing_out_of_the_ordinary_says_so() -> None:
 
 
 def test_late_entries_and_gaps_are_in_the_summary_and_in_the_metrics() -> None:
-    report = RunReport("kong", found_late=3, max_lateness_seconds=7200, gaps=2)
+    report = RunReport(TRAIL, found_late=3, max_lateness_seconds=7200, gaps=2)
 
     summary, metrics = report.summary(), {name: value for name, _, value in _metrics_of(report)}
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kong_cloudtrail.destinations.cloudtrail.event import Event, EventMapper
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.destinations.cloudtrail.event import EventMapper
+from kong_cloudtrail.domain.event import Event
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from sandbox.cloudtrail.events import check_event
 from tests.helpers import ACCOUNT_ID, GATEWAY, entry, locate_original
@@ -18,7 +19,7 @@ MAPPER = EventMapper(GATEWAY, ACCOUNT_ID, locate_original)
 
 def shortened(value: dict[str, Any]) -> tuple[dict[str, Any], Event]:
     """Map an entry that is too large; check everything that holds for all of them."""
-    event = MAPPER.map(Entry.read(value))
+    event = MAPPER.map(read_entry(value))
     check_event(event.data, account_id=ACCOUNT_ID, event_source="kong-gateway")
     parsed = json.loads(event.data)
     assert event.original is not None
@@ -116,7 +117,7 @@ def test_field_of_the_entry_with_the_name_of_the_mark_is_in_the_original() -> No
     ids=lambda value: str(value)[:60],
 )
 def test_what_just_fits_is_left_as_it_is(fields: dict[str, Any]) -> None:
-    event = MAPPER.map(Entry.read(entry(**({"path": "/"} | fields))))
+    event = MAPPER.map(read_entry(entry(**({"path": "/"} | fields))))
 
     check_event(event.data, account_id=ACCOUNT_ID, event_source="kong-gateway")
     assert event.original is None
@@ -136,7 +137,7 @@ def test_what_just_fits_is_left_as_it_is(fields: dict[str, Any]) -> None:
 )
 def test_every_size_of_every_field_ends_within_the_limits(fields: dict[str, str]) -> None:
     value = entry() | fields
-    event = MAPPER.map(Entry.read(value))
+    event = MAPPER.map(read_entry(value))
 
     check_event(event.data, account_id=ACCOUNT_ID, event_source="kong-gateway")
     if event.original is not None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from kong_cloudtrail.domain.checkpoint import Checkpoint, OpenGap
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import RunFailed
 from kong_cloudtrail.ports import Page
-from kong_cloudtrail.state.ledger import Checkpoint, OpenGap
 
 from tests.fakes import Kong, World
 from tests.helpers import NOW, Budget, entries, entry

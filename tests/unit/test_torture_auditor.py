@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.sources.kong.entries import read_entry
 
 from sandbox.cloudtrail.records import AcceptedEvent, RefusedEvent
 from torture.audit import RULES, Auditor
 from torture.entries import NewEntry
 from torture.ledgers import FolderLedger
 from torture.runs import Problem, Run
+from torture.state import CHECKPOINT, TRAIL
 
 NOW = 1_750_000_000
 OVERLAP_SECONDS = 60
@@ -40,7 +41,7 @@ EVENT: dict[str, Any] = {
     "sourceIPAddress": "192.0.2.10",
     "additionalEventData": {"method": "POST", "path": "/services", "status": 201, "ttl": 999},
 }
-KEY = Entry.read(FIELDS).key
+KEY = read_entry(FIELDS).key
 REPORT = {
     "fetched": 1,
     "duplicates": 0,
@@ -86,7 +87,7 @@ class World:
         """Let Kong show an entry; return its key."""
         fields = FIELDS | changes
         self.auditor.show(NewEntry(fields["request_timestamp"], fields, is_plain=True), frozenset())
-        return Entry.read(fields).key
+        return read_entry(fields).key
 
     def accept(self, event: dict[str, Any] = EVENT, *, mark: bool = True) -> None:
         self.accepted.append(AcceptedEvent(event["UID"], json.dumps(event), "event", 1, 0.0))
@@ -98,11 +99,11 @@ class World:
 
     def checkpoint(self, complete_until: int, **more: Any) -> None:
         run = {"number": 0, "sha256": "0" * 64}
-        self.write("checkpoints/kong.json", {"completeUntil": complete_until, "run": run} | more)
+        self.write(CHECKPOINT, {"completeUntil": complete_until, "run": run} | more)
 
     def quarantine(self, **changes: Any) -> None:
         record = {"id": "r1", "code": "InvalidData", "attempts": 1, "entry": FIELDS | {"ttl": 5}} | changes
-        self.write(f"quarantine/kong/{len(self.ledger.names('quarantine/'))}.json", record)
+        self.write(f"quarantine/{TRAIL}/{len(self.ledger.names('quarantine/'))}.json", record)
         self.marked.add(KEY)
 
     def run(self, run: Run = GOOD_RUN, happens: Callable[[], None] = lambda: None, **changes: Any) -> list[Problem]:
@@ -429,7 +430,7 @@ def a_gap_without_a_reason(world: World) -> list[Problem]:
 @breaks("reports", "run report 2 does not continue the chain")
 def a_broken_chain(world: World) -> list[Problem]:
     for number in (1, 2):
-        world.write(f"runs/kong/{number:010}.json", {"number": number, "previousSha256": "0" * 64})
+        world.write(f"runs/{TRAIL}/{number:010}.json", {"number": number, "previousSha256": "0" * 64})
     return world.run(happens=world.accept)
 
 
@@ -441,7 +442,7 @@ def a_report_that_is_missing(world: World) -> list[Problem]:
 
 @breaks("reports", "not the one that the checkpoint remembers")
 def a_report_that_was_replaced(world: World) -> list[Problem]:
-    world.write("runs/kong/0000000001.json", {"number": 1, "previousSha256": "0" * 64})
+    world.write(f"runs/{TRAIL}/0000000001.json", {"number": 1, "previousSha256": "0" * 64})
     world.checkpoint(NOW - 100, run={"number": 1, "sha256": hashlib.sha256(b"another").hexdigest()})
     return world.run(happens=world.accept)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from .trail import Trail
 from .window import Window
 
 
@@ -15,8 +16,8 @@ class RunReport:
 
     Parameters
     ----------
-    source
-        Name of the source, as in every key and metric.
+    trail
+        Whose run it was.
     window
         What was to be read; ``None`` if everything (a gateway without time filters) or if the run did not get so far.
     fetched
@@ -72,7 +73,7 @@ class RunReport:
         How much of the window is read so far, in seconds of request time. For a display of the progress.
     """
 
-    source: str
+    trail: Trail
     window: Window | None = None
     fetched: int = 0
     duplicates: int = 0
@@ -112,7 +113,9 @@ class RunReport:
     def summary(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         return {
-            "source": self.source,
+            "source": self.trail.source,
+            "stream": self.trail.stream,
+            "destination": self.trail.destination,
             "window": {"after": self.window.after, "before": self.window.before} if self.window else None,
             "fetched": self.fetched,
             "duplicates": self.duplicates,

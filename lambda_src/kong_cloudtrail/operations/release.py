@@ -1,23 +1,21 @@
 """Delivering what lies in quarantine, once the cause is gone.
 
-No part of a run: these entries are marked, so no run fetches them again, and Kong need not retain them any more. What
-CloudTrail accepts leaves the quarantine; what it refuses again, or what still cannot be mapped, stays. If the process
-dies after a call and before the move, the same entries are delivered once more the next time, with the same ``UID``.
+No part of a run: these entries are marked, so no run fetches them again, and the gateway need not retain them any
+more. What the destination accepts leaves the quarantine; what it refuses again, or what still cannot be mapped, stays.
+If the process dies after a call and before the move, the same entries are delivered once more the next time, with the
+same ``UID``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..destinations.cloudtrail.event import EventMapper, Gateway
 from ..errors import BatchRefused, DestinationUnavailable, EntryNotMappable
-from ..ports import Destination
+from ..ports import NOT_MAPPABLE, Destination, Quarantine, Quarantined
 from ..run.shipment import UNCONFIRMED
-from ..state.ledger import NOT_MAPPABLE, Ledger, Quarantined
 
 GIVE_UP_AFTER_FAILURES = 3
-"""Entries in a row of which the call fails: then it is CloudTrail, and not the entries."""
+"""Entries in a row of which the call fails: then it is the destination, and not the entries."""
 
 
 @dataclass(slots=True)
@@ -37,22 +35,19 @@ class Released:
 
 
 class QuarantineRelease:
-    """Delivers what lies in the quarantine of one source.
+    """Delivers what lies in the quarantine of one trail.
 
     Parameters
     ----------
-    ledger
-        Where the quarantine is.
+    quarantine
+        Where they are.
     destination
-        Where the entries go.
-    mapper
-        Returns what makes events of the entries of a gateway.
+        Where they go.
     """
 
-    def __init__(self, ledger: Ledger, destination: Destination, mapper: Callable[[Gateway], EventMapper]) -> None:
-        self._ledger = ledger
+    def __init__(self, quarantine: Quarantine, destination: Destination) -> None:
+        self._quarantine = quarantine
         self._destination = destination
-        self._mapper = mapper
 
     def run(self) -> Released:
         """Try every entry once, each with a call of its own: there are few, and each has its own fate.
@@ -60,13 +55,13 @@ class QuarantineRelease:
         Raises
         ------
         DestinationError
-            If CloudTrail is down, or takes nothing at all. What it accepted before has left the quarantine.
+            If the destination is down, or takes nothing at all. What it accepted before has left the quarantine.
         LedgerError
             If the quarantine cannot be read or changed.
         """
         outcome = Released()
         failures: list[DestinationUnavailable] = []
-        for quarantined in self._ledger.quarantined():
+        for quarantined in self._quarantine.quarantined():
             try:
                 code = self._refusal(quarantined)
             except DestinationUnavailable as error:
@@ -80,7 +75,7 @@ class QuarantineRelease:
             if code is not None:
                 outcome.refused[quarantined.name] = code
                 continue
-            self._ledger.release(quarantined)
+            self._quarantine.release(quarantined)
             outcome.delivered += 1
         if failures and not outcome.delivered:
             raise failures[-1]
@@ -89,11 +84,11 @@ class QuarantineRelease:
     def _refusal(self, quarantined: Quarantined) -> str | None:
         """Deliver an entry; return the code of the reason if it was not accepted."""
         try:
-            event = self._mapper(quarantined.gateway).map(quarantined.entry)
+            event = self._destination.mapper(quarantined.gateway).map(quarantined.entry)
         except EntryNotMappable:
             return NOT_MAPPABLE
         if event.original is not None:
-            self._ledger.keep_original(event.original)
+            self._quarantine.keep_original(event.original)
         try:
             answer = self._destination.deliver([event])
         except BatchRefused as refusal:

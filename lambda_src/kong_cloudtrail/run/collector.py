@@ -2,26 +2,26 @@
 
 ::
 
-    Kong ──page──▶ entries ──seen set──▶ new ──map──▶ events ──pack──▶ batches ══▶ CloudTrail    (several at once)
-      ▲                                   │ not mappable                 │ successful   │ bad record
+    source ──page──▶ entries ──seen set──▶ new ──map──▶ events ──pack──▶ batches ══▶ destination    (several at once)
+       ▲                                   │ not mappable                 │ successful   │ bad record
       └── the next page meanwhile         └─▶ quarantine, mark           └─▶ mark       └─▶ quarantine, mark
 
-What is read, and in which order, is in ``reading``; how far the source is done, in ``progress``. The collector knows no
-Kong, no CloudTrail and no Redis: see ``ports``. What a reader may rely on is in docs/delivery-guarantees.md.
+What is read, and in which order, is in ``reading``; how far the source is done, in ``progress``. It knows neither
+source nor destination: see ``ports``. What a reader may rely on is in docs/delivery-guarantees.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from ..destinations.cloudtrail.event import EventMapper, Gateway
+from ..domain.gateway import Gateway
 from ..domain.report import RunReport
 from ..domain.window import Window
 from ..errors import (
+    CollectorError,
     DestinationError,
     DestinationMisconfigured,
-    KongCloudTrailError,
     LedgerError,
     RunFailed,
     SecretUnavailable,
@@ -29,8 +29,7 @@ from ..errors import (
     StateError,
     TimeBudgetReached,
 )
-from ..ports import AuditSource, Clock, Destination, RunLock, SeenSet, Telemetry
-from ..state.ledger import Ledger
+from ..ports import Clock, Destination, Ledger, RunLock, SeenSet, Source, Telemetry
 from .delivery import Delivery
 from .guard import RunGuard
 from .indicators import Indicators
@@ -40,10 +39,10 @@ from .progress import Progress
 from .reading import Bounds, Purpose, Reader, Reading
 
 FUTURE_SECONDS = 3600
-"""How far ahead of all clocks the question lies that tells whether Kong filters by time."""
+"""How far ahead of all clocks the question lies that tells whether the gateway filters by time."""
 
 _MARK_MARGIN_SECONDS = 3600
-"""A mark outlives Kong's entry by this and twice the overlap: clocks differ, and a run takes time."""
+"""A mark outlives the gateway's entry by this and twice the overlap: clocks differ, and a run takes time."""
 
 _MISCONFIGURATIONS = (DestinationMisconfigured, SecretUnavailable, SourceRefused)
 """What no later run will overcome unless somebody changes something."""
@@ -58,8 +57,6 @@ class Collector:
         How.
     source, seen, destination, ledger, lock, telemetry, clock
         The parts; see ``ports``.
-    mapper
-        Returns what makes events of the entries of a gateway.
     reading_guard, delivery_guard
         Asked before each page, and before each batch.
     """
@@ -68,12 +65,11 @@ class Collector:
         self,
         plan: Plan,
         *,
-        source: AuditSource,
+        source: Source,
         seen: SeenSet,
         destination: Destination,
         ledger: Ledger,
         lock: RunLock,
-        mapper: Callable[[Gateway], EventMapper],
         reading_guard: RunGuard,
         delivery_guard: RunGuard,
         telemetry: Telemetry,
@@ -85,7 +81,6 @@ class Collector:
         self._destination = destination
         self._ledger = ledger
         self._lock = lock
-        self._mapper = mapper
         self._reading_guard = reading_guard
         self._delivery_guard = delivery_guard
         self._telemetry = telemetry
@@ -105,9 +100,9 @@ class Collector:
         RunFailed
             If anything stands undelivered for another reason than time. All else was delivered before.
         """
-        report = RunReport(self._plan.source)
+        report = RunReport(self._plan.trail)
         self._started = self._clock.monotonic()
-        problems: list[KongCloudTrailError] = []
+        problems: list[CollectorError] = []
         try:
             if self._lock.acquire():
                 try:
@@ -116,10 +111,14 @@ class Collector:
                     self._lock.release()
             else:
                 report.skipped = True
-                self._telemetry.info("RUN_SKIPPED", "Another run is at work on this source; this one does nothing.")
+                self._telemetry.info(
+                    "RUN_SKIPPED",
+                    "Another run is delivering this trail, so this one does nothing. If that run was killed, its lock "
+                    "expires within seconds: run again.",
+                )
         except TimeBudgetReached:
             self._tell_unfinished(report)
-        except KongCloudTrailError as error:
+        except CollectorError as error:
             problems = [error]
         finally:
             report.run_seconds = self._clock.monotonic() - self._started
@@ -129,7 +128,7 @@ class Collector:
             raise RunFailed(list(dict.fromkeys(str(problem) for problem in problems)), report.summary())
         return report
 
-    def _collect(self, report: RunReport) -> list[KongCloudTrailError]:
+    def _collect(self, report: RunReport) -> list[CollectorError]:
         """Read, deliver, move the checkpoint; return what went wrong."""
         plan = self._plan
         progress = Progress(
@@ -141,8 +140,8 @@ class Collector:
         indicators = Indicators(progress, report)
         indicators.measure(int(self._clock.now()))  # what holds if the run gets no further
         gateway = self._source.describe()
-        ahead_seconds = progress.checkpoint.kong_ahead_seconds
-        bounds = Bounds.of(int(self._clock.now()), gateway.clock, kong_ahead_seconds=ahead_seconds)
+        ahead_seconds = progress.checkpoint.gateway_ahead_seconds
+        bounds = Bounds.of(int(self._clock.now()), gateway.clock, gateway_ahead_seconds=ahead_seconds)
         filters = self._source.filters_by_time(bounds.latest + FUTURE_SECONDS)
         self._look_back(progress, bounds)
         for notice in progress.begin(self._seen.open(), gateway.version, bounds):
@@ -159,11 +158,18 @@ class Collector:
             report=report,
         )
         delivery = self._delivery(gateway, report)
-        intake = Intake(self._mapper(gateway), self._seen, delivery, report, overlap_seconds=self._plan.overlap_seconds)
-        stopped_by: KongCloudTrailError | None = None
+        intake = Intake(
+            self._destination.mapper(gateway),
+            self._destination.packer(),
+            self._seen,
+            delivery,
+            report,
+            overlap_seconds=plan.overlap_seconds,
+        )
+        stopped_by: CollectorError | None = None
         try:
             self._take_all(reader, intake, delivery, progress, indicators, report)
-        except KongCloudTrailError as error:
+        except CollectorError as error:
             stopped_by = error
         finally:
             intake.end_part()
@@ -212,7 +218,7 @@ class Collector:
     # -- as a run begins
 
     def _look_back(self, progress: Progress, bounds: Bounds) -> None:
-        """Note where the trail begins, if not at everything that Kong retains."""
+        """Note where the trail begins, if not at everything that the gateway retains."""
         plan = self._plan
         if plan.initial_lookback_seconds is None or progress.checkpoint.begins_at is not None:
             return
@@ -226,7 +232,7 @@ class Collector:
             progress.begin_at(max(bounds.earliest - plan.initial_lookback_seconds, 0))
 
     def _forget_lost_marks(self, progress: Progress, *, filters: bool) -> None:
-        """Let sweeps go back as far as Kong retains again, once it has deleted all that lost its marks."""
+        """Let sweeps go back as far as the gateway retains again, once it has deleted all that lost its marks."""
         whole_after = progress.checkpoint.marks_whole_after
         if whole_after is not None and filters and not self._source.has_entries_before(whole_after):
             progress.marks_are_whole_again()
@@ -241,8 +247,8 @@ class Collector:
         progress: Progress,
         indicators: Indicators,
         report: RunReport,
-        stopped_by: KongCloudTrailError | None,
-    ) -> list[KongCloudTrailError]:
+        stopped_by: CollectorError | None,
+    ) -> list[CollectorError]:
         """Fill in the rest of the report, write what the ledger keeps of the run, and return what went wrong."""
         stops = [error for error in (reader.stopped_by, stopped_by, delivery.stopped_by) if error is not None]
         failures = [error for error in stops if not isinstance(error, TimeBudgetReached)]
@@ -259,14 +265,14 @@ class Collector:
             report.gaps = len(progress.checkpoint.gaps)
         report.run_seconds = self._clock.monotonic() - self._started
         indicators.oldest_undelivered = delivery.oldest_undelivered
-        indicators.measure(int(self._clock.now()), bounds.kong - bounds.now)
+        indicators.measure(int(self._clock.now()), bounds.gateway - bounds.now)
         try:
             progress.save(report)
         except (LedgerError, StateError) as error:
             problems.append(error)
             report.finished = False
         if report.failed:
-            problems.insert(0, _undelivered(report))
+            problems.insert(0, self._undelivered(report))
         if out_of_time:
             self._tell_unfinished(report)
         self._tell_end(reader, report)
@@ -278,8 +284,8 @@ class Collector:
             report.gaps += 1
             self._telemetry.warning(
                 "GAP_PASSED",
-                f"Kong cannot show an entry ({page.gap.reason}). The run goes on behind it, and sweeps try it again. "
-                "Look into Kong's error log and its database.",
+                f"The gateway cannot show an entry ({page.gap.reason}). The run continues after it, and sweeps try it "
+                "again. Look into the gateway's error log and its database.",
                 reason=page.gap.reason,
                 window=_times(page.gap.window),
             )
@@ -292,9 +298,9 @@ class Collector:
         if not reader.is_proven:
             self._telemetry.warning(
                 "MIXED_CONTROL_PLANE",
-                "Kong did not answer as asked: nodes of different releases, or a proxy that answers by itself. What was"
-                " shown is delivered. The checkpoint stays until all answers are as asked: finish the upgrade, or look "
-                "at what stands between this collector and Kong.",
+                "The gateway did not answer as asked: its nodes run different releases, or a proxy answers by itself. "
+                "What was shown is delivered. The checkpoint stays until all answers are as asked: finish the upgrade, "
+                "or check what is between this collector and the gateway.",
             )
         if report.found_late:
             self._telemetry.warning(
@@ -307,6 +313,14 @@ class Collector:
     def _tell_unfinished(self, report: RunReport) -> None:
         self._telemetry.warning(
             "RUN_UNFINISHED", "The time was used up; the next run goes on from here.", backlog=report.backlog
+        )
+
+    def _undelivered(self, report: RunReport) -> CollectorError:
+        codes = ", ".join(f"{code} ({count} times)" for code, count in report.error_codes.most_common())
+        return DestinationError(
+            f"{report.failed} of {report.fetched} entries were not delivered"
+            + (f"; {self._destination.advice.name} answered {codes}. " if codes else ". ")
+            + "They stay unmarked: the next run fetches and delivers them again."
         )
 
     # -- putting the parts of a run together
@@ -327,12 +341,3 @@ class Collector:
 
 def _times(window: Window | None) -> dict[str, int | None] | None:
     return None if window is None else {"after": window.after, "before": window.before}
-
-
-def _undelivered(report: RunReport) -> KongCloudTrailError:
-    codes = ", ".join(f"{code} ({count} times)" for code, count in report.error_codes.most_common())
-    return DestinationError(
-        f"{report.failed} of {report.fetched} entries were not delivered"
-        + (f"; CloudTrail answered {codes}. " if codes else ". ")
-        + "They stay unmarked: the next run fetches and delivers them again."
-    )

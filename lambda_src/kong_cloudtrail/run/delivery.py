@@ -5,9 +5,9 @@ What becomes of an entry if the process dies
     during or after the call  it may have been accepted: the next run delivers it again, with the same ``UID``
     after it was marked       it is done
 
-Only ids that CloudTrail lists as ``successful`` are marked, and ids that are safely in quarantine. Several batches are
-under way at once; the number falls when CloudTrail throttles and rises again when it takes what it gets. `shipment`
-says what is sent again.
+Only ids that the destination calls successful are marked, and ids that are safely in quarantine. Several batches are
+under way at once; the number falls when the destination throttles and rises again when it takes what it gets.
+`shipment` says what is sent again.
 """
 
 from __future__ import annotations
@@ -17,23 +17,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from ..destinations.cloudtrail.batching import Batch
-from ..destinations.cloudtrail.codes import Meaning, meaning_of
-from ..destinations.cloudtrail.event import Event, Gateway
 from ..domain.entry import Entry
+from ..domain.event import Batch, Event
+from ..domain.gateway import Gateway
 from ..domain.report import RunReport
 from ..errors import (
     BatchRefused,
     CacheFull,
+    CollectorError,
     DestinationMisconfigured,
     DestinationUnavailable,
-    KongCloudTrailError,
     LedgerError,
     SeenSetUnavailable,
     TimeBudgetReached,
 )
-from ..ports import Answer, Clock, Destination, Failure, SeenSet
-from ..state.ledger import NOT_MAPPABLE, Ledger
+from ..ports import NOT_MAPPABLE, Advice, Answer, Clock, Destination, Failure, Ledger, SeenSet, Verdict
 from .guard import RunGuard
 from .pace import POLL_SECONDS, Pace, Places
 from .shipment import LifeSigns, Shipment, shows_life
@@ -79,7 +77,7 @@ class Delivery:
     parallel_deliveries
         Calls under way at once, at most.
     mark_margin_seconds
-        How much longer than Kong shows an entry its mark is kept.
+        How much longer than the source shows an entry its mark is kept.
     """
 
     def __init__(
@@ -96,6 +94,8 @@ class Delivery:
         mark_margin_seconds: int,
     ) -> None:
         self._destination = destination
+        self.advice: Advice = destination.advice
+        """How to speak of the destination."""
         self._seen = seen
         self._ledger = ledger
         self._guard = guard
@@ -114,7 +114,7 @@ class Delivery:
         self._closed = False
         self._last_progress = clock.monotonic()
         self.life = LifeSigns()
-        """Which calls CloudTrail answered with a sign of life."""
+        """Which calls the destination answered with a sign of life."""
         self.one_search = threading.Lock()
         """Held while looking for what calls fail of."""
         self.under_way: set[str] = set()
@@ -123,9 +123,9 @@ class Delivery:
         """Unix seconds of the oldest entry that was taken over but not delivered."""
         self.given_up = 0
         """Entries that were not delivered although there was time."""
-        self.problems: list[KongCloudTrailError] = []
+        self.problems: list[CollectorError] = []
         """What went wrong with single entries or batches while the rest went on."""
-        self.stopped_by: KongCloudTrailError | None = None
+        self.stopped_by: CollectorError | None = None
         """Why nothing more is delivered, if so."""
 
     # -- for the collector
@@ -150,7 +150,7 @@ class Delivery:
         return self._in_background([entry], lambda: self.put_in_quarantine(entry, failure, attempts=0))
 
     def mark(self, entries: Sequence[Entry]) -> None:
-        """Mark entries that are delivered or in quarantine, each for at least as long as Kong shows it.
+        """Mark entries that are delivered or in quarantine, each for at least as long as the source shows it.
 
         Raises
         ------
@@ -203,7 +203,7 @@ class Delivery:
             self.check()
             self._guard.check()
             done = work()
-        except KongCloudTrailError as error:
+        except CollectorError as error:
             self._stop(error)
         except BaseException as error:
             fault = error
@@ -227,7 +227,7 @@ class Delivery:
             task.outcome.set_exception(fault)
         self._note_progress()
 
-    def _stop(self, error: KongCloudTrailError) -> None:
+    def _stop(self, error: CollectorError) -> None:
         with self._changed:
             if not self._closed and (self.stopped_by is None or _weight(error) > _weight(self.stopped_by)):
                 self.stopped_by = error
@@ -260,9 +260,9 @@ class Delivery:
         self._stop(
             DestinationUnavailable(
                 "Unanswered",
-                f"{entries} entries were still under way when the run had to end: CloudTrail or the cache does not "
-                "answer. They may have been accepted and are not marked, so they may be delivered a second time, with "
-                "the same UID. Check the ways to both, and their dashboards.",
+                f"{entries} entries were still in flight when the run had to end: {self.advice.name} or the cache does "
+                "not answer. They may have been accepted and are not marked, so they may be delivered a second time, "
+                "with the same UID. Check the network paths to both, and their dashboards.",
                 maybe_accepted=True,
             )
         )
@@ -292,7 +292,7 @@ class Delivery:
         accepted = [event for event in events if event.id in answer.successful]
         self.life.end(call, alive=shows_life(answer, accepted))
         self._add_to_report(batches=1, delivery_seconds=self._clock.monotonic() - started)
-        if any(meaning_of(failure.code) is Meaning.THROTTLING for failure in answer.failed.values()):
+        if any(failure.verdict is Verdict.THROTTLED for failure in answer.failed.values()):
             self._slow_down()
         else:
             self._pace.speed_up()
@@ -306,8 +306,8 @@ class Delivery:
             full = self._mark_settled([event.entry for event in events])
         except SeenSetUnavailable as error:
             raise SeenSetUnavailable(
-                f"CloudTrail accepted {len(events)} entries that could not be marked as delivered, so they may be "
-                f"delivered a second time, with the same UID. {error}"
+                f"{self.advice.name} accepted {len(events)} entries that could not be marked as delivered, so they may "
+                f"be delivered a second time, with the same UID. {error}"
             ) from error
         self._add_to_report(
             delivered=len(events),
@@ -402,7 +402,7 @@ class Delivery:
                     setattr(self._report, name, getattr(self._report, name) + amount)
 
 
-def _weight(error: KongCloudTrailError) -> int:
+def _weight(error: CollectorError) -> int:
     """Rank the reasons to stop: one that says what to change, one that is a failure, and time that is up."""
     if isinstance(error, DestinationMisconfigured):
         return 2

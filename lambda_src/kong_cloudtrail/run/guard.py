@@ -35,7 +35,7 @@ FOR_ENDING = Reserve(0.15, 0.03, 0.8)
 """To give the lock back and to publish the report: what is still under way by then is given up."""
 
 FOR_DELIVERING = Reserve(0.5, 0.22, 20.0)
-"""What a call of CloudTrail and its marks may take, and the end."""
+"""What a call of the destination and its marks may take, and the end."""
 
 FOR_READING = Reserve(0.6, 0.3, 35.0)
 """The same, and before that the delivery of what was read: a run never leaves off with entries in its hands."""

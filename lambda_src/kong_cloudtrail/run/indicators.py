@@ -30,21 +30,23 @@ class Indicators:
         if part.span is not None:
             self._oldest_seen = min(part.span.after, self._oldest_seen or part.span.after)
 
-    def measure(self, own_now: int, kong_ahead_seconds: int = 0) -> None:
+    def measure(self, own_now: int, gateway_ahead_seconds: int = 0) -> None:
         """Fill in the ages.
 
         Parameters
         ----------
         own_now
             Our own clock, Unix seconds.
-        kong_ahead_seconds
-            How far Kong's clock is ahead of ours.
+        gateway_ahead_seconds
+            How far the gateway's clock is ahead of ours.
         """
         report, progress = self._report, self._progress
         settled_until = progress.settled_until
         if settled_until is None:
-            settled_until = self._oldest_seen  # nothing was ever settled: all that Kong showed may be undelivered
-        now = own_now + kong_ahead_seconds  # request times are Kong's
+            settled_until = (
+                self._oldest_seen
+            )  # nothing was ever settled: all that the gateway showed may be undelivered
+        now = own_now + gateway_ahead_seconds  # request times are the gateway's
         undelivered = [gap.window.after for gap in progress.checkpoint.gaps if gap.window is not None]
         if self.oldest_undelivered is not None:
             undelivered.append(self.oldest_undelivered)

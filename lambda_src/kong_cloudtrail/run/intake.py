@@ -1,16 +1,15 @@
-"""From a page of Kong's entries to batches under way: drop what was seen, map the rest, pack it."""
+"""From a page of entries to batches under way: drop what was seen, map the rest, pack it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from ..destinations.cloudtrail.batching import Batch, Batcher
-from ..destinations.cloudtrail.event import EventMapper
 from ..domain.entry import MAX_RETENTION_SECONDS, Entry
+from ..domain.event import Batch
 from ..domain.report import RunReport
 from ..errors import EntryNotMappable
-from ..ports import SeenSet
+from ..ports import Mapper, Packer, SeenSet
 from .delivery import Delivery
 
 
@@ -21,6 +20,8 @@ class Intake:
     ----------
     mapper
         Makes events of entries.
+    packer
+        Makes batches of events.
     seen
         Knows what was delivered before.
     delivery
@@ -32,23 +33,30 @@ class Intake:
     """
 
     def __init__(
-        self, mapper: EventMapper, seen: SeenSet, delivery: Delivery, report: RunReport, *, overlap_seconds: int
+        self,
+        mapper: Mapper,
+        packer: Packer,
+        seen: SeenSet,
+        delivery: Delivery,
+        report: RunReport,
+        *,
+        overlap_seconds: int,
     ) -> None:
         self._mapper = mapper
         self._seen = seen
         self._delivery = delivery
         self._report = report
         self._overlap_seconds = overlap_seconds
-        self._batcher = Batcher()
+        self._packer = packer
         self._outcomes: list[Future[bool]] = []
 
-    def take(self, page: Sequence[object], *, assumed_before: int | None = None, checkpoint: int | None = None) -> None:
+    def take(self, page: Sequence[Entry], *, assumed_before: int | None = None, checkpoint: int | None = None) -> None:
         """Send the new entries of a page on their way, full batches at a time.
 
         Parameters
         ----------
         page
-            The elements of ``data`` as parsed.
+            What the source shows.
         assumed_before
             Entries with an older request time, Unix seconds, are none of this run's even if they are not marked:
             nothing tells whether they were delivered, or they lie before the trail begins.
@@ -56,7 +64,7 @@ class Intake:
             Where the checkpoint stood as the run began, Unix seconds: new entries that are older by more than the
             overlap are counted as found late.
         """
-        entries = {entry.key: entry for entry in map(Entry.read, page)}
+        entries = {entry.key: entry for entry in page}
         # First what is under way, then what is marked: an entry that goes from the one to the other in between is
         # found in the second. The other way round it would be found in neither.
         under_way = self._delivery.under_way
@@ -81,7 +89,7 @@ class Intake:
         list
             The outcomes of everything taken since the last call.
         """
-        self._submit(self._batcher.flush())
+        self._submit(self._packer.flush())
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
@@ -100,7 +108,7 @@ class Intake:
         except EntryNotMappable as error:
             self._outcomes.append(self._delivery.quarantine(entry, str(error)))
         else:
-            self._submit(self._batcher.add(event))
+            self._submit(self._packer.add(event))
 
     def _submit(self, batch: Batch | None) -> None:
         if batch is not None:
@@ -108,6 +116,6 @@ class Intake:
 
 
 def _is_dated_before(entry: Entry, moment: int) -> bool:
-    # A date from before Kong could have kept anything is no date: nothing is known of such an entry.
+    # A date from before a gateway could have kept anything is no date: nothing is known of such an entry.
     date = entry.timestamp
     return date is not None and moment - MAX_RETENTION_SECONDS <= date < moment

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..domain.trail import Trail
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -11,21 +13,21 @@ class Plan:
 
     Parameters
     ----------
-    source
-        Name of the source, as in every key and metric.
+    trail
+        Names the trail.
     keep_checkpoint
-        Whether runs begin where the last one ended. If not, each reads everything that Kong retains.
+        Whether runs begin where the last one ended. If not, each reads everything that the gateway retains.
     overlap_seconds
         How far before the checkpoint a run begins, to catch entries that became visible late.
     sweep_seconds
         How long after the beginning of a sweep the next one begins; 0: there are none.
     initial_lookback_seconds
-        How far back the first run begins; ``None``: at everything that Kong retains.
+        How far back the first run begins; ``None``: at everything that the gateway retains.
     parallel_deliveries
         Batches under way at once.
     """
 
-    source: str
+    trail: Trail
     keep_checkpoint: bool
     overlap_seconds: int
     sweep_seconds: int

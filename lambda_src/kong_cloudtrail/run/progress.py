@@ -1,6 +1,6 @@
 """How far a source is done: what is saved once parts are settled, and only then.
 
-The checkpoint stands at the newest request time that Kong showed, so it trusts no clock. It moves past what is
+The checkpoint stands at the newest request time that the gateway showed, so it trusts no clock. It moves past what is
 delivered or in quarantine, part by part, and in order. What stays undelivered, or could not be read, while newer parts
 are settled becomes a gap: the trail goes on, and the gap is read again until it is closed.
 """
@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
-from ..destinations.cloudtrail.event import UNKNOWN_VERSION
+from ..domain.checkpoint import CacheState, Checkpoint, OpenGap
+from ..domain.gateway import UNKNOWN_VERSION
 from ..domain.report import RunReport
 from ..domain.window import Window
 from ..errors import CheckpointConflict, LedgerError
-from ..ports import CacheState
-from ..state.ledger import Checkpoint, Ledger, OpenGap
+from ..ports import Gap, Ledger
 from .reading import Bounds, Part, Purpose
 
 CLOCK_TOLERANCE_SECONDS = 300
@@ -102,7 +102,7 @@ class Progress:
         cache
             The cache that holds the marks.
         gateway_version
-            Kong's version.
+            The gateway's version.
         bounds
             What the clocks say.
 
@@ -129,7 +129,7 @@ class Progress:
             self._checkpoint,
             cache=cache,
             gateway_version=gateway_version,
-            kong_ahead_seconds=bounds.kong - bounds.now,
+            gateway_ahead_seconds=bounds.gateway - bounds.now,
             sweep_due=due if self._sweep_seconds else None,
         )
 
@@ -158,7 +158,7 @@ class Progress:
             "MARKS_LOST",
             "The cache was emptied, replaced, or restored from an old snapshot since the last run. What was delivered "
             "within the overlap comes once more, with the same UID. Older entries are taken as delivered: sweeps do "
-            "not go back beyond that moment until Kong has deleted what is older.",
+            "not go back beyond that moment until the gateway has deleted what is older.",
         )
 
     def _clock_jumped(self, bounds: Bounds) -> bool:
@@ -166,8 +166,8 @@ class Progress:
         checkpoint = self._checkpoint
         # The overlap covers smaller differences.
         tolerance_seconds = max(CLOCK_TOLERANCE_SECONDS, self._overlap_seconds)
-        by_kong = (checkpoint.complete_until or 0) > bounds.earliest + tolerance_seconds
-        return by_kong or (checkpoint.caught_up_at or 0) > bounds.now + tolerance_seconds
+        by_gateway = (checkpoint.complete_until or 0) > bounds.earliest + tolerance_seconds
+        return by_gateway or (checkpoint.caught_up_at or 0) > bounds.now + tolerance_seconds
 
     def _begin_earlier(self, bounds: Bounds) -> Notice:
         checkpoint = self._checkpoint
@@ -194,7 +194,7 @@ class Progress:
         )
 
     def marks_are_whole_again(self) -> None:
-        """Note that Kong keeps nothing any more that may have lost its mark."""
+        """Note that the gateway keeps nothing any more that may have lost its mark."""
         self._checkpoint = replace(self._checkpoint, marks_whole_after=None)
 
     def sweep_soon(self) -> None:
@@ -320,7 +320,7 @@ class Progress:
             current = replace(gap, window=Window(gap.window.after, part.span.after + 1))
             self._narrowed[gap] = current
             others.append(current)
-        self._set_gaps([*others, *(OpenGap.unreadable(one, gap.since) for one in part.gaps)])
+        self._set_gaps([*others, *(_unreadable(one, gap.since) for one in part.gaps)])
 
     def _add_gaps(self, gaps: Sequence[OpenGap]) -> bool:
         """Add gaps, unless they cannot be kept; tell whether they were added."""
@@ -395,10 +395,14 @@ class _Track:
         stuck = [gap for gap in self._stuck if gap is not None]
         if len(stuck) < len(self._stuck):
             return False
-        if not self._add_gaps([*stuck, *(OpenGap.unreadable(gap, now) for gap in part.gaps)]):
+        if not self._add_gaps([*stuck, *(_unreadable(gap, now) for gap in part.gaps)]):
             return False
         self._stuck.clear()
         return True
+
+
+def _unreadable(gap: Gap, since: int) -> OpenGap:
+    return OpenGap(gap.window, "unreadable", gap.reason, since)
 
 
 def _has_lost_marks(remembered: CacheState, found: CacheState) -> bool:

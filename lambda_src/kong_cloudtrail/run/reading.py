@@ -18,12 +18,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ..domain.entry import whole_seconds
+from ..domain.checkpoint import Checkpoint, OpenGap, Position
+from ..domain.entry import Entry
 from ..domain.report import RunReport
 from ..domain.window import Slices, Window
-from ..errors import KongCloudTrailError, SourceUnavailable
-from ..ports import AuditSource, Clock, Gap, Page
-from ..state.ledger import Checkpoint, OpenGap, Position
+from ..errors import CollectorError, SourceUnavailable
+from ..ports import Clock, Gap, Page, Source
 from .guard import RunGuard
 from .plan import Plan
 
@@ -140,31 +140,31 @@ class Bounds:
     now
         Our own clock.
     earliest
-        The earlier one of our own clock and Kong's: the checkpoint never passes it.
+        The earlier one of our own clock and the gateway's: the checkpoint never passes it.
     latest
         The later one of the two.
-    kong
-        Kong's clock, for ages of entries; our own one if Kong's is not known.
+    gateway
+        The gateway's clock, for ages of entries; our own one if the gateway's is not known.
     """
 
     now: int
     earliest: int
     latest: int
-    kong: int
+    gateway: int
 
     @classmethod
-    def of(cls, own: int, kong: int | None, *, kong_ahead_seconds: int = 0) -> Bounds:
-        """Combine our own clock with what Kong, or a proxy before it, showed as its time.
+    def of(cls, own: int, gateway: int | None, *, gateway_ahead_seconds: int = 0) -> Bounds:
+        """Combine our own clock with what the gateway, or a proxy before it, showed as its time.
 
         Parameters
         ----------
-        own, kong
-            The two clocks; ``None`` if Kong showed none.
-        kong_ahead_seconds
-            How far Kong's clock was ahead of ours when it was last shown.
+        own, gateway
+            The two clocks; ``None`` if the gateway showed none.
+        gateway_ahead_seconds
+            How far the gateway's clock was ahead of ours when it was last shown.
         """
-        kong = own + kong_ahead_seconds if kong is None else kong
-        return cls(own, min(own, kong), max(own, kong), kong)
+        gateway = own + gateway_ahead_seconds if gateway is None else gateway
+        return cls(own, min(own, gateway), max(own, gateway), gateway)
 
 
 class Reader:
@@ -187,12 +187,12 @@ class Reader:
     clock
         Measures time.
     report
-        Counts how long Kong took.
+        Counts how long the gateway took.
     """
 
     def __init__(
         self,
-        source: AuditSource,
+        source: Source,
         *,
         filters: bool,
         checkpoint: Checkpoint,
@@ -216,9 +216,9 @@ class Reader:
         """Whether all that is new was read, by a reading that this run began itself."""
         self.is_proven = True
         """Whether every answer was what had been asked for."""
-        self.problems: list[KongCloudTrailError] = []
+        self.problems: list[CollectorError] = []
         """Slices that could not be read while others could."""
-        self.stopped_by: KongCloudTrailError | None = None
+        self.stopped_by: CollectorError | None = None
         """Why nothing more is read, if so; known before the last part is handed over."""
 
     def __iter__(self) -> Iterator[Reading]:
@@ -286,7 +286,9 @@ class Reader:
             except SourceUnavailable as error:
                 if failed_before or is_last:
                     raise
-                failed_before = True  # one slice must not hold up the newer ones; after two in a row, Kong is down
+                failed_before = (
+                    True  # one slice must not hold up the newer ones; after two in a row, the gateway is down
+                )
                 self.problems.append(error)
                 self.stopped_by = None
                 yield Reading(Purpose.NEW, begin.window, None, _unread(begin, error))
@@ -399,7 +401,7 @@ class Reader:
                 complete_until = self._complete_until(begin, builder) if page.is_last else None
                 yield Reading(purpose, begin.window, page, builder.end(position, complete_until))
                 builder = builder.next()
-        except KongCloudTrailError as error:
+        except CollectorError as error:
             self.stopped_by = error
             if builder.pages:
                 yield Reading(purpose, begin.window, None, builder.end(_at(begin, resume, builder), None))
@@ -445,7 +447,7 @@ class Reader:
         return builder.newest - max(int(self._clock.now()) - begin.began_at, 0) - 1
 
 
-def _unread(begin: Position, error: KongCloudTrailError) -> Part:
+def _unread(begin: Position, error: CollectorError) -> Part:
     """Return the part that stands for a slice, or the rest of it, that could not be read."""
     builder = _PartBuilder(Purpose.NEW, begin)
     builder.failed = type(error).__name__
@@ -526,6 +528,5 @@ class _PartBuilder:
         )
 
 
-def _request_times(entries: Sequence[object]) -> list[int]:
-    times = [whole_seconds(entry.get("request_timestamp")) for entry in entries if isinstance(entry, dict)]
-    return [moment for moment in times if moment is not None]
+def _request_times(entries: Sequence[Entry]) -> list[int]:
+    return [entry.timestamp for entry in entries if entry.timestamp is not None]

@@ -1,4 +1,4 @@
-"""One batch on its way: what is sent again, in what parts, and when an entry, or CloudTrail itself, is given up.
+"""One batch on its way: what is sent again, in what parts, and when an entry, or the destination itself, is given up.
 
 What an answer says of an entry, and what follows
     accepted                  it is marked
@@ -11,8 +11,8 @@ What an answer says of an entry, and what follows
     no answer that says       it may have been accepted, so it is sent once more at most, alone; then it waits for the
     anything of it            next run
 
-Quarantine for a reason that could also be an outage asks for a sign of life: CloudTrail accepted something since, or
-refused it as a bad record. If there is none, it is an outage: nothing is marked, and the run ends as a failure.
+Quarantine for a reason that could also be an outage asks for a sign of life: the destination accepted something since,
+or refused it as a bad record. If there is none, it is an outage: nothing is marked, and the run ends as a failure.
 """
 
 from __future__ import annotations
@@ -26,48 +26,47 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol, TypeAlias
 
-from ..destinations.cloudtrail.codes import Meaning, advice_on, meaning_of
-from ..destinations.cloudtrail.event import Event
 from ..domain.backoff import backoff_seconds
 from ..domain.entry import Entry
+from ..domain.event import Event
 from ..errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable, TimeBudgetReached
-from ..ports import Answer, Failure
+from ..ports import Advice, Answer, Failure, Verdict
 from .pace import Lane
 
 MAX_ATTEMPTS = 7
 """Answers of one kind to an entry before it is given up for this run: about a quarter of a minute of waiting in all."""
 
 SUSPICIOUS_ATTEMPTS = 3
-"""The same for a call that fails as a whole while CloudTrail takes others, and for what there is no more time for."""
+"""The same for a call that fails as a whole while others are accepted, and for what there is no more time for."""
 
 PROBES = 8
-"""Entries sent alone, from all over a batch, to find out whether CloudTrail takes anything at all."""
+"""Entries sent alone, from all over a batch, to find out whether the destination takes anything at all."""
 
 LONE_ATTEMPTS = 4
 """Further sendings of an entry to which calls fail even alone, before it goes to quarantine."""
 
 WITNESSES = 3
-"""Entries kept back until others stand alone: CloudTrail has to accept one of them after it failed to take those."""
+"""Entries kept back until others stand alone: one of them has to be accepted after those were not."""
 
 GIVE_UP_AFTER_REFUSALS = 10
 """Calls in a row, refused for their content while none is accepted: then it is not their content."""
 
 LOST_AGAIN_LIMIT = 3
-"""Entries of a batch of which the second answer may get lost too, while CloudTrail accepts others."""
+"""Entries of a batch of which the second answer may get lost too, while the destination accepts others."""
 
 UNCONFIRMED = "Unconfirmed"
-"""Stands for the error code of an entry that CloudTrail's answer does not name."""
+"""Stands for the error code of an entry that the destination's answer does not name."""
 
 
 def shows_life(answer: Answer, events: Sequence[Event]) -> bool:
     """Tell whether an answer accepts some of the entries, or judges them one by one as the documentation says."""
     return any(event.id in answer.successful for event in events) or any(
-        meaning_of(failure.code) is Meaning.BAD_RECORD for failure in answer.failed.values()
+        failure.verdict is Verdict.REFUSED for failure in answer.failed.values()
     )
 
 
 class LifeSigns:
-    """Which calls CloudTrail answered with a sign of life. Safe to use from several threads.
+    """Which calls the destination answered with a sign of life. Safe to use from several threads.
 
     A moment is a number of calls: of those that had begun by then.
     """
@@ -113,8 +112,12 @@ class Desk(Protocol):
     """What a shipment needs of the delivery that it is part of."""
 
     @property
+    def advice(self) -> Advice:
+        """How to speak of the destination."""
+
+    @property
     def life(self) -> LifeSigns:
-        """Which calls CloudTrail answered with a sign of life."""
+        """Which calls the destination answered with a sign of life."""
 
     @property
     def one_search(self) -> AbstractContextManager[object]:
@@ -152,9 +155,9 @@ class _Cause(Enum):
 
 
 _CAUSES = {
-    Meaning.THROTTLING: _Cause.THROTTLED,
-    Meaning.OUTAGE: _Cause.OUTAGE,
-    Meaning.DAMAGED: _Cause.DAMAGED,
+    Verdict.THROTTLED: _Cause.THROTTLED,
+    Verdict.OUTAGE: _Cause.OUTAGE,
+    Verdict.DAMAGED: _Cause.DAMAGED,
 }
 _LIMITS = {
     _Cause.UNKNOWN: MAX_ATTEMPTS,
@@ -242,8 +245,8 @@ class Shipment:
         Raises
         ------
         DestinationUnavailable
-            If CloudTrail is down, or answers get lost, or what it refuses for a passing reason cannot be sent again
-            for lack of time.
+            If the destination is down, or answers get lost, or what it refuses for a passing reason cannot be sent
+            again for lack of time.
         DestinationMisconfigured
             If no call can succeed until somebody changes something.
         TimeBudgetReached
@@ -331,28 +334,22 @@ class Shipment:
     def _note_answers(self, events: Sequence[Event], answer: Answer, moment: int) -> list[Event]:
         """Note what an answer says of the entries that it does not call successful; return those to be quarantined."""
         refused = []
-        misconfiguration = None
         codes: Counter[str] = Counter()
         for event in events:
             failure = answer.failed.get(event.id)
             if failure is None:
-                failure = Failure(UNCONFIRMED, "CloudTrail's answers did not name the entry.")
-                meaning, cause = Meaning.UNKNOWN, _Cause.LOST
+                failure = Failure(UNCONFIRMED, f"{self._desk.advice.name}'s answers did not name the entry.")
+                cause = _Cause.LOST
             else:
-                meaning = meaning_of(failure.code)
-                cause = _CAUSES.get(meaning, _Cause.UNKNOWN)
+                cause = _CAUSES.get(failure.verdict, _Cause.UNKNOWN)
             codes[failure.code] += 1
             self._unsettled.setdefault(event.id, _History()).note(cause, failure, moment, alone=False)
-            if meaning is Meaning.MISCONFIGURATION:
-                misconfiguration = failure.code
-            elif meaning is Meaning.BAD_RECORD:
+            if failure.verdict is Verdict.REFUSED:
                 refused.append(event)
         for code, times in codes.items():
             self._desk.count_code(code, times)
-        if misconfiguration:
-            raise DestinationMisconfigured(
-                f"CloudTrail refuses every entry with {misconfiguration}: {advice_on(misconfiguration)}."
-            )
+        if answer.misconfiguration:
+            raise DestinationMisconfigured(answer.misconfiguration)
         return refused
 
     def _quarantine(self, event: Event) -> None:
@@ -373,7 +370,7 @@ class Shipment:
         Raises
         ------
         DestinationUnavailable
-            If CloudTrail accepted nothing at all meanwhile, so that it is not these entries.
+            If the destination accepted nothing at all meanwhile, so that it is not these entries.
         """
         waiting = []
         for event in events:
@@ -455,8 +452,8 @@ class Shipment:
         code = self._unsettled[event.id].failure.code
         return self._failure(
             code,
-            f"CloudTrail's answers got lost or said nothing ({code}), a second time for the same entry. Look for a "
-            "proxy in between.",
+            f"{self._desk.advice.name}'s answers got lost or said nothing ({code}), a second time for the same entry. "
+            f"{self._desk.advice.if_answers_get_lost}",
         )
 
     # -- calls that fail or are refused as a whole, perhaps for one of their entries
@@ -477,7 +474,7 @@ class Shipment:
         Raises
         ------
         DestinationUnavailable, DestinationMisconfigured
-            If CloudTrail accepts nothing at all.
+            If the destination accepts nothing at all.
         """
         since = _failing_since(self._unsettled[event.id] for event in events)
         hunt = _Hunt(events)
@@ -493,7 +490,7 @@ class Shipment:
             raise self._outage()
 
     def _isolate(self, hunt: _Hunt, since: int) -> bool:
-        """Try ever smaller parts, until all suspects stand alone; ``False`` if CloudTrail takes nothing meanwhile."""
+        """Try ever smaller parts, until all suspects stand alone; ``False`` if nothing is accepted meanwhile."""
         while hunt.parts:
             if self._desk.life.calls_in_vain() < MAX_ATTEMPTS:
                 self._try(hunt, hunt.parts.pop())
@@ -505,7 +502,7 @@ class Shipment:
         return True
 
     def _hear_witnesses(self, hunt: _Hunt, since: int) -> None:
-        """Send what was kept back, to see that CloudTrail still takes something."""
+        """Send what was kept back, to see that the destination still takes something."""
         hunt.accused_at = self._desk.life.moment()
         for witness in hunt.witnesses:
             self._try(hunt, [witness])
@@ -517,7 +514,7 @@ class Shipment:
         Raises
         ------
         DestinationUnavailable, DestinationMisconfigured
-            If CloudTrail took nothing after it failed to take one of them.
+            If the destination took nothing after it failed to take one of them.
         """
         # If all others of the batch were taken, this one is why the calls failed, and nothing is left to send after it.
         explained = self._complete and len(self._unsettled) == 1 < self._size and self._desk.life.since(since)
@@ -533,7 +530,7 @@ class Shipment:
             raise self._outage()
 
     def _is_proven(self, hunt: _Hunt, event: Event) -> bool:
-        """Tell whether CloudTrail took something else after it failed to take an entry."""
+        """Tell whether the destination took something else after it failed to take an entry."""
         moment = self._unsettled[event.id].alone_since
         if hunt.accused_at is None:
             return not self._may_be_passing(event) and self._desk.life.since(moment)
@@ -557,7 +554,7 @@ class Shipment:
         return failed
 
     def _find_life(self, hunt: _Hunt) -> bool:
-        """Send single entries, whichever, until CloudTrail accepts one; ``False`` if it accepts none of several."""
+        """Send single entries, whichever, until one is accepted; ``False`` if none of several is."""
         moment = self._desk.life.moment()
         probes = hunt.take_at_random(PROBES)
         all_failed = True
@@ -593,15 +590,15 @@ class Shipment:
         return self._error if self._error is not None and self._error.code == code else None
 
     def _outage(self) -> DestinationUnavailable | DestinationMisconfigured:
-        """Return what to raise when CloudTrail accepts nothing, whatever it is sent."""
-        histories = self._unsettled.values()
+        """Return what to raise when the destination accepts nothing, whatever it is sent."""
+        histories, advice = self._unsettled.values(), self._desk.advice
         code = _most_common_code(histories)
         if all(history.cause is _Cause.CALL_REFUSED for history in histories):
             return DestinationMisconfigured(
-                f"CloudTrail refuses one call after the other with {code}, whatever entry it holds, so it is not the "
-                "entries. Check CHANNEL_ARN and EXTERNAL_ID, and look for a proxy in between."
+                f"{advice.name} refuses one call after the other with {code}, whatever entry it holds, so it is not "
+                f"the entries. {advice.if_all_refused}"
             )
-        why = f"CloudTrail accepts nothing that it is sent ({code}). Look at the AWS Health Dashboard."
+        why = f"{advice.name} accepts nothing that it is sent ({code}). {advice.if_down}"
         return self._failure(code, self._message_of(code) or why)
 
     def _failure_for_lack_of_time(self) -> DestinationUnavailable | None:
@@ -613,7 +610,7 @@ class Shipment:
         ):
             return None
         code = _most_common_code(histories)
-        why = self._message_of(code) or f"CloudTrail did not take {len(histories)} entries ({code})."
+        why = self._message_of(code) or f"{self._desk.advice.name} did not take {len(histories)} entries ({code})."
         return self._failure(code, f"{why} There was no time left for another attempt.")
 
     def _message_of(self, code: str) -> str:

@@ -56,7 +56,7 @@ class LambdaTelemetry:
 
     def publish(self, report: RunReport) -> None:
         """Write the run's metrics and its report."""
-        self._metrics.add_dimension("source", report.source)
+        self._metrics.add_dimension("source", report.trail.source)
         for name, unit, value in _metrics_of(report):
             self._metrics.add_metric(name, unit, value)
         self._metrics.flush_metrics()

@@ -1,7 +1,7 @@
 """Valkey, or any Redis, as seen set and lock.
 
-Both keep their keys below ``kong-cloudtrail:{source}:``. The braces are meant literally: they make all keys of a source
-fall into one slot, so that a pipeline works in cluster mode too.
+Both keep their keys below ``kong-cloudtrail:{source/stream/destination}:``. The braces are meant literally: they make
+all keys of a trail fall into one slot, so that a pipeline works in cluster mode too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -20,8 +20,10 @@ from redis.lock import Lock
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+from ..domain.checkpoint import CacheState
+from ..domain.trail import Trail
 from ..errors import CacheFull, LockLost, SeenSetUnavailable
-from ..ports import CacheState, Clock
+from ..ports import Clock
 
 COMMAND_SECONDS = 3.0
 LOCK_SECONDS = 15.0
@@ -47,8 +49,6 @@ redis.call('SET', KEYS[#KEYS], (tonumber(redis.call('GET', KEYS[#KEYS])) or 0) +
 """
 
 _RESERVE_SCRIPT = "redis.call('SET', KEYS[1], string.rep('x', ARGV[1]), 'PX', ARGV[2])"
-
-_CLEAR_SCRIPT = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
 
 
 def connect(
@@ -108,9 +108,9 @@ def connect(
     )
 
 
-def key_prefix(source: str) -> str:
-    """Return what all keys of a source begin with."""
-    return f"kong-cloudtrail:{{{source}}}"
+def key_prefix(trail: Trail) -> str:
+    """Return what all keys of a trail begin with."""
+    return f"kong-cloudtrail:{{{trail.path}}}"
 
 
 class ValkeySeenSet:
@@ -120,8 +120,8 @@ class ValkeySeenSet:
     ----------
     client
         From `connect`.
-    source
-        Name of the source.
+    trail
+        Whose.
     lock
         The run's lock, looked at with every look-up: where it is gone, the marks may be gone with it.
     marks_in_flight
@@ -129,15 +129,15 @@ class ValkeySeenSet:
     """
 
     def __init__(
-        self, client: redis.Redis, source: str, lock: ValkeyLock | None = None, *, marks_in_flight: int = 0
+        self, client: redis.Redis, trail: Trail, lock: ValkeyLock | None = None, *, marks_in_flight: int = 0
     ) -> None:
         self._client = client
         self._lock = lock
         self._mark = client.register_script(_MARK_SCRIPT)
-        self._prefix = f"{key_prefix(source)}:seen:"
-        self._cache_id = f"{key_prefix(source)}:cache"
-        self._count = f"{key_prefix(source)}:marks"
-        self._reserve = f"{key_prefix(source)}:reserve"
+        self._prefix = f"{key_prefix(trail)}:seen:"
+        self._cache_id = f"{key_prefix(trail)}:cache"
+        self._count = f"{key_prefix(trail)}:marks"
+        self._reserve = f"{key_prefix(trail)}:reserve"
         self._reserve_bytes = max(LEAST_RESERVE_BYTES, marks_in_flight * MARK_BYTES)
 
     def open(self) -> CacheState:
@@ -237,14 +237,10 @@ class ValkeyLock:
     ----------
     client
         From `connect`.
-    source
-        Name of the source.
+    trail
+        Whose.
     clock
         Measures how long ago the lock was renewed.
-    owner
-        Names this process in the lock, besides a random token; empty if it cannot be named for certain.
-    is_gone
-        Tells of such a name whether its process has certainly ended: then its lock is taken over at once.
     release_seconds
         How long to wait at most for it to be given back.
     """
@@ -252,18 +248,15 @@ class ValkeyLock:
     def __init__(
         self,
         client: redis.Redis,
-        source: str,
+        trail: Trail,
         clock: Clock,
         *,
-        owner: str = "",
-        is_gone: Callable[[str], bool] = lambda _owner: False,
         release_seconds: float = RELEASE_SECONDS,
     ) -> None:
-        self.name = f"{key_prefix(source)}:lock"
+        self.name = f"{key_prefix(trail)}:lock"
         self._client = client
         self._lock: Lock = client.lock(self.name, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
-        self.token = f"{owner}/{uuid.uuid4()}"
-        self._is_gone = is_gone
+        self.token = str(uuid.uuid4())
         self._release_seconds = release_seconds
         self._clock = clock
         self._valid_until = 0.0
@@ -274,7 +267,7 @@ class ValkeyLock:
         """Take the lock, once in the life of this object."""
         asked = self._clock.monotonic()
         try:
-            if not self._lock.acquire(token=self.token) and not self._take_over():
+            if not self._lock.acquire(token=self.token) and not self._is_ours():
                 return False
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
@@ -301,16 +294,12 @@ class ValkeyLock:
         self._released.set()
         self._keeper.join(self._release_seconds)
 
-    def _take_over(self) -> bool:
-        """Look whose the lock is: it may be ours, or of a process that has ended."""
-        token = self._client.get(self.name)
-        if token == self.token:  # the client repeated a command whose answer got lost, and met its own success
-            self._lock.local.token = self.token.encode()
-            return True
-        if not isinstance(token, str) or not self._is_gone(token.rpartition("/")[0]):
+    def _is_ours(self) -> bool:
+        """Look whether the lock is ours already: the client repeats a command whose answer got lost."""
+        if self._client.get(self.name) != self.token:
             return False
-        self._client.eval(_CLEAR_SCRIPT, 1, self.name, token)
-        return bool(self._lock.acquire(token=self.token))
+        self._lock.local.token = self.token.encode()
+        return True
 
     def _keep(self) -> None:
         """Renew the lock until it is given back, and then give it back, in a thread that nobody has to wait for."""

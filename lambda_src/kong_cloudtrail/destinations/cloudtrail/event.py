@@ -6,27 +6,23 @@ own name: no field of an entry is ever left out.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import http
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from ...domain.entry import Entry, whole_seconds
+from ...domain.event import Event
+from ...domain.gateway import Gateway
 from ...domain.jsontext import decode_container, encode
 from ...errors import EntryNotMappable
 from .limits import MAX_ADDITIONAL_EVENT_DATA_BYTES, MAX_CODE_CHARACTERS, MAX_TEXT_CHARACTERS
-from .shortening import Original, shorten
+from .shortening import shorten
 
 EVENT_SOURCE = "kong-gateway"
 """What CloudTrail expects from a channel whose source is Kong Gateway."""
-
-UNKNOWN_VERSION = "unknown"
-"""The version of a gateway that does not tell it."""
 
 _ANONYMOUS = {
     "type": "Anonymous",
@@ -34,60 +30,6 @@ _ANONYMOUS = {
     "details": {"RBAC": "Anonymous User on Kong Gateway: Please Enable RBAC on Kong Gateway"},
 }
 _LATEST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one with a four-digit year
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """The Kong Gateway that the entries come from.
-
-    Parameters
-    ----------
-    version
-        E.g. ``3.10.0.2-enterprise-edition``; `UNKNOWN_VERSION` if Kong does not tell.
-    hostname
-        Of the control-plane node, else the host of the Admin API's URL.
-    clock
-        What the ``Date`` header of Kong, or of a proxy before it, showed as the run began, Unix seconds; ``None`` if
-        there was no valid one.
-    """
-
-    version: str
-    hostname: str
-    clock: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """An entry, ready for PutAuditEvents.
-
-    Parameters
-    ----------
-    entry
-        What it was made from.
-    data
-        The event as JSON text, ASCII only: ``eventData`` of the call.
-    original
-        The whole entry and where it is to be kept, if the event holds less than the entry; else ``None``.
-    """
-
-    entry: Entry
-    data: str
-    original: Original | None = None
-
-    @property
-    def id(self) -> str:
-        """The entry's ``id`` in the call."""
-        return self.entry.call_id
-
-    @property
-    def original_bytes(self) -> int:
-        """Size of the whole entry if the event holds less, else 0."""
-        return 0 if self.original is None else len(self.original.body)
-
-    @property
-    def checksum(self) -> str:
-        """Base64 of the SHA-256 of `data`, as the API reference defines ``eventDataChecksum``."""
-        return base64.b64encode(hashlib.sha256(self.data.encode("ascii")).digest()).decode("ascii")
 
 
 class EventMapper:
@@ -100,7 +42,7 @@ class EventMapper:
     recipient_account_id
         The account that owns the channel.
     locate_original
-        Given an entry's ``call_id`` and the SHA-256 of the whole entry in hexadecimal digits, where the ledger will
+        Given an entry's ``id`` and the SHA-256 of the whole entry in hexadecimal digits, where the ledger will
         keep it.
     map_status_to_error_code
         Whether a status of 400 and above becomes ``errorCode`` and ``errorMessage``.
@@ -223,7 +165,7 @@ def _uid(entry: Entry, additional: dict[str, Any]) -> str:
         return request_id
     if request_id is not None:
         additional["request_id"] = request_id
-    return entry.call_id
+    return entry.id
 
 
 def _request_parameters(fields: dict[str, Any]) -> dict[str, Any]:

@@ -6,13 +6,12 @@ were shortened, how large the whole entry was, its SHA-256, and where the ledger
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from ...domain.entry import Entry
+from ...domain.event import Original
 from ...domain.jsontext import encode
 from .limits import (
     MAX_ADDITIONAL_EVENT_DATA_BYTES,
@@ -44,31 +43,6 @@ _WELL_KNOWN = frozenset(
         "workspace",
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Original:
-    """A whole entry that the ledger has to keep.
-
-    Parameters
-    ----------
-    call_id
-        Of the entry.
-    body
-        The entry as JSON.
-    sha256
-        Of `body`, hexadecimal.
-    """
-
-    call_id: str
-    body: bytes
-    sha256: str
-
-    @classmethod
-    def of(cls, entry: Entry) -> Original:
-        """Take the original of an entry."""
-        body = entry.original()
-        return cls(entry.call_id, body, hashlib.sha256(body).hexdigest())
 
 
 def shorten(
@@ -114,7 +88,7 @@ def shorten(
             "fields": [_excerpt(name, _MAX_FIELD_NAME_BYTES) for name in shortened[:_MAX_NAMED_FIELDS]],
             "sizeBytes": len(original.body),
             "sha256": original.sha256,
-            "original": locate_original(original.call_id, original.sha256),
+            "original": locate_original(original.entry_id, original.sha256),
         }
     }
     return result, original

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ...destinations.cloudtrail.event import UNKNOWN_VERSION, Gateway
 from ...domain.backoff import backoff_seconds
+from ...domain.gateway import UNKNOWN_VERSION, Gateway
 from ...domain.window import Window
 from ...errors import SourceError, TimeBudgetReached
 from ...ports import Clock, Page
@@ -25,7 +25,7 @@ _ROOT_SHARE = 0.25
 _LEAST_ROOT_SECONDS = 0.1
 
 
-class KongAuditSource:
+class KongRequests:
     """Reads ``/audit/requests`` of one Kong Gateway.
 
     Parameters

@@ -8,6 +8,7 @@ from ...errors import SourceUnavailable
 from ...ports import Gap, Page
 from .admin_api import AUDIT_PATH, AdminApi, Answer, OffsetRefused, Question
 from .checks import TELLING_TIMES
+from .entries import read_entries
 from .poison import Shown, find_older_second
 from .reading import NotAsAsked, Position, Reading, RowUnreadable, refused_offset
 
@@ -54,10 +55,10 @@ class ScanReading(Reading):
             position.time = times[-1]
         position.offset, position.made = answer.offset, False
         if answer.offset is None:
-            return Page(answer.entries, None, is_last=True, as_asked=as_asked)
+            return Page(read_entries(answer.entries), None, is_last=True, as_asked=as_asked)
         if not self._is_new(answer.offset):
-            return Page(answer.entries, None, is_last=True, as_asked=False)
-        return Page(answer.entries, position.text(), is_last=False, as_asked=as_asked)
+            return Page(read_entries(answer.entries), None, is_last=True, as_asked=False)
+        return Page(read_entries(answer.entries), position.text(), is_last=False, as_asked=as_asked)
 
     def _is_of_the_same_release(self, version: str) -> bool:
         position = self._position

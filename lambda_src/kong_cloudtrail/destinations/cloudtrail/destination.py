@@ -6,7 +6,9 @@ quota of 100 calls a second and region, which is shared with everything else in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -21,10 +23,13 @@ from botocore.exceptions import (
 )
 
 from ... import __version__
+from ...domain.event import Event
+from ...domain.gateway import Gateway
 from ...errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
-from ...ports import Answer, Failure
+from ...ports import Advice, Answer, Failure, Verdict
 from .codes import Meaning, advice_on, meaning_of
-from .event import Event
+from .event import EventMapper
+from .packer import Packer
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudtrail_data.client import CloudTrailDataServiceClient
@@ -36,17 +41,29 @@ _STATUSES_OF_LOST_ANSWERS = frozenset({502, 504})
 """With these a proxy says that it passed the call on and got no answer, or none that it understood."""
 
 
-class CloudTrailDestination:
-    """Delivers batches to one channel. Safe to use from several threads.
+_VERDICTS = {
+    Meaning.BAD_RECORD: Verdict.REFUSED,
+    Meaning.DAMAGED: Verdict.DAMAGED,
+    Meaning.THROTTLING: Verdict.THROTTLED,
+    Meaning.OUTAGE: Verdict.OUTAGE,
+}
+
+
+class CloudTrailLake:
+    """Delivers entries to one channel. Safe to use from several threads.
 
     Parameters
     ----------
     channel_arn
         The channel.
-    region
-        Region of the channel.
+    region, account_id
+        Of the channel.
     external_id
         Sent with each call if the channel's policy asks for it.
+    map_status_to_error_code
+        As in `EventMapper`.
+    locate_original
+        As in `EventMapper`.
     connections
         Connections kept open: as many as deliveries at once.
     connect_seconds, answer_seconds
@@ -57,12 +74,18 @@ class CloudTrailDestination:
         self,
         channel_arn: str,
         region: str,
+        account_id: str,
         *,
         external_id: str | None,
+        map_status_to_error_code: bool,
+        locate_original: Callable[[str, str], str],
         connections: int,
         connect_seconds: float = CONNECT_SECONDS,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
+        self._account_id = account_id
+        self._map_status_to_error_code = map_status_to_error_code
+        self._locate_original = locate_original
         self._channel = {"channelArn": channel_arn}
         if external_id is not None:
             self._channel["externalId"] = external_id
@@ -84,6 +107,26 @@ class CloudTrailDestination:
             ),
         )
 
+    advice = Advice(
+        name="CloudTrail",
+        if_down="Look at the AWS Health Dashboard.",
+        if_all_refused="Check CHANNEL_ARN and EXTERNAL_ID, and look for a proxy in between.",
+        if_answers_get_lost="Look for a proxy in between.",
+    )
+
+    def mapper(self, gateway: Gateway) -> EventMapper:
+        """Return what makes events of the entries of a gateway."""
+        return EventMapper(
+            gateway,
+            self._account_id,
+            self._locate_original,
+            map_status_to_error_code=self._map_status_to_error_code,
+        )
+
+    def packer(self) -> Packer:
+        """Return what packs events."""
+        return Packer()
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -104,7 +147,8 @@ class CloudTrailDestination:
             response = self._client.put_audit_events(
                 **self._channel,
                 auditEvents=[
-                    {"id": event.id, "eventData": event.data, "eventDataChecksum": event.checksum} for event in events
+                    {"id": event.id, "eventData": event.data, "eventDataChecksum": checksum(event.data)}
+                    for event in events
                 ],
             )
         except ClientError as error:
@@ -117,7 +161,12 @@ class CloudTrailDestination:
             raise _no_answer(error) from error
         except (AttributeError, TypeError, ValueError) as error:
             raise _broken_answer() from error  # botocore stumbles over JSON that is not an object
-        return _read(dict(response))
+        return read_answer(dict(response))
+
+
+def checksum(data: str) -> str:
+    """Return the base64 of the SHA-256 of an event's text, as the API reference defines ``eventDataChecksum``."""
+    return base64.b64encode(hashlib.sha256(data.encode("ascii")).digest()).decode("ascii")
 
 
 def _no_answer(error: BotoCoreError) -> DestinationUnavailable:
@@ -148,16 +197,26 @@ def _broken_answer() -> DestinationUnavailable:
     )
 
 
-def _read(response: dict[str, Any]) -> Answer:
+def read_answer(response: dict[str, Any]) -> Answer:
     """Read an answer; what it does not name was not confirmed, whatever else is wrong with it."""
     successful = frozenset(entry["id"] for entry in _entries(response.get("successful")))
     failed = {
-        entry["id"]: Failure(_text(entry.get("errorCode")) or "unknown", _text(entry.get("errorMessage")))
+        entry["id"]: failure_of(_text(entry.get("errorCode")) or "unknown", _text(entry.get("errorMessage")))
         for entry in _entries(response.get("failed"))
     }
     if not successful and not failed:
         raise _broken_answer()
-    return Answer(successful, failed)
+    misconfigured = (
+        failure.code for failure in failed.values() if meaning_of(failure.code) is Meaning.MISCONFIGURATION
+    )
+    if (code := next(misconfigured, None)) is None:
+        return Answer(successful, failed)
+    return Answer(successful, failed, f"CloudTrail refuses every entry with {code}: {advice_on(code)}.")
+
+
+def failure_of(code: str, message: str) -> Failure:
+    """Return why an entry was not accepted, given its ``errorCode`` and ``errorMessage``."""
+    return Failure(code, message, _VERDICTS.get(meaning_of(code), Verdict.UNKNOWN))
 
 
 def _entries(value: object) -> Iterator[dict[str, Any]]:

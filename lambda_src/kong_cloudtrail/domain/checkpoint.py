@@ -1,0 +1,131 @@
+"""How far a trail is done: what one run leaves to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from .window import Window
+
+NO_REPORT_SHA256 = "0" * 64
+"""What the first run report holds as the hash of the one before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheState:
+    """What tells a cache that kept its marks from one that lost some.
+
+    Parameters
+    ----------
+    cache_id
+        Random, made when the cache had none. Another one means that the cache was emptied or replaced.
+    marks_written
+        Marks ever written to this cache for this trail. A lower number than before means that the cache was restored
+        from an old snapshot.
+    """
+
+    cache_id: str
+    marks_written: int
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a reading goes on that a run could not finish.
+
+    Parameters
+    ----------
+    window
+        The slice that is being read; ``None`` if everything is read, without filters.
+    resume
+        Where in it, as the source said (`ports.Page.resume`); ``None``: at its beginning.
+    newest
+        Newest request time of all that this reading showed so far, Unix seconds, without what was dated in the future;
+        ``None`` if it showed none.
+    limit
+        What the clocks showed as the slice was begun, Unix seconds: what is dated later is dated in the future.
+    began_at
+        When the reading began, Unix seconds by our own clock.
+    proven
+        Whether every answer so far was as asked. If not, the reading goes on, and the checkpoint stays.
+    """
+
+    window: Window | None
+    resume: str | None
+    newest: int | None
+    limit: int
+    began_at: int
+    proven: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGap:
+    """A stretch below the checkpoint that is still to be read or delivered.
+
+    Parameters
+    ----------
+    window
+        Its request times; ``None`` if they are not known, as on a gateway that cannot filter.
+    kind
+        ``unreadable``: the source could not show a row. ``undelivered``: an entry could not be delivered.
+    reason
+        Why, in a few words that may be logged.
+    since
+        When it was first passed, Unix seconds by our own clock.
+    """
+
+    window: Window | None
+    kind: Literal["unreadable", "undelivered"]
+    reason: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a trail is done, and what is still to be read.
+
+    Parameters
+    ----------
+    complete_until
+        Unix seconds: every entry that the source showed with an older request time is delivered or quarantined, but
+        for the gaps. Never later than the newest request time that the source showed. ``None`` before anything was
+        settled.
+    begins_at
+        Where the first run was asked to begin, Unix seconds; ``None``: at everything that the source retains.
+    caught_up_at
+        When the last reading began that settled everything that the source showed, Unix seconds by our own clock.
+    reading
+        Where the next run goes on, if the last one could not finish its reading.
+    gaps
+        What was passed and is still to be settled, oldest first.
+    sweep
+        Where the sweep goes on that is under way; ``None`` if none is.
+    sweep_due
+        When the next sweep begins, Unix seconds by our own clock; ``None`` before the first run.
+    cache
+        The cache that holds the marks, as the newest run found it.
+    marks_whole_after
+        Entries with an older request time may have lost their marks, Unix seconds; ``None``: all marks are there.
+    gateway_version
+        The gateway's version as the newest run found it.
+    gateway_ahead_seconds
+        How far the gateway's clock was ahead of ours when it was last shown.
+    run_number, run_sha256
+        Number and hash of the newest run report.
+    version
+        Of the stored object that this was read from; ``None`` if there was none.
+    """
+
+    complete_until: int | None = None
+    begins_at: int | None = None
+    caught_up_at: int | None = None
+    reading: Position | None = None
+    gaps: tuple[OpenGap, ...] = ()
+    sweep: Position | None = None
+    sweep_due: int | None = None
+    cache: CacheState | None = None
+    marks_whole_after: int | None = None
+    gateway_version: str | None = None
+    gateway_ahead_seconds: int = 0
+    run_number: int = 0
+    run_sha256: str = NO_REPORT_SHA256
+    version: str | None = None

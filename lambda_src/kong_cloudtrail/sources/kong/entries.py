@@ -1,0 +1,87 @@
+"""What Kong writes of a request, and what of it identifies an entry."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable
+from operator import itemgetter
+from typing import Any, TypeGuard
+
+from ...domain.entry import MAX_RETENTION_SECONDS, Entry, whole_seconds
+from ...domain.jsontext import encode
+
+DEFAULT_RETENTION_SECONDS = 2_592_000
+"""Kong's default for ``audit_log_record_ttl``, taken for entries that do not say when they expire."""
+
+_legal_id = re.compile(r"[-_A-Za-z0-9]{1,128}").fullmatch
+
+# What Kong writes once and never changes. `ttl` falls with every second, and unknown fields may do likewise.
+_IDENTIFYING_FIELDS = (
+    "request_timestamp",
+    "method",
+    "path",
+    "status",
+    "client_ip",
+    "payload",
+    "rbac_user_id",
+    "workspace",
+)
+
+_identity = itemgetter(*_IDENTIFYING_FIELDS)
+
+
+def read_entry(value: object) -> Entry:
+    """Take an element of ``data`` in Kong's answer as it stands; never fails.
+
+    Parameters
+    ----------
+    value
+        The element, parsed.
+
+    Returns
+    -------
+    Entry
+        Its ``id`` is Kong's ``request_id`` where that is legal as one, else a stable hash.
+    """
+    if not isinstance(value, dict):
+        # An object with a repeated key is an array of pairs.
+        id_ = _hash(encode([pair for pair in value if pair[:1] != ("ttl",)] if _is_pairs(value) else value))
+        return Entry(value, id_, id_, None, DEFAULT_RETENTION_SECONDS)
+    try:
+        identity = _identity(value)
+    except KeyError:  # rare enough to be the exception, and asking for each field alone takes twice as long
+        identity = tuple(value.get(name) for name in _IDENTIFYING_FIELDS)
+    fingerprint = hashlib.blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    id_ = _id(value)
+    return Entry(value, id_, f"{id_}:{fingerprint}", whole_seconds(identity[0]), _remaining_seconds(value.get("ttl")))
+
+
+def read_entries(values: Iterable[object]) -> list[Entry]:
+    """Take all elements of an answer, as `read_entry`."""
+    return [read_entry(value) for value in values]
+
+
+def _remaining_seconds(ttl: object) -> int:
+    if isinstance(ttl, float) and math.isfinite(ttl):
+        ttl = math.ceil(ttl)
+    if isinstance(ttl, bool) or not isinstance(ttl, int):
+        return DEFAULT_RETENTION_SECONDS
+    return min(max(ttl, 0), MAX_RETENTION_SECONDS)
+
+
+def _is_pairs(value: object) -> TypeGuard[list[tuple[str, Any]]]:
+    return isinstance(value, list) and all(isinstance(pair, tuple) for pair in value)
+
+
+def _id(fields: dict[str, Any]) -> str:
+    request_id = fields.get("request_id")
+    if isinstance(request_id, str) and request_id.strip():
+        return request_id if _legal_id(request_id) else _hash(request_id)
+    # No id of its own (seen before Kong 3.4.0.0 as an empty string or blanks): the content has to do.
+    return _hash(encode({name: value for name, value in fields.items() if name != "ttl"}))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,107 @@
+"""The checkpoint as it is stored: a JSON object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..domain.checkpoint import CacheState, Checkpoint, OpenGap, Position
+from ..domain.window import Window
+
+
+def to_document(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return a checkpoint as a JSON object."""
+    cache = checkpoint.cache
+    return {
+        "completeUntil": checkpoint.complete_until,
+        "beginsAt": checkpoint.begins_at,
+        "caughtUpAt": checkpoint.caught_up_at,
+        "reading": _position_fields(checkpoint.reading),
+        "gaps": [
+            {**_window_fields(gap.window), "kind": gap.kind, "reason": gap.reason, "since": gap.since}
+            for gap in checkpoint.gaps
+        ],
+        "sweep": _position_fields(checkpoint.sweep),
+        "sweepDue": checkpoint.sweep_due,
+        "cache": None if cache is None else {"id": cache.cache_id, "marksWritten": cache.marks_written},
+        "marksWholeAfter": checkpoint.marks_whole_after,
+        "gatewayVersion": checkpoint.gateway_version,
+        "gatewayAheadSeconds": checkpoint.gateway_ahead_seconds,
+        "run": {"number": checkpoint.run_number, "sha256": checkpoint.run_sha256},
+    }
+
+
+def from_document(fields: Any, version: str) -> Checkpoint:
+    """Return the checkpoint that a stored JSON object of that version holds.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, OverflowError
+        If it is not a checkpoint.
+    """
+    cache = fields["cache"]
+    return Checkpoint(
+        complete_until=_integer_or_none(fields["completeUntil"]),
+        begins_at=_integer_or_none(fields["beginsAt"]),
+        caught_up_at=_integer_or_none(fields["caughtUpAt"]),
+        reading=_position_from(fields["reading"]),
+        gaps=tuple(_gap_from(gap) for gap in fields["gaps"]),
+        sweep=_position_from(fields["sweep"]),
+        sweep_due=_integer_or_none(fields["sweepDue"]),
+        cache=None if cache is None else CacheState(str(cache["id"]), int(cache["marksWritten"])),
+        marks_whole_after=_integer_or_none(fields["marksWholeAfter"]),
+        gateway_version=_text_or_none(fields["gatewayVersion"]),
+        gateway_ahead_seconds=int(fields["gatewayAheadSeconds"]),
+        run_number=int(fields["run"]["number"]),
+        run_sha256=str(fields["run"]["sha256"]),
+        version=version,
+    )
+
+
+def _window_fields(window: Window | None) -> dict[str, int | None]:
+    return {"after": None, "before": None} if window is None else {"after": window.after, "before": window.before}
+
+
+def _window_from(fields: Any) -> Window | None:
+    after = _integer_or_none(fields["after"])
+    return None if after is None else Window(after, _integer_or_none(fields["before"]))
+
+
+def _position_fields(position: Position | None) -> dict[str, Any] | None:
+    if position is None:
+        return None
+    return {
+        **_window_fields(position.window),
+        "resume": position.resume,
+        "newest": position.newest,
+        "limit": position.limit,
+        "beganAt": position.began_at,
+        "proven": position.proven,
+    }
+
+
+def _position_from(fields: Any) -> Position | None:
+    if fields is None:
+        return None
+    return Position(
+        window=_window_from(fields),
+        resume=_text_or_none(fields["resume"]),
+        newest=_integer_or_none(fields["newest"]),
+        limit=int(fields["limit"]),
+        began_at=int(fields["beganAt"]),
+        proven=bool(fields["proven"]),
+    )
+
+
+def _gap_from(fields: Any) -> OpenGap:
+    kind = fields["kind"]
+    if kind not in ("unreadable", "undelivered"):
+        raise ValueError("a gap of an unknown kind")
+    return OpenGap(_window_from(fields), kind, str(fields["reason"]), int(fields["since"]))
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _integer_or_none(value: Any) -> int | None:
+    return None if value is None else int(value)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 from kong_cloudtrail import __version__
-from kong_cloudtrail.destinations.cloudtrail.destination import failure_of
+from kong_cloudtrail.destinations.cloudtrail.destination import failure_of, read_answer
 from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable, RunFailed
 from kong_cloudtrail.ports import Answer
@@ -292,12 +292,13 @@ class TestMisconfiguration:
 
     def test_bad_records_beside_it_do_not_hide_it(self) -> None:
         world = world_of(2)
-        world.cloudtrail.always = lambda events: Answer(
-            frozenset(),
+        world.cloudtrail.always = lambda events: read_answer(
             {
-                event.id: failure_of(code, "")
-                for event, code in zip(events, ("InvalidEventSource", "InvalidData"), strict=True)
-            },
+                "failed": [
+                    {"id": event.id, "errorCode": code}
+                    for event, code in zip(events, ("InvalidEventSource", "InvalidData"), strict=True)
+                ]
+            }
         )
 
         with pytest.raises(RunFailed, match="InvalidEventSource"):

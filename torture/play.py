@@ -220,6 +220,8 @@ def _close(scenario: Scenario, site: Site, before: Round | None) -> Iterator[tup
             break
     else:
         yield "closing runs", Problem("ending", f"runs with nothing new to do still do something: {run.output}")
+    if not (run.summary or {}).get("finished"):
+        yield "closing runs", Problem("ending", "a run around which all is well does not finish")
     yield from (("the end", problem) for problem in condense(site.auditor.end()))
     if (verified := site.verify_runs()).exit_status != 0:
         yield "the end", Problem("reports", f"verify-runs: {verified.output}")

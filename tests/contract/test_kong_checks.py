@@ -81,10 +81,12 @@ class TestWindow:
             (at(12, 13), False),
             (at(15, 9), False),
             (at(21, 15), False),
-            (at(-1), False),
+            (at(-1), True),  # no moment at all, and so not judged
+            (at(15, -1, 12), True),
             (at(19.5, 19.9, 10.5), True),  # of one second, in which the order is another one
             (at(18.5, 19.5), False),
-            (at(10**30), False),
+            (at(10**30), True),
+            (at(10**30, 15, 16), False),
             (at(15, None, "14", True, 12), True),  # rows without a time are not judged
             (at(15, None, 16), False),
             ([*at(15), 5, None, [], {}], True),
@@ -497,7 +499,7 @@ class TestFunctions:
     def test_request_times(self) -> None:
         assert request_times([]) == []
         assert request_times(at(3, 2, 1)) == [3, 2, 1]
-        assert request_times([*at(3.9, None, True, "5", -1.5), 7, [], {"x": 1}]) == [3, -2]
+        assert request_times([*at(3.9, None, True, "5", 0.5, -1.5, 10**15), 7, [], {"x": 1}]) == [3, 0]
 
     def test_never_rises(self) -> None:
         assert never_rises([])

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
 import pytest
-from kong_cloudtrail.destinations.cloudtrail.destination import failure_of
+from kong_cloudtrail.destinations.cloudtrail.destination import failure_of, read_answer
 from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationUnavailable, RunFailed
 from kong_cloudtrail.ports import Answer
@@ -242,6 +242,23 @@ class TestUnknownCode:
 
         assert world.quarantined == []
         assert len(world.seen.marks) == len(world.cloudtrail.accepted_ids) == 500
+
+    def test_bad_records_among_them_do_not_make_it_the_entries_fault(self) -> None:
+        world = world_of(100)
+        bad = ids([4, 50])
+        world.cloudtrail.always = lambda events: read_answer(
+            {
+                "failed": [
+                    {"id": event.id, "errorCode": "InvalidData" if event.id in bad else "SomethingNew"}
+                    for event in events
+                ]
+            }
+        )
+
+        with pytest.raises(RunFailed, match="SomethingNew"):
+            world.run()
+
+        assert sorted(record["id"] for record in world.quarantined) == bad
 
     def test_of_one_entry_goes_to_quarantine(self) -> None:
         world = world_of(100)

@@ -290,7 +290,7 @@ class Delivery:
                 self._slow_down()
             raise
         accepted = [event for event in events if event.id in answer.successful]
-        self.life.end(call, alive=shows_life(answer, accepted))
+        self.life.end(call, alive=shows_life(answer, accepted), accepted=bool(accepted))
         self._add_to_report(batches=1, delivery_seconds=self._clock.monotonic() - started)
         if any(failure.verdict is Verdict.THROTTLED for failure in answer.failed.values()):
             self._slow_down()

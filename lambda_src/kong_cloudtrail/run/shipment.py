@@ -11,8 +11,8 @@ What an answer says of an entry, and what follows
     no answer that says       it may have been accepted, so it is sent once more at most, alone; then it waits for the
     anything of it            next run
 
-Quarantine for a reason that could also be an outage asks for a sign of life: the destination accepted something since,
-or refused it as a bad record. If there is none, it is an outage: nothing is marked, and the run ends as a failure.
+Quarantine for a reason that could also be an outage asks for a sign of life: something was accepted since, or, where
+calls fail as a whole, refused as a bad record. If there is none, it is an outage: nothing is marked, and the run fails.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class LifeSigns:
         self._lock = threading.Lock()
         self._begun = 0
         self._latest_alive = 0
+        self._latest_accepted = 0
         self._in_vain = 0
 
     def begin(self) -> int:
@@ -83,9 +84,14 @@ class LifeSigns:
             self._begun += 1
             return self._begun
 
-    def end(self, call: int, *, alive: bool, throttled: bool = False) -> None:
-        """Note that a call has ended, and whether its answer was a sign of life; throttling says nothing of it."""
+    def end(self, call: int, *, alive: bool, accepted: bool = False, throttled: bool = False) -> None:
+        """Note that a call has ended: whether its answer was a sign of life, and whether anything was accepted.
+
+        Throttling says nothing of it.
+        """
         with self._lock:
+            if accepted:
+                self._latest_accepted = max(self._latest_accepted, call)
             if alive:
                 self._latest_alive = max(self._latest_alive, call)
                 self._in_vain = 0
@@ -102,6 +108,10 @@ class LifeSigns:
         A call that began before may have been judged before, too, whenever its answer arrived.
         """
         return self._latest_alive > moment
+
+    def accepted_since(self, moment: int) -> bool:
+        """Tell whether anything was accepted in a call that began after a moment."""
+        return self._latest_accepted > moment
 
     def calls_in_vain(self) -> int:
         """Return how many calls in a row have ended without a sign of life."""
@@ -378,7 +388,7 @@ class Shipment:
             cause = next((cause for cause, enough in limits.items() if history.times[cause] >= enough), None)
             if cause is None:
                 continue
-            if not self._desk.life.since(history.first[cause]):
+            if not self._desk.life.accepted_since(history.first[cause]):
                 if history.times[cause] < MAX_ATTEMPTS:
                     continue  # something else may be accepted before there have been as many
                 raise self._outage()

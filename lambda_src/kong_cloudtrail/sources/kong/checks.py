@@ -11,6 +11,9 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
+LATEST_TIME = 253_402_300_799
+"""9999-12-31T23:59:59Z, in Unix seconds."""
+
 TELLING_TIMES = 8
 """Request times of a page that, if they fall all along, show that rows come newest first. In an order that has nothing
 to do with time, that happens once in 40 320 pages."""
@@ -38,14 +41,20 @@ def filters_by_time(version: str) -> bool | None:
 
 
 def request_times(entries: Sequence[object]) -> list[int]:
-    """Return the request times of the rows that have one as a number, in whole Unix seconds and in the rows' order."""
+    """Return the request times of the rows that have one as a number, in whole Unix seconds and in the rows' order.
+
+    What is no moment between 1970 and 9999 is left out: one damaged row must not make a page look out of order for as
+    long as Kong keeps it.
+    """
     try:
         times = list(map(_request_timestamp, entries))
     except (TypeError, KeyError):
         times = [row.get("request_timestamp") for row in entries if isinstance(row, dict)]
-    if set(map(type, times)) <= {int}:
-        return times
-    return [int(moment // 1) for moment in times if type(moment) in (int, float)]
+    if not set(map(type, times)) <= {int}:
+        times = [int(moment // 1) for moment in times if type(moment) in (int, float)]
+    if times and (min(times) < 0 or max(times) > LATEST_TIME):
+        times = [moment for moment in times if 0 <= moment <= LATEST_TIME]
+    return times
 
 
 def never_rises(times: list[int]) -> bool:

@@ -274,6 +274,7 @@ class Store:
         self.objects[new_name] = self.objects.pop(name)
 
     def names(self, prefix: str) -> Iterator[str]:
+        self._step(prefix)
         yield from sorted(name for name in self.objects if name.startswith(prefix))
 
     def _step(self, name: str, *, writes: bool = False) -> None:
@@ -314,14 +315,18 @@ class Telemetry:
     """Keeps what it is told."""
 
     def __init__(self) -> None:
-        self.codes: list[str] = []
+        self.told: list[tuple[str, str]] = []
         self.published: list[RunReport] = []
 
+    @property
+    def codes(self) -> list[str]:
+        return [code for code, _ in self.told]
+
     def info(self, code: str, message: str, **details: Any) -> None:
-        self.codes.append(code)
+        self.told.append((code, message))
 
     def warning(self, code: str, message: str, **details: Any) -> None:
-        self.codes.append(code)
+        self.told.append((code, message))
 
     def progress(self, report: RunReport) -> None:
         pass

@@ -96,6 +96,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     event
         ``execution_id``: names the tick of the schedule. A second delivery of the same tick does nothing. Without it,
         or with the schedule's placeholder for it, as when invoked by hand, the run is not guarded.
+        ``fresh_secrets``: if true, all secrets are read anew, so that a rotated one can be tried at once.
     context
         Lambda's.
 
@@ -110,6 +111,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         If the run did not do its work: Lambda counts an error, and an alarm sees it.
     """
     try:
+        if event.get("fresh_secrets") is True:
+            assembly.cache_clear()
         return _run_once(event.get("execution_id"), context)
     except _Unfinished as unfinished:
         return unfinished.summary

@@ -239,8 +239,11 @@ class Ledger(Protocol):
     def keep_original(self, original: Original) -> None:
         """Keep a whole entry, before its shortened event is delivered."""
 
-    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> None:
-        """Keep an entry that cannot be delivered, with the reason."""
+    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> str:
+        """Keep an entry that cannot be delivered, with the reason; return where, in a form that a person can follow."""
+
+    def quarantine_size(self, at_most: int) -> int:
+        """Return how many entries are in quarantine, counted up to a number."""
 
 
 @dataclass(frozen=True, slots=True)

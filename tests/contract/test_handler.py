@@ -451,6 +451,18 @@ class TestFailedRun:
         assert function.tick("two")["finished"] is True
 
 
+class TestFreshSecrets:
+    def test_are_read_before_their_time_if_the_event_asks_for_it(self, function: Function) -> None:
+        function.tick("one")
+        before = module.assembly()
+
+        function.invoke({"fresh_secrets": False})
+        assert module.assembly() is before
+
+        function.invoke({"fresh_secrets": True})
+        assert module.assembly() is not before
+
+
 class TestSecrecy:
     @pytest.mark.parametrize(
         "trouble",

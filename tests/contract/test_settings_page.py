@@ -71,9 +71,17 @@ def test_the_app_has_the_defaults_of_the_table() -> None:
 
 def test_the_metrics_are_those_that_a_run_writes() -> None:
     report = RunReport(
-        TRAIL, pages=1, batches=1, oldest_undelivered_age_seconds=0.0, checkpoint_lag_seconds=0.0, finished=True
+        TRAIL,
+        pages=1,
+        batches=1,
+        oldest_undelivered_age_seconds=0.0,
+        checkpoint_lag_seconds=0.0,
+        gaps=0,
+        quarantine_open=0,
+        finished=True,
     )
 
-    written = {name: unit.value.lower() for name, unit, _ in _metrics_of(report)}
+    metrics = [*_metrics_of(report), *_metrics_of(RunReport(TRAIL, skipped=True))]
+    written = {name: unit.value.lower() for name, unit, _ in metrics}
 
     assert {name: cells[0] for name, cells in rows("Metrics").items()} == written

@@ -8,7 +8,9 @@ from kong_cloudtrail import __version__
 from kong_cloudtrail.destinations.cloudtrail.destination import failure_of, read_answer
 from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable, RunFailed
+from kong_cloudtrail.operations.release import QuarantineRelease
 from kong_cloudtrail.ports import Answer
+from kong_cloudtrail.run.delivery import MAX_QUARANTINED_TOLD
 from kong_cloudtrail.run.shipment import MAX_ATTEMPTS
 from kong_cloudtrail.sources.kong.entries import read_entry
 
@@ -150,6 +152,49 @@ class TestUnconfirmed:
 
         assert world.cloudtrail.calls == [ids(1, 2, 3), ids(2)]
         assert report.delivered == 3
+
+
+class TestLoudQuarantine:
+    def test_names_each_entry_with_reason_and_place(self) -> None:
+        world = world_of(3)
+        world.cloudtrail.always = refuse("InvalidData", *ids(2))
+
+        report = world.run()
+
+        [(code, message)] = [told for told in world.telemetry.told if "QUARANTINED" in told[0]]
+        assert code == "ENTRY_QUARANTINED"
+        assert "InvalidData" in message
+        assert ids(2)[0] in message
+        [name] = world.store.names("quarantine/")
+        assert world.store.locate(name) in message
+        assert report.quarantine_open == 1
+
+    def test_does_not_flood_the_log(self) -> None:
+        world = world_of(300)
+        world.cloudtrail.always = refuse("InvalidData")
+
+        world.run()
+
+        codes = [code for code in world.telemetry.codes if "QUARANTINED" in code]
+        assert codes == ["ENTRY_QUARANTINED"] * MAX_QUARANTINED_TOLD + ["MORE_QUARANTINED"]
+
+    def test_is_counted_by_later_runs_too_until_it_is_empty(self) -> None:
+        world = world_of(3)
+        world.cloudtrail.always = refuse("InvalidData", *ids(2))
+        world.run()
+
+        world.cloudtrail.always = accept_all
+        assert world.run().quarantine_open == 1
+
+        QuarantineRelease(world.ledger, world.cloudtrail).run()
+        assert world.run().quarantine_open == 0
+
+    def test_is_not_said_to_be_empty_where_the_ledger_is_down(self) -> None:
+        world = world_of(3)
+        world.run()
+        world.store.refuses = lambda name: name.startswith("quarantine/")
+
+        assert world.run().quarantine_open is None
 
 
 class TestBadRecord:

@@ -11,6 +11,9 @@ from .jsontext import encode
 MAX_RETENTION_SECONDS = 10 * 365 * 86_400
 """Longer than anybody lets a gateway keep entries: what says more is not believed."""
 
+LATEST_SECOND = 253_402_300_799
+"""9999-12-31T23:59:59Z in Unix seconds, the last moment that has a year of four digits."""
+
 _MAX_TIMESTAMP_DIGITS = 12  # the year 9999 has 12
 
 
@@ -45,9 +48,18 @@ class Entry:
 
 
 def whole_seconds(value: object) -> int | None:
-    """Return Unix seconds without their fraction; ``None`` for anything but a finite number, or a text of one."""
+    """Return Unix seconds without their fraction.
+
+    Returns
+    -------
+    int or None
+        ``None`` for anything but a number, or a text of one, that is a moment between 1970 and 9999. What is none must
+        not become a bound of anything that is read.
+    """
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_TIMESTAMP_DIGITS:
-        return int(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return math.floor(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+        value = int(value)
+    elif isinstance(value, float) and math.isfinite(value):
+        value = math.floor(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if 0 <= value <= LATEST_SECOND else None

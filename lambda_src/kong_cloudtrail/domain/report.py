@@ -9,6 +9,9 @@ from typing import Any
 from .trail import Trail
 from .window import Window
 
+MAX_COUNTED = 10_000
+"""Entries in quarantine that a run counts at most: more objects than one wants to list in each run."""
+
 
 @dataclass(slots=True)
 class RunReport:
@@ -68,7 +71,10 @@ class RunReport:
         How much older than the checkpoint the oldest of these is: it became visible no later than so long after it was
         made.
     gaps
-        Stretches that Kong could not show, or that could not be delivered, and that are read again.
+        Stretches that the gateway could not show, or that could not be delivered, and that are read again; ``None`` if
+        the run did not get so far as to know.
+    quarantine_open
+        Entries in quarantine as the run ended, whenever they came there, up to `MAX_COUNTED`; ``None`` if not known.
     window_seconds_read
         How much of the window is read so far, in seconds of request time. For a display of the progress.
     """
@@ -97,7 +103,8 @@ class RunReport:
     checkpoint_lag_seconds: float | None = None
     found_late: int = 0
     max_lateness_seconds: int = 0
-    gaps: int = 0
+    gaps: int | None = None
+    quarantine_open: int | None = None
     window_seconds_read: int = 0
 
     @property
@@ -139,6 +146,7 @@ class RunReport:
             "found_late": self.found_late,
             "max_lateness_seconds": self.max_lateness_seconds,
             "gaps": self.gaps,
+            "quarantine_open": self.quarantine_open,
         }
 
 

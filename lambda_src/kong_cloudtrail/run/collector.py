@@ -12,11 +12,12 @@ source nor destination: see ``ports``. What a reader may rely on is in docs/deli
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from ..domain.gateway import Gateway
-from ..domain.report import RunReport
+from ..domain.report import MAX_COUNTED, RunReport
 from ..domain.window import Window
 from ..errors import (
     CollectorError,
@@ -139,6 +140,7 @@ class Collector:
         )
         indicators = Indicators(progress, report)
         indicators.measure(int(self._clock.now()))  # what holds if the run gets no further
+        report.gaps = len(progress.checkpoint.gaps)
         gateway = self._source.describe()
         ahead_seconds = progress.checkpoint.gateway_ahead_seconds
         bounds = Bounds.of(int(self._clock.now()), gateway.clock, gateway_ahead_seconds=ahead_seconds)
@@ -266,6 +268,8 @@ class Collector:
         report.run_seconds = self._clock.monotonic() - self._started
         indicators.oldest_undelivered = delivery.oldest_undelivered
         indicators.measure(int(self._clock.now()), bounds.gateway - bounds.now)
+        with contextlib.suppress(LedgerError):  # saving meets it too, and tells
+            report.quarantine_open = self._ledger.quarantine_size(MAX_COUNTED)
         try:
             progress.save(report)
         except (LedgerError, StateError) as error:
@@ -281,7 +285,7 @@ class Collector:
     def _tell_of(self, reading: Reading, report: RunReport) -> None:
         page, part = reading.page, reading.part
         if page is not None and page.gap is not None:
-            report.gaps += 1
+            report.gaps = (report.gaps or 0) + 1
             self._telemetry.warning(
                 "GAP_PASSED",
                 f"The gateway cannot show an entry ({page.gap.reason}). The run continues after it, and sweeps try it "
@@ -334,6 +338,7 @@ class Collector:
             clock=self._clock,
             gateway=gateway,
             report=report,
+            telemetry=self._telemetry,
             parallel_deliveries=self._plan.parallel_deliveries,
             mark_margin_seconds=_MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,
         )

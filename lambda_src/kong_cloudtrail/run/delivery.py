@@ -31,7 +31,7 @@ from ..errors import (
     SeenSetUnavailable,
     TimeBudgetReached,
 )
-from ..ports import NOT_MAPPABLE, Advice, Answer, Clock, Destination, Failure, Ledger, SeenSet, Verdict
+from ..ports import NOT_MAPPABLE, Advice, Answer, Clock, Destination, Failure, Ledger, SeenSet, Telemetry, Verdict
 from .guard import RunGuard
 from .pace import POLL_SECONDS, Pace, Places
 from .shipment import LifeSigns, Shipment, shows_life
@@ -39,6 +39,9 @@ from .workers import Workers
 
 MAX_WAITING_ORIGINAL_BYTES = 24 * 2**20
 """Of whole entries behind shortened events, under way at once: bounds memory when entries of 10 MB come in a row."""
+
+MAX_QUARANTINED_TOLD = 20
+"""Entries in quarantine that a run lists one by one: a destination that refuses everything must not flood the log."""
 
 LONGEST_CALL_SECONDS = 60.0
 """If nothing ends for so long, it is given up: bytes that trickle in prolong every time-out of a call."""
@@ -74,6 +77,8 @@ class Delivery:
         Where the entries come from.
     report
         Counts what becomes of each entry.
+    telemetry
+        Is told of each entry in quarantine.
     parallel_deliveries
         Calls under way at once, at most.
     mark_margin_seconds
@@ -90,6 +95,7 @@ class Delivery:
         clock: Clock,
         gateway: Gateway,
         report: RunReport,
+        telemetry: Telemetry,
         parallel_deliveries: int,
         mark_margin_seconds: int,
     ) -> None:
@@ -102,6 +108,8 @@ class Delivery:
         self._clock = clock
         self._gateway = gateway
         self._report = report
+        self._telemetry = telemetry
+        self._quarantined = 0
         self._mark_margin_seconds = mark_margin_seconds
         self._pace = Pace(parallel_deliveries)
         # One batch waiting for each that is under way keeps the lanes full and memory bounded. As many threads as
@@ -361,15 +369,32 @@ class Delivery:
     def put_in_quarantine(self, entry: Entry, failure: Failure, attempts: int) -> bool:
         """Put an entry into quarantine and mark it; ``False`` if that was not possible."""
         try:
-            self._ledger.quarantine(entry, self._gateway, failure, attempts)
+            place = self._ledger.quarantine(entry, self._gateway, failure, attempts)
         except LedgerError as error:
             self._withhold(error)
             return False
         full = self._mark_settled([entry])
+        self._tell_of_quarantine(entry, failure.code, place)
         self._add_to_report(quarantined=1)
         if full is not None:
             raise full
         return True
+
+    def _tell_of_quarantine(self, entry: Entry, code: str, place: str) -> None:
+        with self._changed:
+            self._quarantined += 1
+            told = self._quarantined
+        if told <= MAX_QUARANTINED_TOLD:
+            self._telemetry.warning(
+                "ENTRY_QUARANTINED",
+                f"An entry was put into quarantine ({code}): {entry.id}. It is kept whole in {place}. Remove the cause,"
+                " then run `kong-cloudtrail release`.",
+            )
+        if told == MAX_QUARANTINED_TOLD:
+            self._telemetry.warning(
+                "MORE_QUARANTINED",
+                f"{told} entries were put into quarantine by this run. Further ones are counted, but not listed here.",
+            )
 
     # -- if the ledger is down, what needs it stays unmarked and the others go on
 

@@ -57,7 +57,8 @@ class Secrets:
         except (GetParameterError, ClientError, BotoCoreError) as error:
             raise SecretUnavailable(
                 f"The secret {name} could not be read ({_reason(error)}). Check its name, the role's permission "
-                "secretsmanager:GetSecretValue on it, and the way to Secrets Manager (NAT or an interface endpoint)."
+                "secretsmanager:GetSecretValue on it, and the way to Secrets Manager (NAT or an interface endpoint). "
+                "If the secret is encrypted with a key of your own, the role also needs kms:Decrypt on that key."
             ) from None
         text = value.decode() if isinstance(value, bytes) else str(value or "")
         if not text.strip():

@@ -71,7 +71,10 @@ def publish_misconfiguration(metrics: Metrics, source: str) -> None:
 
 
 def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
+    """Return a run's metrics: only what it knows, as a zero would clear the alarm that an earlier run has raised."""
     count, seconds = MetricUnit.Count, MetricUnit.Seconds
+    if report.skipped:
+        return [("RunsSkipped", count, 1)]
     metrics: list[tuple[str, MetricUnit, float]] = [
         ("EntriesFetched", count, report.fetched),
         ("DuplicatesSkipped", count, report.duplicates),
@@ -81,7 +84,6 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
         ("EventsShortened", count, report.shortened),
         ("Backlog", count, report.backlog),
         ("EntriesFoundLate", count, report.found_late),
-        ("GapsOpen", count, report.gaps),
         ("PagesRead", count, report.pages),
         ("DeliveryCalls", count, report.batches),
         ("DeliveriesThrottled", count, report.throttled),
@@ -90,6 +92,8 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
         ("RunsFinished", count, int(report.finished)),
         ("Misconfigurations", count, int(report.misconfigured)),
     ]
+    counts = {"GapsOpen": report.gaps, "QuarantineOpen": report.quarantine_open}
+    metrics += [(name, count, value) for name, value in counts.items() if value is not None]
     known_at_times = {
         "OldestUndeliveredAgeSeconds": report.oldest_undelivered_age_seconds,
         "CheckpointLagSeconds": report.checkpoint_lag_seconds,

@@ -14,6 +14,7 @@ much as one missing in the middle.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,7 +62,7 @@ class Ledger:
         """Keep a whole entry, before its shortened event is delivered."""
         self._store.write(self._original_name(original.entry_id, original.sha256), original.body)
 
-    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> None:
+    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> str:
         """Keep an entry that cannot be delivered, with the reason.
 
         Parameters
@@ -74,6 +75,11 @@ class Ledger:
             Why it could not be delivered.
         attempts
             How often it was sent; 0 if no event could be made of it.
+
+        Returns
+        -------
+        str
+            Where it is kept.
         """
         record = {
             "source": self._trail.source,
@@ -92,6 +98,11 @@ class Ledger:
         }
         name = f"quarantine/{self._trail.path}/{entry.key.replace(':', '-')}.json"
         self._store.write(name, encode(record).encode("ascii"))
+        return self._store.locate(name)
+
+    def quarantine_size(self, at_most: int) -> int:
+        """Return how many entries are in quarantine, counted up to a number. Raises `LedgerError`."""
+        return sum(1 for _ in itertools.islice(self._store.names(f"quarantine/{self._trail.path}/"), at_most))
 
     def quarantined(self) -> Iterator[Quarantined]:
         """Return what lies in quarantine.

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from ...domain.entry import Entry, whole_seconds
+from ...domain.entry import Entry
 from ...domain.event import Event
 from ...domain.gateway import Gateway
 from ...domain.jsontext import decode_container, encode
@@ -29,7 +29,6 @@ _ANONYMOUS = {
     "principalId": "anonymous",
     "details": {"RBAC": "Anonymous User on Kong Gateway: Please Enable RBAC on Kong Gateway"},
 }
-_LATEST_SECOND = 253_402_300_799  # 9999-12-31T23:59:59Z, the last one with a four-digit year
 
 
 class EventMapper:
@@ -93,7 +92,7 @@ class EventMapper:
             "userIdentity": _user_identity(fields, additional),
             "eventSource": EVENT_SOURCE,
             "eventName": _event_name(fields),
-            "eventTime": _event_time(fields, additional),
+            "eventTime": _event_time(entry, additional),
             "UID": _uid(entry, additional),
             "recipientAccountId": self._recipient_account_id,
         }
@@ -145,10 +144,10 @@ def _event_name(fields: dict[str, Any]) -> str:
     return name
 
 
-def _event_time(fields: dict[str, Any], additional: dict[str, Any]) -> str:
-    stamp = fields.get("request_timestamp")
-    seconds = stamp if type(stamp) is int else whole_seconds(stamp)
-    if seconds is None or not 0 <= seconds <= _LATEST_SECOND:
+def _event_time(entry: Entry, additional: dict[str, Any]) -> str:
+    stamp = entry.value.get("request_timestamp")
+    seconds = entry.timestamp
+    if seconds is None:
         raise EntryNotMappable("request_timestamp is not a point in time between 1970 and 9999 in Unix seconds")
     if type(stamp) is not int:
         additional["request_timestamp"] = stamp

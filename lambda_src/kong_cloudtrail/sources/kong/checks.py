@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-LATEST_TIME = 253_402_300_799
-"""9999-12-31T23:59:59Z, in Unix seconds."""
+from ...domain.entry import LATEST_SECOND
 
 TELLING_TIMES = 8
 """Request times of a page that, if they fall all along, show that rows come newest first. In an order that has nothing
@@ -52,8 +51,8 @@ def request_times(entries: Sequence[object]) -> list[int]:
         times = [row.get("request_timestamp") for row in entries if isinstance(row, dict)]
     if not set(map(type, times)) <= {int}:
         times = [int(moment // 1) for moment in times if type(moment) in (int, float)]
-    if times and (min(times) < 0 or max(times) > LATEST_TIME):
-        times = [moment for moment in times if 0 <= moment <= LATEST_TIME]
+    if times and (min(times) < 0 or max(times) > LATEST_SECOND):
+        times = [moment for moment in times if 0 <= moment <= LATEST_SECOND]
     return times
 
 

@@ -63,8 +63,8 @@ class RunReport:
         How long ago the oldest entry was made that may still be undelivered; 0 if all is delivered,
         ``None`` if that is not known.
     checkpoint_lag_seconds
-        How long ago a run last had delivered everything that Kong showed, 0 if this run did; ``None`` if that is not
-        known.
+        How long ago a run last had delivered everything that the gateway showed, or, before that, the first run began;
+        0 if this run did; ``None`` if that is not known.
     found_late
         New entries that are older than the checkpoint by more than the overlap: no run before could see them.
     max_lateness_seconds

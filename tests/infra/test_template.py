@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stacks import DeploymentOptions, IntegrationStack
+from stacks import DeploymentSettings, IntegrationStack
 from stacks.parts.cache_access import ACCESS_STRING
 from tests.infra.synthesis import (
     CHANNEL_ARN,
@@ -298,11 +298,11 @@ def test_a_boundary_by_its_name(tmp_path: Path) -> None:
 def test_a_synthesis_for_another_trail_in_the_same_stack_is_noticed(tmp_path: Path) -> None:
     assert synthesise(tmp_path).stack.replaced_trail(tmp_path) is None, "nothing was there before"
 
-    again = DeploymentOptions.from_context(CONTEXT)
-    other = DeploymentOptions.from_context({**CONTEXT, "kong_admin_api": "https://other.example.internal:8444"})
-    beside = DeploymentOptions.from_context({**CONTEXT, "resource_name": "other"})
+    again = DeploymentSettings.from_context(CONTEXT)
+    other = DeploymentSettings.from_context({**CONTEXT, "kong_admin_api": "https://other.example.internal:8444"})
+    beside = DeploymentSettings.from_context({**CONTEXT, "resource_name": "other"})
 
-    def replaced(options: DeploymentOptions) -> str | None:
+    def replaced(options: DeploymentSettings) -> str | None:
         app = new_app(tmp_path / "again")
         return IntegrationStack(app, options.stack_name, options=options).replaced_trail(tmp_path)
 

@@ -5,7 +5,7 @@ from .errors import SettingsError
 from .integration import KongCloudTrailIntegration
 from .observability.alarms import AlarmOptions
 from .observability.construct import Observability
-from .observability.metrics import TrailMetrics
+from .observability.metrics import MetricName, TrailMetrics
 from .parts.cache import DedupeCache, ImportedCache, ReplicationGroupCache, ServerlessDedupeCache
 from .parts.event_store import EventStore
 from .parts.lambda_asset import BundlingError
@@ -43,6 +43,7 @@ __all__ = [
     "KongOptions",
     "Ledger",
     "LedgerOptions",
+    "MetricName",
     "NetworkOptions",
     "Observability",
     "ReplicationGroupCache",

@@ -12,8 +12,8 @@ from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
 from .observability.alarms import AlarmOptions
-from .observability.construct import Observability
-from .observability.metrics import CacheNodes, ServerlessCache
+from .observability.construct import KONG_RETENTION, Observability
+from .observability.metrics import NAMESPACE, CacheNodes, MetricName, ServerlessCache, checked_name
 from .parts.cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
 from .parts.event_store import EventStore
 from .parts.function import CollectorFunction
@@ -33,9 +33,6 @@ from .settings.groups import (
     NetworkOptions,
     RunOptions,
 )
-
-METRIC_NAMESPACE = "KongCloudTrail"
-"""Where the function writes its metrics."""
 
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
@@ -248,20 +245,25 @@ class KongCloudTrailIntegration(Construct):
             )
         return self.token_secret.grant_write(grantee)
 
-    def metric(self, metric_name: str, **properties: Any) -> cloudwatch.Metric:
+    def metric(self, name: MetricName, **properties: Any) -> cloudwatch.Metric:
         """Return one of the metrics that the function writes about its runs, e.g. ``EventsDelivered``.
 
         Parameters
         ----------
-        metric_name : str
-            As in the README.
+        name : MetricName
+            As in ``docs/settings.md``.
         properties
             As of `cloudwatch.Metric`: ``statistic``, ``period``, ``label``, … Default: the sum of five minutes.
+
+        Raises
+        ------
+        ValueError
+            If there is no metric of that name.
         """
         return cloudwatch.Metric(
             **{
-                "namespace": METRIC_NAMESPACE,
-                "metric_name": metric_name,
+                "namespace": NAMESPACE,
+                "metric_name": checked_name(name),
                 "dimensions_map": {"source": self.source_name},
                 "statistic": cloudwatch.Stats.SUM,
                 **properties,
@@ -283,6 +285,10 @@ class KongCloudTrailIntegration(Construct):
     def metric_entries_quarantined(self, **properties: Any) -> cloudwatch.Metric:
         """Return the number of entries that CloudTrail refused, and that are kept in the ledger."""
         return self.metric("EntriesQuarantined", **properties)
+
+    def metric_quarantine_open(self, **properties: Any) -> cloudwatch.Metric:
+        """Return the number of entries that lie in quarantine; the maximum."""
+        return self.metric("QuarantineOpen", **{"statistic": cloudwatch.Stats.MAXIMUM, **properties})
 
     def metric_entries_found_late(self, **properties: Any) -> cloudwatch.Metric:
         """Return the number of entries that a sweep delivered: they became visible too late for the window."""
@@ -412,16 +418,14 @@ class KongCloudTrailIntegration(Construct):
             schedule=plan.resolved.schedule,
             schedule_enabled=plan.schedule.enabled,
             alarms=plan.alarms,
+            kong_retention=plan.kong.audit_log_retention or KONG_RETENTION,
             watched_elsewhere=self._watched_elsewhere(plan.sources),
             dashboard=plan.dashboard,
         )
 
     def _watched_elsewhere(self, sources: Sources) -> list[str]:
         """Return the alarms that another trail has already, as what they watch is shared with it."""
-        found = [] if sources.is_first_to_watch(self.cache.node.path) else ["cache_memory_percent", "evictions"]
-        if not sources.is_first_to_watch(self.collector.dead_letters.queue_arn):
-            found.append("dead_letters")
-        return found
+        return [] if sources.is_first_to_watch(self.cache.node.path) else ["cache_memory_percent", "evictions"]
 
 
 def _watched(cache: DedupeCache) -> CacheNodes | ServerlessCache | None:

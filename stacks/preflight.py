@@ -59,11 +59,6 @@ _NEEDED = ("vpc", "kong", "dashboard")
 
 _UNKNOWN_KONG = KongOptions(admin_api="")
 
-_SHARED_METRICS = (
-    "source_name: is the name of another gateway in this account and region, so that both count in the same metrics, "
-    "and the alarms of the one are quiet while the other runs; give each gateway a name of its own."
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
@@ -250,8 +245,6 @@ class Plan(_Parts):
         notes = [*map(for_the_construct, self.resolved.notes), *self.subnets.notes(), *self._notes_of_the_group()]
         if self.schedule.enabled:
             notes += self.alarms.notes(self.resolved.schedule)
-        if self.sources.share_metrics(self.resolved.environment):
-            notes.append(_SHARED_METRICS)
         return notes
 
     def _notes_of_the_group(self) -> Iterator[str]:

@@ -102,7 +102,7 @@ class IntegrationStack(Stack):
         return iam.ManagedPolicy.from_managed_policy_name(self, "Boundary", policy)
 
     def _alarms(self, options: DeploymentSettings) -> AlarmOptions:
-        alarms = AlarmOptions() if options.runbook_url is None else AlarmOptions(runbook=options.runbook_url)
+        alarms = AlarmOptions(runbook_url=options.runbook_url)
         if options.alarm_topic is None:
             return alarms
         return replace(alarms, topic=sns.Topic.from_topic_arn(self, "AlarmTopic", options.alarm_topic))

@@ -64,6 +64,9 @@ class KongOptions(Group):
         AWS's own. Default: AWS's own, or what the secret itself tells.
     root_ca : str or None
         PEM of the CA that signed the Admin API's certificate, or the path of such a file. Default: the public CAs.
+    audit_log_retention : Duration or None
+        How long Kong keeps an entry (``audit_log_record_ttl`` in ``kong.conf``); the dashboard counts it down.
+        Default: 30 days, as Kong's.
     """
 
     admin_api: str
@@ -71,6 +74,7 @@ class KongOptions(Group):
     token_secret: secretsmanager.ISecret | str | None = None
     token_key: kms.IKey | str | None = None
     root_ca: str | None = None
+    audit_log_retention: Duration | None = None
 
     place: ClassVar[str] = "kong"
     settings: ClassVar[Mapping[str, str]] = {
@@ -90,6 +94,7 @@ class KongOptions(Group):
         ),
         "token_key": kinds.either("a key, e.g. kms.Key.from_key_arn(…), or the ARN of one", kinds.TEXT, kinds.KEY),
         "root_ca": kinds.SETTING,
+        "audit_log_retention": kinds.lasting(3600, 315_360_000, "a Duration from an hour on, e.g. Duration.days(30)"),
     }
 
     def value_problems(self) -> Iterator[str]:
@@ -104,6 +109,8 @@ class KongOptions(Group):
             yield from keys.problems("kong.token_secret", _key_of(self.token_secret))
         if not isinstance(self.token_key, str):
             yield from keys.problems("kong.token_key", self.token_key)
+        if self.audit_log_retention is not None and self.audit_log_retention.is_unresolved():
+            yield "kong.audit_log_retention: is not known before the deployment, and the dashboard counts it down"
 
 
 @dataclass(frozen=True, kw_only=True)

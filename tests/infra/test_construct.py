@@ -49,7 +49,10 @@ def test_three_arguments_are_enough_and_two_fit_into_one_stack(tmp_path: Path) -
     stack = Stack(app, "Foreign")  # neither account nor region is known
     vpc = ec2.Vpc(stack, "Vpc")
     for name in ("First", "Second"):
-        KongCloudTrailIntegration(stack, name, vpc=vpc, kong=KongOptions(admin_api=API), channel_arn=CHANNEL_ARN)
+        source = None if name == "First" else "second"
+        KongCloudTrailIntegration(
+            stack, name, vpc=vpc, kong=KongOptions(admin_api=API), channel_arn=CHANNEL_ARN, source_name=source
+        )
     ours = [node for name in ("First", "Second") for node in stack.node.find_child(name).node.find_all()]
     findings = {
         resource.construct_path
@@ -203,8 +206,9 @@ def test_gateways_in_one_existing_cache_and_bucket_have_names_of_their_own_too(t
     with pytest.raises(SettingsError) as raised:
         integrate(stack, "Second", **shared())
     assert len(raised.value.problems) == 2
-    # Another database of the cache, and another prefix in the bucket, are other places.
-    integrate(stack, "Third", **shared(prefix="third"), redis_db=1)
+    # Another database of the cache, and another prefix in the bucket, are other places, but not other metrics.
+    with pytest.raises(SettingsError, match="source_name: is the name of another gateway in this account and region"):
+        integrate(stack, "Third", **shared(prefix="third"), redis_db=1)
 
 
 def test_types_of_the_cdk_at_the_border(tmp_path: Path) -> None:
@@ -276,6 +280,7 @@ def test_metrics(tmp_path: Path) -> None:
         "EntriesFoundLate": trail.metric_entries_found_late(),
         "GapsOpen": trail.metric_gaps_open(),
         "EntriesQuarantined": trail.metric_entries_quarantined(),
+        "QuarantineOpen": trail.metric_quarantine_open(),
         "OldestUndeliveredAgeSeconds": trail.metric_oldest_undelivered_age(),
         "CheckpointLagSeconds": trail.metric_checkpoint_lag(),
         "PagesRead": trail.metric("PagesRead", statistic="Average", period=Duration.hours(1)),
@@ -286,6 +291,20 @@ def test_metrics(tmp_path: Path) -> None:
     assert metrics["CheckpointLagSeconds"].statistic == metrics["GapsOpen"].statistic == "Maximum"
     assert (metrics["PagesRead"].statistic, metrics["PagesRead"].period.to_hours()) == ("Average", 1)
     assert trail.metric_errors().namespace == "AWS/Lambda"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("EventDelivered", "did you mean EventsDelivered"),
+        ("quarantineopen", "did you mean QuarantineOpen?"),
+        ("xyz", "there are Backlog, CheckpointLagSeconds"),
+    ],
+)
+def test_a_metric_that_there_is_not(tmp_path: Path, name: Any, advice: str) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    with pytest.raises(ValueError, match=f"the function writes no metric of that name; {advice}"):
+        integrate(stack, vpc=vpc).metric(name)
 
 
 def test_every_part_and_its_l1_can_be_reached(tmp_path: Path) -> None:

@@ -820,22 +820,25 @@ def bucket(stack: Stack) -> LedgerOptions:
 
 def test_the_name_is_a_prefix_in_an_existing_bucket(tmp_path: Path) -> None:
     app = new_app(tmp_path)
-    stacks = [Stack(app, name, env=HERE) for name in ("First", "Second", "Third")]
+    accounts = {"First": ACCOUNT, "Second": "444455556666", "Third": "777788889999"}
+    stacks = [Stack(app, name, env=Environment(account=account, region=REGION)) for name, account in accounts.items()]
     for stack, name in zip(stacks[:2], (None, "second"), strict=True):
         integrate(stack, vpc=imported_vpc(stack), ledger=bucket(stack), resource_name=name)
     with pytest.raises(SettingsError, match="source_name: is the name of another gateway in the same ledger"):
         integrate(stacks[2], vpc=imported_vpc(stacks[2]), ledger=bucket(stacks[2]), resource_name="second")
 
 
-def test_gateways_of_one_name_in_one_account_are_remarked(tmp_path: Path) -> None:
+def test_gateways_of_one_name_in_one_account_are_refused(tmp_path: Path) -> None:
+    """Metrics and alarms go by the name, and alarms of one name could not be created twice."""
     app = new_app(tmp_path)
     accounts = {"First": ACCOUNT, "Second": ACCOUNT, "Third": "444455556666"}
-    stacks = [Stack(app, name, env=Environment(account=accounts[name], region=REGION)) for name in accounts]
-    for stack in stacks:
-        integrate(stack, vpc=imported_vpc(stack))
-    remark = Match.string_like_regexp("source_name: is the name of another gateway in this account and region")
-    remarked = [len(Annotations.from_stack(stack).find_warning("*", remark)) for stack in stacks]
-    assert remarked == [0, 1, 0]
+    stacks = {
+        name: Stack(app, name, env=Environment(account=account, region=REGION)) for name, account in accounts.items()
+    }
+    for name in ("First", "Third"):
+        integrate(stacks[name], vpc=imported_vpc(stacks[name]))
+    with pytest.raises(SettingsError, match="source_name: is the name of another gateway in this account and region"):
+        integrate(stacks["Second"], vpc=imported_vpc(stacks["Second"]))
 
 
 # -- schedules
@@ -981,14 +984,12 @@ def test_a_schedule_that_cannot_be_watched_is_remarked_unless_it_is_off(tmp_path
 
 def test_what_is_shared_is_watched_once(tmp_path: Path) -> None:
     app, stack, vpc = foreign_stack(tmp_path)
-    queue = sqs.Queue(stack, "Queue", enforce_ssl=True)
-    shared = {"vpc": vpc, "function": FunctionOptions(dead_letter_queue=queue)}
-    first = integrate(stack, "First", source_name="first", **shared)
-    second = integrate(stack, "Second", source_name="second", cache=first.cache, **shared)
+    first = integrate(stack, "First", vpc=vpc, source_name="first")
+    second = integrate(stack, "Second", vpc=vpc, source_name="second", cache=first.cache)
     other = integrate(stack, "Third", source_name="third", vpc=vpc)
     about_the_cache = {"cache_memory_percent_1", "cache_memory_percent_2", "evictions_1", "evictions_2"}
-    assert about_the_cache | {"dead_letters"} <= first.observability.alarms.keys()
-    assert first.observability.alarms.keys() - second.observability.alarms.keys() == about_the_cache | {"dead_letters"}
+    assert about_the_cache <= first.observability.alarms.keys()
+    assert first.observability.alarms.keys() - second.observability.alarms.keys() == about_the_cache
     assert other.observability.alarms.keys() == first.observability.alarms.keys()
     app.synth()
 

@@ -79,5 +79,5 @@ def _new_secret(scope: Construct, encryption_key: kms.IKey | None) -> secretsman
         "refuses the old one.",
     )
     if encryption_key is None:
-        accept_amazons_key(secret, "SecretsManagerUsingKMSKey")
+        accept_amazons_key(secret, "SecretsManagerUsingKMSKey", "CKV_AWS_149")
     return secret

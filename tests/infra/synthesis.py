@@ -100,6 +100,7 @@ SHAPES: Mapping[str, Callable[[Stack], dict[str, Any]]] = {
         "kong_superadmin": True,
     },
     "imported": _imported,
+    "shared VPC": lambda _: {"network": NetworkOptions(vpc_owner_account="444455556666")},
     "event store": lambda _: {
         "channel_arn": None,
         "event_store": EventStoreOptions(dashboard=True),
@@ -239,6 +240,14 @@ def integrate(scope: Any, name: str = "Trail", **properties: Any) -> KongCloudTr
         if nested is not None:
             given[group.place] = group(**nested) if found is None else replace(found, **nested)
     return KongCloudTrailIntegration(scope, name, **given)
+
+
+def synthesise_two_gateways(outdir: Path) -> Synthesis:
+    """Synthesise somebody else's app with two constructs; the second one shares the first one's cache and ledger."""
+    app, stack, vpc = foreign_stack(outdir)
+    first = integrate(stack, vpc=vpc)
+    integrate(stack, "Second", vpc=vpc, source_name="second", cache=first.cache, ledger=first.ledger)
+    return template_of(app, stack)
 
 
 def template_of(app: App, stack: Stack) -> Synthesis:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aws_cdk import Annotations, CfnOutput, Environment, Fn, Stack, Tags
+from aws_cdk import Annotations, CfnOutput, Duration, Environment, Fn, Stack, Tags
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -149,9 +149,12 @@ class IntegrationStack(Stack):
 
 def _properties(options: DeploymentSettings) -> dict[str, Any]:
     """Return the flat settings as properties of the construct."""
-    settings = options.integration
+    settings, retention_days = options.integration, options.kong_retention_days
     return {
-        "kong": KongOptions(**properties_of(KongOptions, settings)),
+        "kong": KongOptions(
+            audit_log_retention=None if retention_days is None else Duration.days(retention_days),
+            **properties_of(KongOptions, settings),
+        ),
         "cloudtrail": CloudTrailLakeOptions(**properties_of(CloudTrailLakeOptions, settings)),
         "run": RunOptions(
             schedule_options=ScheduleOptions(enabled=options.schedule_enabled), **properties_of(RunOptions, settings)

@@ -215,6 +215,8 @@ class DeploymentSettings:
         ARN or name of the policy that bounds every role. None: no boundary.
     vpc_owner_account : str or None
         Account that shares the VPC with this one. None: the VPC is this one's.
+    kong_retention_days : int or None
+        How long Kong keeps an entry, in days. None: as long as it does unless told otherwise.
     cache : CacheOptions
         The new cache.
     integration : Mapping of str to object
@@ -234,6 +236,7 @@ class DeploymentSettings:
     encryption_key: str | None
     permissions_boundary: str | None
     vpc_owner_account: str | None
+    kong_retention_days: int | None
     cache: CacheOptions
     integration: Mapping[str, Any]
     notes: tuple[str, ...]
@@ -289,6 +292,7 @@ class DeploymentSettings:
             reader.check(
                 "encryption_key", lambda: checks.same_region_as_key(encryption_key, region or _region(options))
             )
+        kong_retention = reader.optional("kong_retention_days", partial(checks.integer_text, low=1, high=3650))
         cache = _read_cache(reader)
         if reader.problems or options is None or vpc_id is None or subnet_ids is None:
             raise SettingsError(reader.problems)
@@ -305,6 +309,7 @@ class DeploymentSettings:
             encryption_key=encryption_key,
             permissions_boundary=permissions_boundary,
             vpc_owner_account=vpc_owner_account,
+            kong_retention_days=None if kong_retention is None else int(kong_retention),
             cache=cache,
             # Kong's address is a property that is required, so it becomes one where `lambda_env` has it.
             integration={**integration, "kong_admin_api": options.kong.admin_api.url},
@@ -342,6 +347,7 @@ _SETTINGS = frozenset(
         "encryption_key",
         "permissions_boundary",
         "vpc_owner_account",
+        "kong_retention_days",
         "image",
     }
 )

@@ -272,6 +272,12 @@ KEY = "arn:aws:kms:eu-central-1:111122223333:key/01234567-89ab-cdef-0123-456789a
 OWNER = "444455556666"
 
 
+def test_a_retention_of_kongs_own_is_counted_down(tmp_path: Path) -> None:
+    synthesis = synthesise(tmp_path, kong_retention_days="2")
+    body = synthesis.flat(synthesis.only("AWS::CloudWatch::Dashboard")["Properties"]["DashboardBody"])
+    assert "hours until Kong deletes it, at a retention of 48 h" in body
+
+
 def test_keys_boundary_and_a_shared_vpc_by_context(tmp_path: Path) -> None:
     synthesis = synthesise(
         tmp_path,

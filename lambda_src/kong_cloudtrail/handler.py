@@ -20,7 +20,7 @@ from .errors import KongCloudTrailError, RunFailed, SecretUnavailable, SettingsE
 from .runtime.processes import on_one_cpu
 from .runtime.redaction import Redactor
 from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
-from .settings import Settings
+from .settings import Settings, log_level
 from .state.valkey import LOCK_SECONDS, key_prefix
 
 if TYPE_CHECKING:
@@ -33,7 +33,11 @@ INVOCATION_MEMORY_SECONDS = 2 * 86_400
 _UNFILLED = "<aws.scheduler."  # what EventBridge Scheduler replaces by the tick's id, and nobody else does
 
 redactor = Redactor()
-logger = Logger(service=SERVICE, logger_formatter=RedactingFormatter(redactor.clean))
+logger = Logger(
+    service=SERVICE,
+    level=log_level(os.environ),  # Powertools would stop the function at a level that there is not
+    logger_formatter=RedactingFormatter(redactor.clean),
+)
 metrics = Metrics(namespace=NAMESPACE)
 metrics.service = None  # else a second dimension beside `source` that depends on a variable
 

@@ -61,6 +61,10 @@ _KINDS: Mapping[str, Kind] = {
 _NEEDED = ("vpc", "dashboard")
 """None does not stand for "not given" here."""
 
+_DATABASES_OF_NEW_CACHE = 16
+"""What the parameter ``databases`` is by default, and the new cache's parameter group leaves it alone.
+https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/ParameterGroups.Engine.html"""
+
 SHARED_METRICS = (
     "source_name: is the name of another gateway in this account and region, so that both count in the same metrics, "
     "and the alarms of the one are quiet while the other runs; give each gateway a name of its own."
@@ -139,6 +143,8 @@ class Given:
         one_database = cache.serverless is not None if isinstance(cache, CacheOptions) else not cache.has_databases
         if one_database and variables["REDIS_DB"] != "0":
             yield "redis_db: must be 0, the only database of a serverless cache"
+        elif self.has_new_cache and _number(variables["REDIS_DB"]) >= _DATABASES_OF_NEW_CACHE:
+            yield f"redis_db: must be from 0 to {_DATABASES_OF_NEW_CACHE - 1}, the databases of a new cache"
 
     def _problems_of_the_network(self, variables: Mapping[str, str]) -> Iterator[str]:
         admin_api = checks.service_url(variables["KONG_ADMIN_API"]) if "KONG_ADMIN_API" in variables else None
@@ -187,6 +193,11 @@ class Given:
                 "otherwise, so no rule is added to it. If it does not let the function out to Kong, the cache and AWS, "
                 "import it with allow_all_outbound=False."
             )
+
+
+def _number(text: str) -> int:
+    """Return a checked number; 0 for one that is known at deployment only."""
+    return int(text) if text.isdecimal() else 0
 
 
 def prefixed(ledger: LedgerOptions, resource_name: str | None) -> LedgerOptions:

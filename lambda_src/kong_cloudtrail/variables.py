@@ -272,7 +272,7 @@ def header_value(text: str) -> str:
 def plain(text: str) -> str:
     """Return text as it stands."""
     if _CONTROL_CHARACTER.search(text) is not None:
-        raise InvalidValue("contains a control character; leave it out")
+        raise InvalidValue("contains a control character, or bytes that are not UTF-8; leave them out")
     return text
 
 
@@ -461,7 +461,7 @@ KONG_ROOT_CA = Variable(
 REDIS_DB = Variable(
     name="REDIS_DB",
     check=whole(0, HIGHEST_DATABASE),
-    values=f"0 to {HIGHEST_DATABASE}. Two new cache nodes have 16 databases, a serverless cache has one",
+    values=f"0 to {HIGHEST_DATABASE}; 0 to 15 where the deployment creates two nodes, `0` for a serverless cache",
     meaning="index of the cache's database",
     default="0",
     setting=True,

@@ -82,7 +82,7 @@ class Settings:
         channel = read.required(variables.CHANNEL_ARN) or Channel("", "", "")
         has_token = read.is_given(variables.KONG_ADMIN_TOKEN) or read.is_given(variables.KONG_ADMIN_TOKEN_SECRET)
         needs_token = read.value(variables.KONG_SUPERADMIN)
-        read.value(variables.LOG_LEVEL)  # only checked here: `log_level` returns it
+        read.value(variables.LOG_LEVEL)  # only checked here: the logger is made before
         settings = cls(
             kong_admin_api=str(read.value(variables.KONG_ADMIN_API)),
             # Whoever gives a token and does not say otherwise wants it to be used.
@@ -148,17 +148,17 @@ class LedgerSettings:
         return settings
 
 
-def log_level(environment: Mapping[str, str]) -> str:
-    """Return the level of log lines.
+def value_or_default(variable: Variable[_T], environment: Mapping[str, str]) -> _T | None:
+    """Return the value of a variable, and its default also where the value is wrong.
 
-    A logger is made before anybody can be told of a wrong level. It then has the default, and `Settings.from_mapping`
-    reports the wrong one along with all other problems.
+    For what has to work before anybody can be told of wrong settings: the log, and the metric that tells of them.
+    `Settings.from_mapping` reports a wrong value along with all others.
     """
     try:
-        given = variables.LOG_LEVEL.read(environment.get(variables.LOG_LEVEL.name))
+        given = variable.read(environment.get(variable.name))
     except InvalidValue:
         given = None
-    return given or str(variables.LOG_LEVEL.default)
+    return variable.read(variable.default) if given is None else given
 
 
 class _Reader:

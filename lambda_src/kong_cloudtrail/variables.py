@@ -412,15 +412,6 @@ class Variable(Generic[_T]):
         return self.check(text) if text else None
 
 
-CHANNEL_ARN = Variable(
-    name="CHANNEL_ARN",
-    check=channel,
-    values="ARN of a CloudTrail channel",
-    meaning="the CloudTrail Lake channel that takes the events",
-    default_note="required",
-    missing=f"the ARN of the CloudTrail Lake channel, e.g. {EXAMPLE_CHANNEL_ARN}",
-    setting=True,
-)
 KONG_ADMIN_API = Variable(
     name="KONG_ADMIN_API",
     check=url,
@@ -429,6 +420,15 @@ KONG_ADMIN_API = Variable(
     default="http://localhost:8001",
     default_note="required; on a laptop `http://localhost:8001`",
     missing=f"the URL of the Admin API as the function reaches it, e.g. {EXAMPLE_URL}",
+    setting=True,
+)
+CHANNEL_ARN = Variable(
+    name="CHANNEL_ARN",
+    check=channel,
+    values="ARN of a CloudTrail channel",
+    meaning="the CloudTrail Lake channel that takes the events",
+    default_note="required",
+    missing=f"the ARN of the CloudTrail Lake channel, e.g. {EXAMPLE_CHANNEL_ARN}",
     setting=True,
 )
 KONG_SUPERADMIN = Variable(
@@ -625,8 +625,8 @@ LEDGER = Variable(
 )
 
 TABLE: tuple[Variable[Any], ...] = (
-    CHANNEL_ARN,
     KONG_ADMIN_API,
+    CHANNEL_ARN,
     KONG_SUPERADMIN,
     KONG_ADMIN_TOKEN_SECRET,
     KONG_ROOT_CA,

@@ -151,7 +151,7 @@ def _matching(value: object, pattern: str, advice: str) -> str:
     given = text(value)
     if is_pending(given):
         return given
-    if not re.fullmatch(pattern, given):
+    if not re.fullmatch(pattern, given, re.ASCII):
         raise ValueError(advice)
     return given
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from kong_cloudtrail import variables
 from kong_cloudtrail.errors import SettingsError
-from kong_cloudtrail.settings import Secret, Settings, log_level
+from kong_cloudtrail.settings import Secret, Settings, value_or_default
 
 from stacks import IntegrationOptions
 from stacks import SettingsError as DeploymentError
@@ -146,7 +146,7 @@ def test_a_deployment_accepts_what_the_function_accepts_and_means_the_same(name:
     if "KONG_ADMIN_TOKEN" in (given := environment(name, text)):
         deployed["KONG_ADMIN_TOKEN"] = given["KONG_ADMIN_TOKEN"]
     assert read(deployed) == of_function
-    assert log_level(deployed) == log_level(given)
+    assert value_or_default(variables.LOG_LEVEL, deployed) == value_or_default(variables.LOG_LEVEL, given)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -184,8 +184,8 @@ def test_all_problems_at_once_in_one_readable_text() -> None:
         "existing_vpc",
         "existing_subnet_ids",
         "kong_admin_token",
-        "channel_arn",
         "kong_admin_api",
+        "channel_arn",
         "redis_db",
         "aws_region",
     ]

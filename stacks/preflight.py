@@ -59,6 +59,10 @@ _NEEDED = ("vpc", "kong", "dashboard")
 
 _UNKNOWN_KONG = KongOptions(admin_api="")
 
+_DATABASES_OF_NEW_CACHE = 16
+"""What the parameter ``databases`` is by default, and the new cache's parameter group leaves it alone.
+https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/ParameterGroups.Engine.html"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
@@ -181,6 +185,8 @@ class _Parts:
         one_database = cache.serverless is not None if isinstance(cache, CacheOptions) else not cache.has_databases
         if one_database and variables["REDIS_DB"] != "0":
             yield "redis_db: must be 0, the only database of a serverless cache"
+        elif self.has_new_cache and _number(variables["REDIS_DB"]) >= _DATABASES_OF_NEW_CACHE:
+            yield f"redis_db: must be from 0 to {_DATABASES_OF_NEW_CACHE - 1}, the databases of a new cache"
 
     def _problems_of_the_network(self, variables: Mapping[str, str]) -> Iterator[str]:
         admin_api = checks.service_url(variables["KONG_ADMIN_API"]) if "KONG_ADMIN_API" in variables else None
@@ -329,6 +335,11 @@ def _parts(scope: Construct, given: Given, wrong: Mapping[str, str]) -> _Parts:
         encryption_key=right["encryption_key"],
         permissions_boundary=right["permissions_boundary"],
     )
+
+
+def _number(text: str) -> int:
+    """Return a checked number; 0 for one that is known at deployment only."""
+    return int(text) if text.isdecimal() else 0
 
 
 def prefixed(ledger: LedgerOptions, resource_name: str | None) -> LedgerOptions:

@@ -35,7 +35,7 @@ def verify_runs(program: Program, env_file: Path | None, function: str | None, s
 
     settings = LedgerSettings.from_mapping(environment.read(env_file, function, stack))
     if settings.place is None:
-        raise SettingsError(["LEDGER is not set: write s3://bucket/prefix or the folder whose reports to check."])
+        raise SettingsError(["LEDGER: is missing; give s3://bucket/prefix or the folder whose reports to check."])
     chain = open_ledger(settings).read_reports()
     print_facts(list(_facts(chain)))
     for fault in chain.faults:

@@ -20,8 +20,9 @@ from .errors import CollectorError, RunFailed, SecretUnavailable, SettingsError,
 from .runtime.cpu import on_one_cpu
 from .runtime.redaction import Redactor
 from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
-from .settings import Settings
+from .settings import Settings, value_or_default
 from .state.valkey import LOCK_SECONDS, key_prefix
+from .variables import LOG_LEVEL, SOURCE_NAME
 
 if TYPE_CHECKING:
     import redis
@@ -33,7 +34,11 @@ INVOCATION_MEMORY_SECONDS = 2 * 86_400
 _UNFILLED = "<aws.scheduler."  # what EventBridge Scheduler replaces by the tick's id, and nobody else does
 
 redactor = Redactor()
-logger = Logger(service=SERVICE, logger_formatter=RedactingFormatter(redactor.clean))
+logger = Logger(
+    service=SERVICE,
+    level=value_or_default(LOG_LEVEL, os.environ),  # Powertools would stop the function at a level that there is not
+    logger_formatter=RedactingFormatter(redactor.clean),
+)
 metrics = Metrics(namespace=NAMESPACE)
 metrics.service = None  # else a second dimension beside `source` that depends on a variable
 
@@ -123,7 +128,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         assembly.cache_clear()  # the next invocation begins anew: a password may have been rotated
         logger.error(str(error), code=type(error).__name__)
         if isinstance(error, SecretUnavailable | SettingsError):
-            publish_misconfiguration(metrics, os.environ.get("SOURCE_NAME") or "kong")
+            publish_misconfiguration(metrics, value_or_default(SOURCE_NAME, os.environ) or "")
         raise error.with_traceback(None) from None
     except Exception as error:
         logger.error(describe_fault(error), code="FAULT")

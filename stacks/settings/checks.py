@@ -1,4 +1,4 @@
-"""One check per kind of setting.
+"""One check per kind of setting, beside those of the function's variables, which `variable` runs.
 
 Each takes a value as context or a caller gave it (text, or what JSON can hold), and returns it in the form in which it
 is used, or raises `ValueError` with advice that does not repeat the value. Values that are not known yet (`is_pending`)
@@ -8,48 +8,16 @@ pass where the deployment does not depend on them.
 import json
 import math
 import re
-import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 from aws_cdk import Token
 
 from . import cron
 from .cron import Schedule
 from .groups import Authentication, Engine
-
-EXAMPLE_CHANNEL_ARN = "arn:aws:cloudtrail:us-east-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"
-
-CLOUDTRAIL_DATA_REGIONS = frozenset(
-    {
-        "us-east-1",
-        "us-east-2",
-        "us-west-1",
-        "us-west-2",
-        "af-south-1",
-        "ap-east-1",
-        "ap-southeast-1",
-        "ap-southeast-2",
-        "ap-southeast-3",
-        "ap-south-1",
-        "ap-northeast-1",
-        "ap-northeast-2",
-        "ap-northeast-3",
-        "ca-central-1",
-        "eu-central-1",
-        "eu-west-1",
-        "eu-west-2",
-        "eu-west-3",
-        "eu-south-1",
-        "eu-north-1",
-        "me-central-1",
-        "me-south-1",
-        "sa-east-1",
-    }
-)
-"""Regions with a ``cloudtrail-data`` endpoint (https://docs.aws.amazon.com/general/latest/gr/ct.html, 2026-04)."""
+from .variables import VARIABLES, table
 
 _LOOKUP_PLACEHOLDER = "dummy-value-for-"
 """What CDK's lookups return while the app is synthesised for the first time, only to find out what to look up.
@@ -57,14 +25,6 @@ https://docs.aws.amazon.com/cdk/v2/guide/get-ssm-value.html"""
 
 _TOKEN = re.compile(r"\$\{Token\[[^\]]*\]\}")
 """How a CDK token is written inside a text."""
-
-_TRUE = frozenset({"true", "1", "yes", "on"})
-_FALSE = frozenset({"false", "0", "no", "off"})
-_NO_CA = frozenset({"", "null", "none", "disabled"})
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-_HTTPS_PORT = 443
-SHORTEST_SWEEP_SECONDS, LONGEST_SWEEP_SECONDS = 3600, 30 * 86_400
-_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 # https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html, "Defined runtime environment variables"
 _RESERVED_VARIABLES = frozenset(
@@ -152,60 +112,56 @@ def authentication(value: object) -> Authentication:
     return "iam" if choice(value, ("iam", "password")) == "iam" else "password"
 
 
-def log_level(value: object) -> str:
-    """Return the name of one of Python's log levels."""
-    if is_pending(value):
-        return pending_text(value)
-    return choice(value, _LOG_LEVELS)
-
-
 def boolean_text(value: object) -> str:
     """Return ``true`` or ``false``."""
     known(value, "what is created depends on it")
-    given = str(value).strip().lower()
-    if given not in _TRUE | _FALSE:
-        raise ValueError("must be true or false")
-    return "true" if given in _TRUE else "false"
+    return str(table.as_text(_read(table.boolean, value)))
 
 
-def integer_text(value: object, low: int, high: int | None = None) -> str:
+def integer_text(value: object, low: int, high: int) -> str:
     """Return a whole number within the limits, as text."""
     if is_pending(value):
         return pending_text(value)
-    limits = f"a whole number of {low} or more" if high is None else f"a whole number from {low} to {high}"
     given = str(value).strip()
-    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,10}", given):
-        raise ValueError(f"must be {limits}")
-    number = int(given)
-    if number < low or (high is not None and number > high):
-        raise ValueError(f"must be {limits}")
-    return str(number)
+    if isinstance(value, bool) or re.fullmatch(r"[0-9]{1,10}", given) is None or not low <= int(given) <= high:
+        raise ValueError(f"must be a whole number from {low} to {high}")
+    return str(int(given))
 
 
-def sweep_seconds(value: object) -> str:
-    """Return the time between two sweeps as text; 0 stands for none."""
-    advice = f"must be a whole number from {SHORTEST_SWEEP_SECONDS} to {LONGEST_SWEEP_SECONDS}, or 0 for no sweeps"
-    try:
-        given = integer_text(value, 0, LONGEST_SWEEP_SECONDS)
-    except ValueError:
-        raise ValueError(advice) from None
-    if not is_pending(given) and 0 < int(given) < SHORTEST_SWEEP_SECONDS:
-        raise ValueError(advice)
-    return given
+def variable(name: str, value: object) -> str:
+    """Return what to write into the function's environment for one of its variables: text that the function accepts.
+
+    Empty text stands for "not given". A value that is known at deployment only passes unchecked.
+    """
+    check = VARIABLES[name].check
+    if check is table.url:
+        return service_url(value).url
+    if check is table.boolean:
+        return boolean_text(value)
+    if is_pending(value):
+        return pending_text(value).strip()
+    found = _read(check, value)
+    return "" if found is None else str(table.as_text(found))
+
+
+def _read(check: Callable[[str], Any], value: object) -> Any:
+    """Run one of the function's checks on a value that may be a number or a truth value instead of text."""
+    if not isinstance(value, str | int | float):
+        raise ValueError("must be text, a number, true or false")
+    given = str(table.as_text(value)).strip()
+    found = check(given) if given else None
+    if not isinstance(value, str) and not isinstance(found, int):
+        raise ValueError("must be text")
+    return found
 
 
 def _matching(value: object, pattern: str, advice: str) -> str:
     given = text(value)
     if is_pending(given):
         return given
-    if not re.fullmatch(pattern, given):
+    if not re.fullmatch(pattern, given, re.ASCII):
         raise ValueError(advice)
     return given
-
-
-def external_id(value: object) -> str:
-    """Return an external id as PutAuditEvents takes it."""
-    return _matching(value, r"[\w+=,.@:/-]{2,1224}", "must be 2 to 1224 letters, digits or any of +=,.@:/-_")
 
 
 def topic_arn(value: object) -> str:
@@ -223,15 +179,6 @@ def web_page(value: object) -> str:
         value,
         r"https?://[^\s#]{1,500}",
         "is no URL of a page; write one such as https://wiki.example.com/kong-audit-trail, without #",
-    )
-
-
-def source_name(value: object) -> str:
-    """Return a name that can stand in Redis keys, S3 keys and metric dimensions."""
-    return _matching(
-        value,
-        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-        "must be at most 64 letters, digits, dots, hyphens or underscores, a letter or digit first",
     )
 
 
@@ -257,19 +204,6 @@ def security_group_name(value: object) -> str:
     if given.startswith("sg-"):
         raise ValueError("is the name of the group to create, and EC2 allows none that begins with sg-; write a name")
     return given
-
-
-def secret_id(value: object) -> str:
-    """Return the ARN or the name of a secret."""
-    given = text(value)
-    if given.startswith("arn:"):
-        pattern, advice = (
-            r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}",
-            "is no ARN of a secret; it looks like arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-SUFFIX",
-        )
-    else:
-        pattern, advice = r"[A-Za-z0-9/_+=.@-]{1,512}", "must be the ARN or the name of a Secrets Manager secret"
-    return _matching(given, pattern, advice)
 
 
 def key_arn(value: object) -> str:
@@ -331,11 +265,7 @@ def region(value: object) -> str:
 
 def offers_cloudtrail_data(name: str) -> None:
     """Refuse a region where events cannot be delivered."""
-    if name not in CLOUDTRAIL_DATA_REGIONS:
-        raise ValueError(
-            "has no cloudtrail-data endpoint, so CloudTrail Lake takes no events there; deploy to one of "
-            + ", ".join(sorted(CLOUDTRAIL_DATA_REGIONS))
-        )
+    table.cloudtrail_data_region(name)
 
 
 def channel_arn(value: object) -> ChannelArn:
@@ -343,20 +273,13 @@ def channel_arn(value: object) -> ChannelArn:
     given = text(value)
     if is_pending(given):
         return ChannelArn(arn=given, region="")
-    _matching(
-        given,
-        r"arn:aws[a-z-]*:cloudtrail:[a-z0-9-]+:[0-9]{12}:channel/[A-Za-z0-9-]+",
-        f"is no ARN of a CloudTrail channel; it looks like {EXAMPLE_CHANNEL_ARN} (aws cloudtrail list-channels)",
-    )
-    return ChannelArn(arn=given, region=given.split(":")[3])
+    channel = table.channel(given)
+    return ChannelArn(arn=channel.arn, region=channel.region)
 
 
 def same_region_as_channel(channel: ChannelArn, stack_region: str | None) -> None:
     """Refuse a channel that the function could not deliver to."""
-    if not channel.region:
-        return
-    offers_cloudtrail_data(channel.region)
-    if stack_region is not None and stack_region != channel.region:
+    if channel.region and stack_region not in (None, channel.region):
         raise ValueError(
             f"the channel is in {channel.region}, the stack in {stack_region}, and a channel takes events in its own "
             f"region only; give aws_region={channel.region}, or a channel in {stack_region}"
@@ -452,73 +375,20 @@ def variable_text(name: str, value: object) -> str:
 
 
 def service_url(value: object) -> ServiceUrl:
-    """Take an HTTP URL apart; refuse one that carries credentials. Any part may be known at deployment only."""
+    """Take an HTTP URL apart. Any part may be known at deployment only."""
     given = text(value)
     if given.startswith(_LOOKUP_PLACEHOLDER):
-        return ServiceUrl(url=given, encrypted=True, host="", port=_HTTPS_PORT)
+        return ServiceUrl(url=given, encrypted=True, host="", port=table.HTTPS_PORT)
     if _TOKEN.match(given):  # the protocol already is in it
         return ServiceUrl(url=given, encrypted=True, host="", port=None)
-    advice = "write protocol, host and port, and a base path if there is one, e.g. https://kong-admin.example.com:8444"
-    if not re.match(r"https?://", given, re.IGNORECASE):
-        raise ValueError(f"does not begin with http:// or https://; {advice}")
-    if re.search(r"[\s\x00-\x1f]", given):
-        raise ValueError(f"contains white space; {advice}")
-    try:
-        # What differs when a token stands for another digit is not known. Left in, its brackets would be IPv6's.
-        parts, otherwise = (urlsplit(_TOKEN.sub(digit, given)) for digit in "12")
-        host, port, same_port = parts.hostname, parts.port, parts.port == otherwise.port
-    except ValueError:
-        raise ValueError(f"has no valid host and port; {advice}") from None
-    if "@" in parts.netloc:
-        raise ValueError(
-            "carries credentials before the @; take them out of the URL, and put Kong's token into a secret "
-            "(kong_admin_token_secret)"
-        )
-    if not host or port == 0:
-        raise ValueError(f"has no valid host and port; {advice}")
-    if parts.query or parts.fragment:
-        raise ValueError(f"has a query or a fragment; {advice}")
-    encrypted = parts.scheme.lower() == "https"
+    # What differs when a token stands for another digit is not known. Left in, its brackets would be IPv6's.
+    url, otherwise = (table.url(_TOKEN.sub(digit, given)) for digit in "12")
     return ServiceUrl(
-        url=given,
-        encrypted=encrypted,
-        host=host if host == otherwise.hostname else "",
-        port=(port or (_HTTPS_PORT if encrypted else 80)) if same_port else None,
+        url=given.rstrip("/"),
+        encrypted=url.encrypted,
+        host=url.host if url.host == otherwise.host else "",
+        port=url.port if url.port == otherwise.port else None,
     )
-
-
-def certificates(value: object) -> str:
-    """Return the certificates of a PEM text or file; empty text where none is wanted.
-
-    Anything else in the file (comments, text forms) is left out, since a function's environment has room for 4 KB.
-    """
-    if is_pending(value):
-        return pending_text(value)
-    if not isinstance(value, str):
-        raise ValueError("must be PEM text, or the path of a PEM file")
-    if value.strip().lower() in _NO_CA:
-        return ""
-    pem = value if "-----BEGIN" in value else _file(value)
-    if "PRIVATE KEY-----" in pem:
-        raise ValueError("contains a private key; give the certificate of the CA alone")
-    found = [certificate.replace("\r\n", "\n") for certificate in _CERTIFICATE.findall(pem)]
-    try:
-        for certificate in found:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
-    except (ssl.SSLError, ValueError):
-        found = []
-    if not found:
-        raise ValueError("is no readable PEM certificate; give the CA's certificate, or its path, in PEM form")
-    return "\n".join(found) + "\n"
-
-
-def _file(path: str) -> str:
-    try:
-        return Path(path.strip()).expanduser().read_text("ascii", "replace")
-    except (OSError, ValueError, RuntimeError):
-        raise ValueError(
-            "is neither PEM text nor the path of a readable file; give the CA's certificate in PEM form, or its path"
-        ) from None
 
 
 def schedule(value: object, *, clock_changes: bool = False) -> Schedule:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import SettingsError as SettingsError
-from . import checks
+from . import checks, variables
 from .checks import ServiceUrl
 from .cron import Schedule
 from .groups import CacheOptions, ServerlessOptions
@@ -26,7 +26,7 @@ DEFAULT_STACK_NAME = "KongCloudTrailIntegration"
 DEFAULT_RESOURCE_NAME = "kong-cloudtrails-integration"
 DEFAULT_TAGS: Mapping[str, str] = {"project": "kong-cloudtrail-integrations"}
 DEFAULT_SCHEDULE = "rate(1 hour)"
-DEFAULT_SOURCE_NAME = "kong"
+DEFAULT_SOURCE_NAME = variables.DEFAULTS["SOURCE_NAME"]
 
 ENVIRONMENT_LIMIT_BYTES = 4096
 """Names and values of a function's environment together (AWS Lambda quota, not adjustable)."""
@@ -34,33 +34,13 @@ ENVIRONMENT_LIMIT_BYTES = 4096
 RESERVED_ENVIRONMENT_BYTES = 900
 """Room for what is only known at deployment: the cache's host name, two secret ARNs, the ledger's bucket."""
 
-_LONGEST_WINDOW_SECONDS = 30 * 86_400  # as long as Kong keeps its audit log unless told otherwise
-
 # The function's variables that a caller may set, each with the check that turns a given value into the text of the
 # environment. The same names in lower case are the settings.
 _VARIABLES: Mapping[str, Callable[[object], str]] = {
-    "KONG_ADMIN_API": lambda value: checks.service_url(value).url,
-    "KONG_SUPERADMIN": checks.boolean_text,
-    "KONG_ADMIN_TOKEN_SECRET": checks.secret_id,
-    "KONG_ROOT_CA": checks.certificates,
-    "REDIS_DB": partial(checks.integer_text, low=0, high=15),
-    "CHANNEL_ARN": lambda value: checks.channel_arn(value).arn,
-    "EXTERNAL_ID": checks.external_id,
-    "MAP_STATUS_TO_ERROR_CODE": checks.boolean_text,
-    "SOURCE_NAME": checks.source_name,
-    "OVERLAP_SECONDS": partial(checks.integer_text, low=0, high=_LONGEST_WINDOW_SECONDS),
-    "INITIAL_LOOKBACK_SECONDS": partial(checks.integer_text, low=1),
-    "SWEEP_SECONDS": checks.sweep_seconds,
-    "PAGE_SIZE": partial(checks.integer_text, low=1, high=1000),
-    "PARALLEL_DELIVERIES": partial(checks.integer_text, low=1, high=64),
-    "LOG_LEVEL": checks.log_level,
+    name: partial(checks.variable, name) for name in variables.SETTINGS
 }
 
-# What to give where a variable without a default is missing.
-_REQUIRED_VARIABLES: Mapping[str, str] = {
-    "KONG_ADMIN_API": "the URL of the Admin API as the function reaches it, e.g. https://kong-admin.example.com:8444",
-    "CHANNEL_ARN": f"the ARN of the CloudTrail Lake channel, e.g. {checks.EXAMPLE_CHANNEL_ARN}",
-}
+_REQUIRED_VARIABLES = variables.REQUIRED
 
 _LITERAL_ADVICE = (
     "a literal token would end up in templates and shell histories. Store it in AWS Secrets Manager and give the "
@@ -75,22 +55,14 @@ _REFUSED: Mapping[str, str] = {
 }
 
 # Variables that follow from the resources of the deployment: a given value is left aside, with a note.
-_BY_DEPLOYMENT = (
-    "REDIS_HOST",
-    "REDIS_TLS",
-    "REDIS_USERNAME",
-    "REDIS_PASSWORD_SECRET",
-    "REDIS_IAM_CACHE",
-    "REDIS_SERVERLESS",
-    "LEDGER",
-)
+_BY_DEPLOYMENT = variables.BY_DEPLOYMENT
 
 _LEFT_ASIDE = "is set by the deployment to the resources that it creates; the given value is not used."
 
 _SECRETS = r"TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY"
 """What names of variables have in them that hold a secret."""
 
-_KNOWN_VARIABLES = frozenset({*_VARIABLES, *_REFUSED, *_BY_DEPLOYMENT})
+_KNOWN_VARIABLES = frozenset(variables.VARIABLES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,7 +354,7 @@ class _Reader:
 
 
 def _given(value: object) -> bool:
-    return value is not None and value != ""
+    return value is not None and not (isinstance(value, str) and not value.strip())
 
 
 def _stack_name(resource_name: object) -> str:
@@ -431,9 +403,9 @@ def _read_integration(
         reader.check("aws_region", lambda: checks.offers_cloudtrail_data(named))
     needs_token, token_secret = _read_token(reader, environment, region)
     environment["KONG_SUPERADMIN"] = "true" if needs_token else "false"
-    environment.setdefault("REDIS_DB", "0")
+    environment.setdefault("REDIS_DB", variables.DEFAULTS["REDIS_DB"])
     environment.setdefault("SOURCE_NAME", source_name)
-    environment.setdefault("LOG_LEVEL", "INFO")
+    environment.setdefault("LOG_LEVEL", variables.DEFAULTS["LOG_LEVEL"])
     reader.check("lambda_env", lambda: _check_size(environment))
     if schedule is None or admin_api is None or (channel_arn is None and not new_channel):
         return None, environment
@@ -492,13 +464,13 @@ def _read_environment(reader: _Reader, given: Mapping[str, str], *, new_channel:
 
 def _read_lambda_env(reader: _Reader) -> dict[str, str]:
     """Return `lambda_env` without what is empty; the names we know are found in any case."""
-    variables: dict[str, str] = {}
+    found: dict[str, str] = {}
     for given_name, given_value in (reader.optional("lambda_env", checks.variables) or {}).items():
         name = given_name.upper() if given_name.upper() in _KNOWN_VARIABLES else given_name
         value = reader.check(f"lambda_env {name}", partial(checks.variable_text, name, given_value))
-        if value:
-            variables[name] = value
-    return variables
+        if value if name not in _KNOWN_VARIABLES else _given(value):
+            found[name] = str(value)
+    return found
 
 
 def _read_token(reader: _Reader, environment: dict[str, str], region: str | None) -> tuple[bool, str | None]:

@@ -97,7 +97,14 @@ def test_the_graph_is_the_real_one() -> None:
     # The rules below would hold of an empty graph too.
     assert set(COMPOSITION_ROOTS) | LIBRARIES_OF_MODULES.keys() <= MODULES.keys()
     assert all(len(within(room)) > 1 for room in ROOMS)
-    assert {name.partition(".")[0] for name in MODULES} == {*ROOMS, *CORE, *COMPOSITION_ROOTS, "assembly", "settings"}
+    assert {name.partition(".")[0] for name in MODULES} == {
+        *ROOMS,
+        *CORE,
+        *COMPOSITION_ROOTS,
+        "assembly",
+        "settings",
+        "variables",
+    }
     assert "sources.kong.requests_stream" in ours(MODULES["assembly"])
     assert "requests" in foreign(MODULES["sources.kong.http"])
 
@@ -112,6 +119,12 @@ def test_shared_words_know_nothing_but_each_other(module: str) -> None:
     known = {"errors": set[str](), "ports": {"errors", *within("domain")}}.get(module, {"errors", *within("domain")})
 
     assert ours(MODULES[module]) <= known
+
+
+@pytest.mark.parametrize(("module", "known"), [("variables", set[str]()), ("settings", {"variables", "errors"})])
+def test_settings_rest_on_the_table_of_variables_and_that_on_nothing(module: str, known: set[str]) -> None:
+    # The construct reads the table alone, without the package around it.
+    assert ours(MODULES[module]) == known
 
 
 @pytest.mark.parametrize("module", within("run", "sources", "destinations", "state", "runtime"))

@@ -266,7 +266,7 @@ class TestFailure:
 
         output = terminal.run("sync", "--json")
 
-        output.assert_failed(ExitStatus.USAGE, "3 problem(s)", "CHANNEL_ARN is", "REDIS_HOST is", "PAGE_SIZE is")
+        output.assert_failed(ExitStatus.USAGE, "3 problem(s)", "CHANNEL_ARN: ", "REDIS_HOST: ", "PAGE_SIZE: ")
         assert output.out == ""
 
     @pytest.mark.parametrize("options", [(), ("--json",)])
@@ -580,9 +580,14 @@ class TestVerifyRuns:
         if value is None:
             del terminal.environment["LEDGER"]
 
-        terminal.run("verify-runs").assert_failed(ExitStatus.USAGE, "LEDGER is not set")
+        terminal.run("verify-runs").assert_failed(ExitStatus.USAGE, "LEDGER: is missing")
 
-    @pytest.mark.parametrize("place", ["missing", "s3:/bucket/prefix", "."])
+    def test_ledger_that_is_mistyped(self, terminal: Terminal) -> None:
+        terminal.environment["LEDGER"] = "s3:/bucket/prefix"
+
+        terminal.run("verify-runs").assert_failed(ExitStatus.USAGE, "LEDGER: must be s3://bucket/prefix or a folder")
+
+    @pytest.mark.parametrize("place", ["missing", "."])
     def test_ledger_without_reports(self, terminal: Terminal, chain: list[Path], place: str) -> None:
         terminal.environment["LEDGER"] = place
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import trustme
 from kong_cloudtrail.settings import Settings
+from kong_cloudtrail.variables import TABLE
 
-from tests.infra.synthesis import Synthesis, function_environment, synthesise
+from tests.infra.synthesis import CHANNEL_ARN, Synthesis, function_environment, synthesise
 
 
 def test_the_function_understands_the_environment_of_a_plain_deployment(synthesis: Synthesis) -> None:
@@ -26,37 +28,35 @@ def test_the_function_understands_the_environment_of_a_plain_deployment(synthesi
 
 
 def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path) -> None:
+    # Given another value than the default for each setting
+    given = {
+        "CHANNEL_ARN": CHANNEL_ARN.replace("channel/0", "channel/1"),
+        "KONG_ADMIN_API": "https://kong.example.com:9444/admin",
+        "KONG_SUPERADMIN": "true",
+        "KONG_ADMIN_TOKEN_SECRET": "kong-token",
+        "KONG_ROOT_CA": trustme.CA().cert_pem.bytes().decode("ascii"),
+        "REDIS_DB": "3",
+        "EXTERNAL_ID": "ours-42",
+        "MAP_STATUS_TO_ERROR_CODE": "true",
+        "SOURCE_NAME": "emea",
+        "OVERLAP_SECONDS": "60",
+        "SWEEP_SECONDS": "7200",
+        "INITIAL_LOOKBACK_SECONDS": "3600",
+        "PAGE_SIZE": "500",
+        "PARALLEL_DELIVERIES": "4",
+        "LOG_LEVEL": "WARNING",
+    }
+    variables = {variable.name: variable for variable in TABLE if variable.setting}
+    assert given.keys() == variables.keys()
+
+    # When the app is synthesised with them
+    settings = {name.lower(): value for name, value in given.items()}
     environment = function_environment(
-        synthesise(
-            tmp_path,
-            kong_admin_api="https://kong.example.com:9444/admin",
-            kong_superadmin="true",
-            kong_admin_token_secret="kong-token",
-            redis_db="3",
-            external_id="ours-42",
-            map_status_to_error_code="true",
-            source_name="emea",
-            overlap_seconds="60",
-            initial_lookback_seconds="3600",
-            sweep_seconds="7200",
-            page_size="500",
-            parallel_deliveries="4",
-            lambda_env=json.dumps({"OUR_OWN": "passed through"}),
-        )
+        synthesise(tmp_path, **settings, lambda_env=json.dumps({"OUR_OWN": "passed through"}))
     )
 
-    settings = Settings.from_mapping(environment)
-
-    assert settings.kong_admin_api == "https://kong.example.com:9444/admin"
-    assert settings.kong_needs_token
-    assert settings.kong_admin_token_secret == "kong-token"
-    assert settings.redis_db == 3
-    assert settings.external_id == "ours-42"
-    assert settings.map_status_to_error_code
-    assert settings.source_name == "emea"
-    assert settings.overlap_seconds == 60
-    assert settings.initial_lookback_seconds == 3600
-    assert settings.sweep_seconds == 7200
-    assert settings.page_size == 500
-    assert settings.parallel_deliveries == 4
+    # Then the function reads each as it was meant
+    read = {name: variable.read(environment[name]) for name, variable in variables.items()}
+    assert read == {name: variable.read(given[name]) for name, variable in variables.items()}
+    assert Settings.from_mapping(environment).page_size == 500
     assert environment["OUR_OWN"] == "passed through"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from sandbox.machinery import faults
 from sandbox.machinery.http_server import LOOPBACK
 from sandbox.machinery.processes import free_port
 from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
-from tests.helpers import entries, entry, wait_until
+from tests.helpers import REPOSITORY, entries, entry, wait_until
 
 METRICS = {
     "EntriesFetched": "Count",
@@ -118,6 +120,15 @@ def function(
     monkeypatch.setattr(SystemClock, "sleep", staticmethod(lambda seconds: None))
     module.assembly.cache_clear()
     return Function(capsys)
+
+
+@pytest.fixture
+def verbose() -> Iterator[None]:
+    """Write every log line that there is."""
+    level = module.logger.log_level
+    module.logger.setLevel(logging.DEBUG)
+    yield
+    module.logger.setLevel(level)
 
 
 def kong_time(site: Site) -> int:
@@ -395,6 +406,27 @@ class TestFailedRun:
         assert len(error.value.problems) == 2
         assert "CHANNEL_ARN" in function.logged[-1]["message"]
 
+    @pytest.mark.parametrize(("level", "logged"), [("LOUD", "INFO"), (" debug ", "DEBUG"), ("", "INFO")])
+    def test_of_a_new_process_has_the_level_that_was_asked_for_or_info(
+        self, monkeypatch: pytest.MonkeyPatch, level: str, logged: str
+    ) -> None:
+        environment = {**os.environ, "LOG_LEVEL": level, "PYTHONPATH": str(REPOSITORY / "lambda_src")}
+        script = "from kong_cloudtrail.handler import logger; print(logger.log_level)"
+
+        process = subprocess.run(
+            [sys.executable, "-W", "error", "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+
+        assert process.stdout.strip() == str(logging.getLevelName(logged))
+
+    def test_of_a_level_that_there_is_not_names_it(self, function: Function, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LOG_LEVEL", "LOUD")
+
+        with pytest.raises(SettingsError) as error:
+            function.tick("one")
+
+        assert error.value.problems == ("LOG_LEVEL: must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL.",)
+
     def test_of_a_cache_that_is_away_says_so(self, function: Function, site: Site) -> None:
         site.valkey.stop()
 
@@ -469,10 +501,9 @@ class TestSecrecy:
         ["none", "wrong token", "kong refuses", "kong away", "cache refuses", "channel refuses", "entries refused"],
     )
     def test_no_secret_and_no_payload_is_written_whatever_happens(
-        self, function: Function, site: Site, monkeypatch: pytest.MonkeyPatch, trouble: str
+        self, function: Function, site: Site, verbose: None, monkeypatch: pytest.MonkeyPatch, trouble: str
     ) -> None:
         # Given a run with a token, a password and payloads, and some trouble
-        monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
         site.kong.add_entries([*recent(site, 3), entry(9, request_timestamp=None, payload="hunter2-payload")])
         match trouble:
             case "wrong token":

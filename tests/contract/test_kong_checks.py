@@ -115,7 +115,23 @@ class TestWindow:
 
         assert is_proven(pages)
         assert list(map(shown, pages)) == [at(17, 16), at(15, 15), []]
-        assert dict(kong.requests[-1].query) == {"after": "10", "before": "15", "size": "1"}
+        assert dict(kong.requests[-1].query) == {"after": "10", "before": "15", "size": "2"}
+
+    def test_rows_without_a_time_at_the_end_are_no_rows_behind_it(self, connect: Connect) -> None:
+        # Given rows that the filter counts into the window, although they show no time
+        odd = at(None, "soon")
+
+        def answer(request: Request) -> Response:
+            query = dict(request.query)
+            if "offset" in query:
+                return page_of(*at(14), *odd)
+            return page_of(*at(17, 16, 15), offset="a") if query["before"] == "20" else page_of(*odd)
+
+        with Odd(answer) as kong:
+            pages = list(connect(kong.url, page_size=3).pages(Window(10, 20)))
+
+        assert is_proven(pages)
+        assert list(map(shown, pages)) == [at(17, 16, 15), [*at(14), *odd], odd]
 
     def test_rows_behind_the_end_were_passed_over(self, connect: Connect) -> None:
         # Given a node that takes the offset for one near the end
@@ -360,7 +376,7 @@ class TestResume:
         rest = list(connect(kong.url, page_size=2).pages(Window(0, NOW), pages[-2].resume))
 
         assert rest == [Page([], None, is_last=True)]
-        assert queries(kong) == [{"after": "0", "before": str(NOW - 4), "size": "1"}]
+        assert queries(kong) == [{"after": "0", "before": str(NOW - 4), "size": "2"}]
 
     @pytest.mark.parametrize(
         "resume",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import trustme
 from kong_cloudtrail.errors import SettingsError
 from kong_cloudtrail.settings import Secret, Settings
 
-from tests.helpers import ACCOUNT_ID, settings_environment
+from tests.helpers import ACCOUNT_ID, REPOSITORY, settings_environment
 
 ARN = settings_environment()["CHANNEL_ARN"]
 PEM = trustme.CA().cert_pem.bytes().decode("ascii").strip()
@@ -62,6 +63,7 @@ def test_channel_alone_is_enough() -> None:
     ("variable", "value", "attribute", "expected"),
     [
         ("KONG_ADMIN_API", "https://kong:8444/base/path/", "kong_admin_api", "https://kong:8444/base/path"),
+        ("KONG_ADMIN_API", "HTTPS://kong_1.internal.", "kong_admin_api", "HTTPS://kong_1.internal."),
         ("KONG_ADMIN_API", "http://[::1]:8001", "kong_admin_api", "http://[::1]:8001"),
         ("KONG_ADMIN_API", " https://kong:8444 ", "kong_admin_api", "https://kong:8444"),
         ("KONG_ADMIN_TOKEN", "t0ken", "kong_admin_token", Secret("t0ken")),
@@ -76,6 +78,7 @@ def test_channel_alone_is_enough() -> None:
         ("REDIS_HOST", "cache.example.com:6380", "redis_port", 6380),
         ("REDIS_HOST", "[::1]:6379", "redis_host", "::1"),
         ("REDIS_DB", "3", "redis_db", 3),
+        ("REDIS_DB", "0016", "redis_db", 16),
         ("REDIS_TLS", "TRUE", "redis_tls", True),
         ("REDIS_TLS", "1", "redis_tls", True),
         ("REDIS_TLS", "off", "redis_tls", False),
@@ -131,86 +134,129 @@ class TestCertificate:
         assert read(KONG_ROOT_CA=str(tmp_path / "ca.pem")).kong_root_ca == PEM
 
     @pytest.mark.parametrize(
-        "value",
+        ("value", "problem"),
         [
-            "/no/such/file.pem",
-            "MIIB",
-            "x" * 10_000,
-            "\x00",
-            "-----BEGIN CERTIFICATE-----\nMIIB",
-            "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----",
+            ("/no/such/file.pem", "is neither PEM text nor the path of a readable file"),
+            ("MIIB", "is neither PEM text nor the path of a readable file"),
+            ("x" * 10_000, "is neither PEM text nor the path of a readable file"),
+            ("\x00", "is neither PEM text nor the path of a readable file"),
+            ("~nobody-of-this-name/ca.pem", "is neither PEM text nor the path of a readable file"),
+            ("/dev/zero", "is the path of a folder or a device, not of a file"),
+            ("/", "is the path of a folder or a device, not of a file"),
+            (str(REPOSITORY / "README.md"), "holds no PEM certificate"),
+            ("-----BEGIN CERTIFICATE-----\nMIIB", "holds no PEM certificate, or a damaged one"),
+            (f"-----BEGIN CERTIFICATE-----\nMIIB\n{PEM}", "holds no PEM certificate, or a damaged one"),
+            (PEM.replace("MII", "MÎI", 1), "holds no PEM certificate, or a damaged one"),
+            ("-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----", "contains a private key"),
         ],
     )
-    def test_that_is_none_is_a_problem(self, value: str) -> None:
-        [problem] = problems_of(KONG_ROOT_CA=value)
+    def test_that_is_none_is_a_problem(self, value: str, problem: str) -> None:
+        [found] = problems_of(KONG_ROOT_CA=value)
 
-        assert problem.startswith("KONG_ROOT_CA is neither a PEM certificate nor a file")
+        assert found.startswith(f"KONG_ROOT_CA: {problem}")
 
-    def test_folder_or_binary_file_is_a_problem(self, tmp_path: Path) -> None:
+    def test_files_are_not_read_without_end(self, tmp_path: Path) -> None:
+        # Given a pipe that nobody writes to, and a file that is larger than any list of CAs
+        os.mkfifo(tmp_path / "pipe")
+        with (tmp_path / "huge").open("wb") as huge:
+            huge.truncate(10**12)  # takes no room on the disk
+
+        # Then neither is waited for, nor read
+        assert "a folder or a device" in problems_of(KONG_ROOT_CA=str(tmp_path / "pipe"))[0]
+        assert "a file of more than 1 MB" in problems_of(KONG_ROOT_CA=str(tmp_path / "huge"))[0]
+
+    def test_binary_file_is_a_problem(self, tmp_path: Path) -> None:
         (tmp_path / "ca.der").write_bytes(b"\x30\x82\xff")
 
-        for path in (tmp_path, tmp_path / "ca.der"):
-            assert len(problems_of(KONG_ROOT_CA=str(path))) == 1
+        assert "holds no PEM certificate" in problems_of(KONG_ROOT_CA=str(tmp_path / "ca.der"))[0]
+
+    def test_text_with_thousands_of_beginnings_is_refused_at_once(self) -> None:
+        assert len(problems_of(KONG_ROOT_CA="-----BEGIN CERTIFICATE-----" * 30_000)) == 1
+
+    def test_all_certificates_are_taken_and_nothing_else(self) -> None:
+        other = trustme.CA().cert_pem.bytes().decode("ascii").strip()
+
+        text = f"Issuer: hunter2\r\n{PEM}\r\n# a comment\r\n{other}\r\n".replace("\r\n", "\n").replace("\n", "\r\n")
+
+        assert read(KONG_ROOT_CA=text).kong_root_ca == f"{PEM}\n{other}"
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "advice"),
     [
-        ("CHANNEL_ARN", None, "is not set: write it as CloudTrail shows it"),
+        ("CHANNEL_ARN", None, "is missing; give the ARN of the CloudTrail Lake channel"),
         ("CHANNEL_ARN", "01234567-89ab-cdef-0123-456789abcdef", "is not the ARN of a CloudTrail channel"),
         ("CHANNEL_ARN", ARN.replace("channel/", "trail/"), "is not the ARN of a CloudTrail channel"),
         ("CHANNEL_ARN", ARN.replace(ACCOUNT_ID, "123"), "is not the ARN of a CloudTrail channel"),
         ("CHANNEL_ARN", ARN + "\nx", "is not the ARN of a CloudTrail channel"),
-        ("KONG_ADMIN_API", "kong.example.com:8444", "needs a scheme and a host"),
-        ("KONG_ADMIN_API", "//kong.example.com", "needs a scheme and a host"),
-        ("KONG_ADMIN_API", "ftp://kong.example.com", "needs a scheme and a host"),
-        ("KONG_ADMIN_API", "https://", "needs a scheme and a host"),
-        ("KONG_ADMIN_API", "https://kong:port", "is not a URL"),
-        ("KONG_ADMIN_API", "https://kong:99999", "is not a URL"),
-        ("KONG_ADMIN_API", "https://[::1", "is not a URL"),
-        ("KONG_ADMIN_API", "https://alex:hunter2@kong:8444", "leave them out of the URL"),
-        ("KONG_ADMIN_API", "https://kong:8444/?token=hunter2", "has a query string"),
+        ("KONG_ADMIN_API", "kong.example.com:8444", "does not begin with http:// or https://"),
+        ("KONG_ADMIN_API", "//kong.example.com", "does not begin with http:// or https://"),
+        ("KONG_ADMIN_API", "ftp://kong.example.com", "does not begin with http:// or https://"),
+        ("KONG_ADMIN_API", "https://", "has no valid host and port"),
+        ("KONG_ADMIN_API", "https://kong:port", "has no valid host and port"),
+        ("KONG_ADMIN_API", "https://kong:99999", "has no valid host and port"),
+        ("KONG_ADMIN_API", "https://[::1", "has no valid host and port"),
+        ("KONG_ADMIN_API", "https://alex:hunter2@kong:8444", "take them out of the URL"),
+        ("KONG_ADMIN_API", "https://kong:8444/?token=hunter2", "has a query"),
         ("KONG_ADMIN_API", "https://kong:8444/#hunter2", "fragment"),
-        ("KONG_SUPERADMIN", "maybe", "is neither true nor false"),
-        ("REDIS_TLS", "ja", "is neither true nor false"),
-        ("MAP_STATUS_TO_ERROR_CODE", "2", "is neither true nor false"),
-        ("REDIS_HOST", "localhost", "is not host:port"),
-        ("REDIS_HOST", ":6379", "is not host:port"),
-        ("REDIS_HOST", "localhost:", "is not host:port"),
-        ("REDIS_HOST", "localhost:redis", "is not host:port"),
-        ("REDIS_HOST", "redis://localhost:6379", "is not host:port"),
-        ("REDIS_HOST", "user:hunter2@localhost:6379", "is not host:port"),
-        ("REDIS_HOST", "localhost:6379/0", "is not host:port"),
-        ("REDIS_DB", "one", "is not a whole number from 0"),
-        ("REDIS_DB", "-1", "is not a whole number from 0"),
-        ("REDIS_DB", "1.5", "is not a whole number from 0"),
-        ("REDIS_DB", "٣", "is not a whole number from 0"),
+        ("KONG_ADMIN_API", "https://kong admin:8444", "contains white space"),
+        ("KONG_ADMIN_API", "https://kong:8444/a\u00a0b", "contains white space"),
+        ("KONG_ADMIN_API", "https://kong\x07:8444", "contains a control character"),
+        ("KONG_ADMIN_API", "https://kong\n:8444", "contains white space"),
+        ("KONG_ADMIN_API", "https://kong\u200b:8444", "contains a character beyond ASCII"),
+        ("KONG_ADMIN_API", "https://{host}:8444", "contains a character that URLs have only percent-encoded"),
+        ("KONG_ADMIN_API", "https://kong:0", "has no valid host and port"),
+        ("KONG_ADMIN_API", "https://kong..internal:8444", "has no valid host and port"),
+        ("KONG_ADMIN_API", "https://kong:8444?", "has a query"),
+        ("KONG_ADMIN_API", "https://kong/" + "x" * 2000, "is longer than 2000 characters"),
+        ("KONG_ADMIN_TOKEN", "hunter2\nhunter2", "no HTTP header can hold"),
+        ("KONG_ADMIN_TOKEN_SECRET", "hunter2 hunter2", "must be the ARN or the name of a Secrets Manager secret"),
+        ("KONG_ADMIN_TOKEN_SECRET", "arn:aws:s3:::bucket", "is not the ARN of a secret"),
+        ("KONG_SUPERADMIN", "maybe", "must be true or false"),
+        ("REDIS_TLS", "ja", "must be true or false"),
+        ("MAP_STATUS_TO_ERROR_CODE", "2", "must be true or false"),
+        ("REDIS_HOST", "localhost", "must be host:port"),
+        ("REDIS_HOST", ":6379", "must be host:port"),
+        ("REDIS_HOST", "localhost:", "must be host:port"),
+        ("REDIS_HOST", "localhost:redis", "must be host:port"),
+        ("REDIS_HOST", "redis://localhost:6379", "must be host:port"),
+        ("REDIS_HOST", "user:hunter2@localhost:6379", "must be host:port"),
+        ("REDIS_HOST", "localhost:6379/0", "must be host:port"),
+        ("REDIS_DB", "one", "must be a whole number from 0"),
+        ("REDIS_DB", "-1", "must be a whole number from 0"),
+        ("REDIS_DB", "1.5", "must be a whole number from 0"),
+        ("REDIS_DB", "٣", "must be a whole number from 0"),
         ("PAGE_SIZE", "0", "from 1 to 1000"),
         ("PAGE_SIZE", "1001", "from 1 to 1000"),
         ("PAGE_SIZE", "9" * 20, "from 1 to 1000"),
         ("PARALLEL_DELIVERIES", "0", "from 1 to 64"),
         ("OVERLAP_SECONDS", "15m", "without a unit"),
-        ("INITIAL_LOOKBACK_SECONDS", "0", "is not a whole number"),
-        ("SWEEP_SECONDS", "1", "is neither 0, for no sweeps, nor a whole number from 3600 to 2592000"),
+        ("INITIAL_LOOKBACK_SECONDS", "0", "must be a whole number from 1"),
+        ("SWEEP_SECONDS", "1", "from 3600 to 2592000, or 0 for no sweeps"),
         ("SWEEP_SECONDS", "3599", "from 3600 to 2592000"),
         ("SWEEP_SECONDS", "2592001", "from 3600 to 2592000"),
         ("SWEEP_SECONDS", "-0", "from 3600 to 2592000"),
         ("SWEEP_SECONDS", "1d", "without a unit"),
         ("EXTERNAL_ID", "x", "2 to 1224"),
         ("EXTERNAL_ID", "with space", "2 to 1224"),
-        ("SOURCE_NAME", "a/b", "up to 64"),
-        ("SOURCE_NAME", "{a}", "up to 64"),
-        ("SOURCE_NAME", "x" * 65, "up to 64"),
-        ("SOURCE_NAME", ".hidden", "up to 64"),
-        ("LEDGER", "s3://", "neither s3://bucket/prefix nor a folder"),
-        ("LEDGER", "s3://UPPER/x", "neither s3://bucket/prefix nor a folder"),
-        ("LEDGER", "https://bucket/x", "neither s3://bucket/prefix nor a folder"),
+        ("SOURCE_NAME", "a/b", "at most 64"),
+        ("SOURCE_NAME", "{a}", "at most 64"),
+        ("SOURCE_NAME", "x" * 65, "at most 64"),
+        ("SOURCE_NAME", ".hidden", "at most 64"),
+        ("EXTERNAL_ID", "üñïçödé-42", "2 to 1224 ASCII letters"),
+        ("LOG_LEVEL", "LOUD", "must be one of DEBUG, INFO, WARNING, ERROR, CRITICAL"),
+        ("LOG_LEVEL", "10", "must be one of DEBUG"),
+        ("CHANNEL_ARN", ARN.replace("us-east-1", "il-central-1"), "has no cloudtrail-data endpoint"),
+        ("LEDGER", "s3:/bucket/x", "must be s3://bucket/prefix or a folder"),
+        ("LEDGER", "s3://", "must be s3://bucket/prefix or a folder"),
+        ("LEDGER", "s3://UPPER/x", "must be s3://bucket/prefix or a folder"),
+        ("LEDGER", "https://bucket/x", "must be s3://bucket/prefix or a folder"),
     ],
 )
 def test_mistake_is_named_with_what_to_write_instead(variable: str, value: str | None, advice: str) -> None:
     [problem] = problems_of(**{variable: value})
 
-    assert problem.startswith(variable)
+    assert problem.startswith(f"{variable}: ")
     assert advice in problem
     assert "hunter2" not in problem
 
@@ -233,12 +279,13 @@ def test_all_mistakes_are_named_at_once() -> None:
         "PAGE_SIZE": "x",
         "PARALLEL_DELIVERIES": "x",
         "MAP_STATUS_TO_ERROR_CODE": "x",
+        "LOG_LEVEL": "x",
     }
 
     with pytest.raises(SettingsError) as error:
         read(**wrong)
 
-    assert {problem.split()[0] for problem in error.value.problems} == wrong.keys()
+    assert {problem.partition(":")[0] for problem in error.value.problems} == wrong.keys()
     for problem in error.value.problems:
         assert f"  - {problem}" in str(error.value)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.runtime.telemetry import _metrics_of
-from kong_cloudtrail.settings import Settings
+from kong_cloudtrail.variables import TABLE
 
 from stacks.settings import resolved as options
-from tests.helpers import REPOSITORY, TRAIL, settings_environment
+from tests.helpers import TRAIL
+from tools import settings_reference
+from tools.settings_reference import render
 
-PAGE = (REPOSITORY / "docs" / "settings.md").read_text("utf-8")
+PAGE = settings_reference.PAGE.read_text("utf-8")
 
 
 def rows(section: str) -> dict[str, list[str]]:
@@ -27,18 +28,6 @@ def rows(section: str) -> dict[str, list[str]]:
     return found
 
 
-class Asked(dict[str, str]):
-    """An environment that remembers which variables were asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(settings_environment())
-        self.names: set[str] = set()
-
-    def get(self, key: str, default: object = None) -> object:  # type: ignore[override]
-        self.names.add(key)
-        return super().get(key, default)
-
-
 def test_the_app_takes_what_the_first_two_tables_name() -> None:
     app, function = rows("The app"), rows("The function")
 
@@ -46,18 +35,9 @@ def test_the_app_takes_what_the_first_two_tables_name() -> None:
     assert app.keys() | function.keys() == options._SETTINGS
 
 
-def test_the_function_reads_what_the_last_two_tables_name() -> None:
-    environment = Asked()
-    Settings.from_mapping(environment)
-
-    function, laptop = {name.upper() for name in rows("The function")}, set(rows("On a laptop"))
-    assert not function & laptop
-    assert (function | laptop) - {"LOG_LEVEL"} == environment.names  # Powertools reads that one
-
-
-@pytest.mark.parametrize("name", ["overlap_seconds", "page_size", "parallel_deliveries", "redis_db"])
-def test_the_defaults_are_true(name: str) -> None:
-    assert rows("The function")[name][-1] == f"`{getattr(Settings.from_mapping(settings_environment()), name)}`"
+def test_the_tables_of_variables_are_up_to_date() -> None:
+    assert render(PAGE) == PAGE, "run: python -m tools.settings_reference"
+    assert {name.upper() for name in rows("The function")} | set(rows("On a laptop")) == {it.name for it in TABLE}
 
 
 def test_the_app_has_the_defaults_of_the_table() -> None:
@@ -65,8 +45,6 @@ def test_the_app_has_the_defaults_of_the_table() -> None:
 
     assert app["resource_name"][-1] == f"`{options.DEFAULT_RESOURCE_NAME}`"
     assert app["schedule"][-1] == f"`{options.DEFAULT_SCHEDULE}`"
-    default = f"`{options.DEFAULT_SOURCE_NAME}`, or the `resource_name` if you give one"
-    assert rows("The function")["source_name"][-1] == default
 
 
 def test_the_metrics_are_those_that_a_run_writes() -> None:

@@ -87,6 +87,7 @@ EXISTING = ExistingCache(host="cache.example.internal")
             "cache.serverless.max_ecpu_per_second",
         ),
         ({"cache": CacheOptions(serverless=ServerlessOptions()), "redis_db": 1}, "cache.database: must be 0"),
+        ({"redis_db": 16}, "cache.database: must be from 0 to 15, the databases of a new cache"),
         ({"cache": CacheOptions(engine="memcached")}, "cache.engine: must be one of"),  # type: ignore[arg-type]
         ({"cache": CacheOptions(engine="redis", engine_version="6.2")}, "cache.engine_version: is no version of redis"),
         ({"cache": CacheOptions(engine_version="8")}, "cache.engine_version: is no version of valkey"),

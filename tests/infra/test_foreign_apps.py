@@ -1019,7 +1019,7 @@ def test_what_is_shared_is_watched_once(tmp_path: Path) -> None:
         ({"cache": CacheOptions(engine_version=8.1)}, "cache.engine_version: must be a version as text"),  # type: ignore[arg-type]
         ({"encryption_key": SECRET_ARN}, "encryption_key: must be a key"),
         ({"kong_admin_token_secret": 5}, "kong.token_secret: must be a secret"),
-        ({"kong_root_ca": b"PEM"}, "kong.root_ca: must be PEM text"),
+        ({"kong_root_ca": b"PEM"}, "kong.root_ca: must be text"),
         (
             {"cache": CacheOptions(existing=ExistingCache(host="cache", username="kong"))},
             "cache.existing.username: is given without password_secret",

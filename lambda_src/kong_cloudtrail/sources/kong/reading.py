@@ -203,7 +203,7 @@ class Reading(ABC):
 
     def _fetch(self) -> Answer | None:
         """Ask for the next page; ``None`` if it fails although Kong is well, and fewer rows are to be asked for."""
-        self._asked_for = size = self._size()
+        self._asked_for = size = self._position.size
         effort = self._effort
         effort.begin()
         # Most trouble passes. Where large pages have failed a while ago, smaller ones are the next thing to try.
@@ -219,9 +219,6 @@ class Reading(ABC):
             return None
         self._grow(size, answer.body_bytes)
         return answer
-
-    def _size(self) -> int:
-        return self._position.size
 
     def _shrink(self, size: int) -> None:
         self._largest, self._quick_pages = max(1, size // _GROWTH), 0

@@ -43,9 +43,6 @@ class WindowReading(Reading):
     def _beginning(self) -> Position:
         return Position(self._page_size, self._window.before)
 
-    def _size(self) -> int:
-        return 1 if self._position.ending else self._position.size
-
     def _question(self) -> Question:
         position = self._position
         return _stretch(self._window.after, position.before, position.offset)
@@ -81,7 +78,8 @@ class WindowReading(Reading):
     def _honours(self, answer: Answer, times: list[int]) -> bool:
         position = self._position
         if position.ending:
-            return not answer.entries
+            # Rows without a time come in no order: the last ones of the window are shown once more.
+            return not times and answer.offset is None
         bounds = [moment for moment in (position.before, position.time) if moment is not None]
         return (
             len(answer.entries) <= self._asked_for

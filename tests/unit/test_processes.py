@@ -13,7 +13,7 @@ from kong_cloudtrail.runtime import processes
 
 def start() -> tuple[subprocess.Popen[str], str]:
     """Start a process that tells its name and then waits."""
-    code = "from kong_cloudtrail.adapters import processes; print(processes.own_name(), flush=True); input()"
+    code = "from kong_cloudtrail.runtime import processes; print(processes.own_name(), flush=True); input()"
     environment = {"PYTHONPATH": ":".join(sys.path)}
     process = subprocess.Popen(
         [sys.executable, "-c", code], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment

@@ -29,7 +29,7 @@ COMMAND_LINE = "kong_cloudtrail_cli"
 LOOK = f"""
 import json, sys
 import {PACKAGE} as package
-from {PACKAGE} import lambda_asset
+from {PACKAGE}.parts import lambda_asset
 from aws_cdk import aws_lambda
 exported = {{}}
 exec("from {PACKAGE} import *", exported)

@@ -115,7 +115,7 @@ def authentication(value: object) -> Authentication:
 def boolean_text(value: object) -> str:
     """Return ``true`` or ``false``."""
     known(value, "what is created depends on it")
-    return str(table.as_text(_read(table.boolean, value)))
+    return _read(table.boolean, value)
 
 
 def integer_text(value: object, low: int, high: int) -> str:
@@ -140,11 +140,10 @@ def variable(name: str, value: object) -> str:
         return boolean_text(value)
     if is_pending(value):
         return pending_text(value).strip()
-    found = _read(check, value)
-    return "" if found is None else str(table.as_text(found))
+    return _read(check, value)
 
 
-def _read(check: Callable[[str], Any], value: object) -> Any:
+def _read(check: Callable[[str], Any], value: object) -> str:
     """Run one of the function's checks on a value that may be a number or a truth value instead of text."""
     if not isinstance(value, str | int | float):
         raise ValueError("must be text, a number, true or false")
@@ -152,7 +151,7 @@ def _read(check: Callable[[str], Any], value: object) -> Any:
     found = check(given) if given else None
     if not isinstance(value, str) and not isinstance(found, int):
         raise ValueError("must be text")
-    return found
+    return "" if found is None else str(table.as_text(found))
 
 
 def _matching(value: object, pattern: str, advice: str) -> str:

@@ -169,7 +169,7 @@ class Deployment:
         answer = self._logs.filter_log_events(logGroupName=self.log_group_name, startTime=since)
         return runs_of_log((event["timestamp"] / 1000, event["message"]) for event in answer["events"])
 
-    # -- the ledger, as `demo_live.LedgerObjects`
+    # -- the ledger, as `watch.LedgerObjects`
 
     def names(self) -> Iterator[str]:
         """Return the names of the ledger's objects."""

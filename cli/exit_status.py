@@ -1,4 +1,4 @@
-"""What the exit status says. Scripts rely on these numbers: they do not change."""
+"""Exit statuses. Scripts rely on these numbers: they do not change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """How a command ended. `meaning` is the text of the help and of docs/command-line.md."""
+    """How a command ended. The help and docs/command-line.md show `meaning`."""
 
     DONE = 0
     FAILED = 1

@@ -544,7 +544,7 @@ class TestVerifyRuns:
         assert facts["first run"].startswith(f"1, {datetime.fromtimestamp(written, UTC):%Y-%m-%dT%H:%M:%S}Z")
         assert facts["last run"].startswith("2, 20")
         assert {facts[name][:2] for name in ("entries from", "entries until")} == {"20"}
-        assert result == "The chain of run reports is whole: none was removed or altered."
+        assert result == "The chain of run reports is complete: none was removed or altered."
 
     def test_needs_nothing_but_the_ledger_and_the_name_of_the_source(
         self, terminal: Terminal, site: Site, chain: list[Path]

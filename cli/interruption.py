@@ -85,4 +85,4 @@ class UntilInterrupted:
             signal.signal(each, signal.SIG_DFL)
         # Not through sys.stderr: the signal may have interrupted a write to it.
         with contextlib.suppress(OSError):
-            os.write(2, b"\nFinishing the batches in flight. Press Ctrl-C again to stop at once.\n")
+            os.write(2, b"\nFinishing the batches in flight. Press Ctrl-C again to end at once.\n")

@@ -121,7 +121,7 @@ def _is_output(error: Exception) -> bool:
 def _describe(error: Exception) -> str:
     if _is_output(error):
         reason = os.strerror(getattr(error, "errno", 0))
-        return f"Writing failed: {reason}. Check the disk of the output and of the temporary folder (TMPDIR)."
+        return f"Writing failed: {reason}. Check where the output goes, and the temporary folder (TMPDIR)."
     # Libraries derive their own errors from OSError; such an error here would be a bug.
     if isinstance(error, OSError) and error.filename is not None and type(error).__module__ == "builtins":
         return f"{error.filename}: {error.strerror}."

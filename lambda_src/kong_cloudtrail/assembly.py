@@ -64,7 +64,7 @@ class UnlimitedTime:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Time-outs for each service. All of them are here; `guard` decides when something new may begin.
+    """Time-outs for each service but Kong (`sources.kong.http`). `run.guard` decides when something new may begin.
 
     A service that hangs makes the run fail, and the run has to end before its time is used up. So the less time it has,
     the shorter the time-outs.

@@ -32,6 +32,10 @@ check: lint type  ## lint, types, unit tests, architecture: less than a minute
 demo-test: .venv/browser-ready .venv-ministack/ready node_modules/ready  ## try the kept demo as a visitor: its page in a Chromium, its commands in a shell
 	@$(BIN)/python -m pytest -q tests/demo/page_in_chromium.py tests/demo/kept_demo.py
 
+.PHONY: checkov
+checkov: .venv-checkov/ready .venv/ready  ## what checkov says of the templates (cfn-lint and cdk-nag are part of make test)
+	@$(BIN)/python -m pytest -q tests/checkov/findings.py
+
 bench: .venv/ready  ## speed and memory, beside the proof of concept's algorithm and the floor (several minutes)
 	@PYTHONPATH=lambda_src:. $(BIN)/python -m benchmarks
 
@@ -61,7 +65,7 @@ wheel: .venv/ready  ## the construct as a wheel for other CDK apps, into dist
 	@rm -rf build *.egg-info
 
 clean:  ## remove everything that the targets made
-	rm -rf .venv .venv-ministack node_modules cdk.out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-ministack .venv-checkov node_modules cdk.out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/ready: requirements.txt requirements-dev.txt cli/requirements.txt lambda_src/requirements.txt
 	@echo "Set-up, once: a Python environment in .venv. 160 MB to fetch, 510 MB on disk, about a minute."
@@ -79,6 +83,12 @@ clean:  ## remove everything that the targets made
 	@echo "Set-up, once: the AWS on this machine, in .venv-ministack. 35 MB to fetch, 75 MB on disk, 15 seconds."
 	@$(PYTHON) -m venv .venv-ministack
 	@.venv-ministack/bin/pip install $(PIP_FLAGS) -r sandbox/requirements.txt | $(PIP_PROGRESS)
+	@touch $@
+
+.venv-checkov/ready: tests/checkov/requirements.txt
+	@echo "Set-up, once: checkov, in .venv-checkov. 290 MB on disk, about a minute."
+	@$(PYTHON) -m venv .venv-checkov
+	@.venv-checkov/bin/pip install $(PIP_FLAGS) -r tests/checkov/requirements.txt | $(PIP_PROGRESS)
 	@touch $@
 
 node_modules/ready: package.json package-lock.json

@@ -7,14 +7,14 @@ from pathlib import Path
 from aws_cdk import App, Validations
 from cdk_nag import AwsSolutionsChecks
 
-from stacks import BundlingError, DeploymentOptions, IntegrationStack, SettingsError
+from stacks import BundlingError, DeploymentSettings, IntegrationStack, SettingsError
 
 
 def main() -> int:
     """Synthesise the stack; return the exit code, with the reason of a failure on standard error."""
     app = App(auto_synth=False)
     try:
-        options = DeploymentOptions.from_context(
+        options = DeploymentSettings.from_context(
             app.node.get_all_context(),
             environment_region=os.environ.get("CDK_DEFAULT_REGION") or os.environ.get("AWS_REGION"),
         )

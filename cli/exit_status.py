@@ -30,7 +30,7 @@ _MEANINGS = {
     ExitStatus.DONE: "Done. For `sync`: everything that Kong showed is delivered.",
     ExitStatus.FAILED: "Failed for a reason that may pass, such as an outage. Nothing is lost; run it again.",
     ExitStatus.USAGE: "The command line, the settings or the Python version is wrong. Nothing was tried.",
-    ExitStatus.MISCONFIGURED: "Kong or CloudTrail refuses, or a secret is unreadable. A retry fails until this is changed.",
+    ExitStatus.MISCONFIGURED: "Kong or CloudTrail refuses, or a secret is unreadable. Change that before a retry.",
     ExitStatus.SKIPPED: "Skipped: another run of this trail is in progress.",
     ExitStatus.QUARANTINED: "Everything else is delivered, but entries were refused and are in quarantine.",
     ExitStatus.NOT_VERIFIED: "`verify-runs` found a report missing or altered, or found no reports.",

@@ -5,42 +5,49 @@ from .errors import SettingsError
 from .integration import KongCloudTrailIntegration
 from .observability.alarms import AlarmOptions
 from .observability.construct import Observability
-from .observability.metrics import TrailMetrics
+from .observability.metrics import MetricName, TrailMetrics
 from .parts.cache import DedupeCache, ImportedCache, ReplicationGroupCache, ServerlessDedupeCache
 from .parts.event_store import EventStore
 from .parts.lambda_asset import BundlingError
 from .parts.ledger import Ledger
 from .settings.groups import (
     CacheOptions,
+    CloudTrailLakeOptions,
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
+    KongOptions,
     LedgerOptions,
     NetworkOptions,
+    RunOptions,
     ScheduleOptions,
     ServerlessOptions,
 )
-from .settings.resolved import DeploymentOptions, IntegrationOptions
+from .settings.resolved import DeploymentSettings, IntegrationSettings
 
 __all__ = [
     "AlarmOptions",
     "BundlingError",
     "CacheOptions",
+    "CloudTrailLakeOptions",
     "DedupeCache",
-    "DeploymentOptions",
+    "DeploymentSettings",
     "EventStore",
     "EventStoreOptions",
     "ExistingCache",
     "FunctionOptions",
     "ImportedCache",
-    "IntegrationOptions",
+    "IntegrationSettings",
     "IntegrationStack",
     "KongCloudTrailIntegration",
+    "KongOptions",
     "Ledger",
     "LedgerOptions",
+    "MetricName",
     "NetworkOptions",
     "Observability",
     "ReplicationGroupCache",
+    "RunOptions",
     "ScheduleOptions",
     "ServerlessDedupeCache",
     "ServerlessOptions",

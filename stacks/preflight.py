@@ -1,14 +1,16 @@
 """Everything that cannot be deployed, said at once and before anything is created; and what may be meant otherwise."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from aws_cdk import Token
+from aws_cdk import Stack, Token
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
 
 from .errors import SettingsError
 from .observability.alarms import AlarmOptions
@@ -16,93 +18,121 @@ from .parts import keys
 from .parts.cache import DedupeCache
 from .parts.ledger import Ledger
 from .parts.shared import Sources
-from .parts.subnets import ChosenSubnets
+from .parts.subnets import ChosenSubnets, UnknownSubnets
 from .settings import checks, kinds
 from .settings.groups import (
     CacheOptions,
+    CloudTrailLakeOptions,
     EventStoreOptions,
     FunctionOptions,
+    KongOptions,
     LedgerOptions,
     NetworkOptions,
+    RunOptions,
     ScheduleOptions,
 )
-from .settings.kinds import Kind
+from .settings.kinds import Group, Kind
+from .settings.names import for_the_construct, settings_of
+from .settings.resolved import IntegrationSettings
 
 _KINDS: Mapping[str, Kind] = {
     "vpc": kinds.VPC,
+    "kong": kinds.of('KongOptions(admin_api="https://…")', KongOptions),
+    "channel_arn": kinds.SETTING,
+    "cloudtrail": kinds.of("CloudTrailLakeOptions(…)", CloudTrailLakeOptions),
+    "source_name": kinds.SETTING,
+    "resource_name": kinds.SETTING,
     "subnets": kinds.SUBNETS,
-    "security_group": kinds.either(
-        "the name of a new security group, or an existing one, e.g. ec2.SecurityGroup.from_security_group_id(…)",
-        kinds.TEXT,
-        kinds.SECURITY_GROUP,
-    ),
-    "kong_admin_token_secret": kinds.either(
-        "a secret, e.g. secretsmanager.Secret.from_secret_name_v2(…), or the ARN or name of one",
-        kinds.TEXT,
-        kinds.SECRET,
-    ),
-    "kong_admin_token_key": kinds.either(
-        "a key, e.g. kms.Key.from_key_arn(…), or the ARN of one", kinds.TEXT, kinds.KEY
-    ),
-    "schedule": kinds.either(checks.SCHEDULE_FORM, kinds.TEXT, kinds.of("", scheduler.ScheduleExpression)),
-    "schedule_options": kinds.of("ScheduleOptions(…)", ScheduleOptions),
+    "run": kinds.of("RunOptions(…)", RunOptions),
     "function": kinds.of("FunctionOptions(…)", FunctionOptions),
     "cache": kinds.of("CacheOptions(…), or the cache of another integration", CacheOptions, DedupeCache),
     "ledger": kinds.of("LedgerOptions(…), or the ledger of another integration", LedgerOptions, Ledger),
     "network": kinds.of("NetworkOptions(…)", NetworkOptions),
-    "event_store": kinds.of("EventStoreOptions(…)", EventStoreOptions),
     "alarms": kinds.of("AlarmOptions(…)", AlarmOptions),
     "dashboard": kinds.BOOLEAN,
     "encryption_key": kinds.KEY,
     "permissions_boundary": kinds.POLICY,
 }
-"""The properties that are no plain settings. A plain one is checked with its value."""
 
-_NEEDED = ("vpc", "dashboard")
+_NEEDED = ("vpc", "kong", "dashboard")
 """None does not stand for "not given" here."""
 
-SHARED_METRICS = (
-    "source_name: is the name of another gateway in this account and region, so that both count in the same metrics, "
-    "and the alarms of the one are quiet while the other runs; give each gateway a name of its own."
-)
-
-
-def check_kinds(**given: Any) -> None:
-    """Refuse values of a kind that nothing more can be said of.
-
-    Raises
-    ------
-    SettingsError
-        With all of them.
-    """
-    problems = [
-        f"{name}: must be {kind.form}"
-        for name, kind in _KINDS.items()
-        if not ((given[name] is None and name not in _NEEDED) or (given[name] is not None and kind.fits(given[name])))
-    ]
-    if problems:
-        raise SettingsError(problems)
+_UNKNOWN_KONG = KongOptions(admin_api="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What the construct was told beside plain settings; every kind is right, and defaults are filled in."""
+    """What a caller gave to the construct, by the names of its properties; nothing is checked."""
 
+    vpc: ec2.IVpc
+    kong: KongOptions
+    channel_arn: str | None
+    cloudtrail: CloudTrailLakeOptions | None
+    source_name: str | None
+    resource_name: str | None
+    subnets: ec2.SubnetSelection | None
+    run: RunOptions | None
+    function: FunctionOptions | None
+    cache: CacheOptions | DedupeCache | None
+    ledger: LedgerOptions | Ledger | None
+    network: NetworkOptions | None
+    alarms: AlarmOptions | None
+    dashboard: bool
+    encryption_key: kms.IKey | None
+    permissions_boundary: iam.IManagedPolicy | None
+
+    def wrong_kinds(self) -> dict[str, str]:
+        """Return what is of a kind that nothing more can be said of, with what it has to be."""
+        return {name: kind.form for name, kind in _KINDS.items() if not self._fits(name, kind)}
+
+    def _fits(self, name: str, kind: Kind) -> bool:
+        value = getattr(self, name)
+        return name not in _NEEDED if value is None else kind.fits(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What was given, of the right kinds, and with the defaults filled in.
+
+    Attributes
+    ----------
+    vpc, subnet_selection, subnets
+        The VPC, what was chosen of its subnets, and which those are.
+    vpc_owner_account
+        The account that shares the VPC with the stack's. None: the VPC is the stack's own.
+    sources
+        Names that are taken in the app.
+    kong, cloudtrail, run, schedule, function, cache, ledger, network, alarms, dashboard
+        The properties of the construct.
+    resource_name
+        The same, unchecked.
+    encryption_key, permissions_boundary
+        The same.
+    """
+
+    vpc: ec2.IVpc
+    subnet_selection: ec2.SubnetSelection | None
     subnets: ChosenSubnets
+    vpc_owner_account: str | None
+    sources: Sources
+    kong: KongOptions
+    cloudtrail: CloudTrailLakeOptions
+    run: RunOptions
+    schedule: ScheduleOptions
+    function: FunctionOptions
     cache: CacheOptions | DedupeCache
     ledger: LedgerOptions | Ledger
     network: NetworkOptions
-    function: FunctionOptions
-    schedule_options: ScheduleOptions
-    event_store: EventStoreOptions | None
     alarms: AlarmOptions
+    dashboard: bool
     resource_name: str | None
-    token_secret: secretsmanager.ISecret | str | None
-    token_key: kms.IKey | str | None
     encryption_key: kms.IKey | None
-    security_group: ec2.ISecurityGroup | str | None
-    vpc_owner_account: str | None
-    sources: Sources
+    permissions_boundary: iam.IManagedPolicy | None
+
+    @property
+    def place(self) -> LedgerOptions | Ledger:
+        """The ledger, with the prefix that it is going to have."""
+        return prefixed(self.ledger, self.resource_name) if isinstance(self.ledger, LedgerOptions) else self.ledger
 
     @property
     def has_new_cache(self) -> bool:
@@ -110,28 +140,40 @@ class Given:
         return isinstance(self.cache, CacheOptions) and self.cache.existing is None
 
     @property
-    def place(self) -> LedgerOptions | Ledger:
-        """The ledger, with the prefix that it is going to have."""
-        return prefixed(self.ledger, self.resource_name) if isinstance(self.ledger, LedgerOptions) else self.ledger
+    def event_store(self) -> EventStoreOptions | None:
+        """The event data store to create, if any."""
+        return self.cloudtrail.event_store
 
-    def problems(self, variables: Mapping[str, str]) -> Iterator[str]:
-        """Say what is wrong with the groups of options, and between them and the function's variables."""
-        yield from self.subnets.problems(needs_two_zones=self.has_new_cache)
-        groups: Iterable[Any] = (
+    @property
+    def groups(self) -> list[Group]:
+        """What the caller filled, rather than made elsewhere."""
+        parts = (
+            self.kong,
+            self.run,
             self.alarms,
             self.cache,
             self.ledger,
             self.network,
             self.function,
-            self.schedule_options,
-            self.event_store,
+            self.cloudtrail,
         )
-        for group in groups:
-            if isinstance(group, kinds.Group):
-                yield from group.problems()
+        return [part for part in parts if isinstance(part, Group)]
+
+    def settings(self) -> dict[str, object]:
+        """Return the plain settings of all groups. What is no text or number is told otherwise, or not at all."""
+        found = settings_of(*(group.of_right_kinds() for group in self.groups))
+        return {name: _plain(value) for name, value in found.items()}
+
+    def problems(self, variables: Mapping[str, str]) -> Iterator[str]:
+        """Say what is wrong with the groups of options, and between them and the function's variables."""
+        yield from self.subnets.problems(needs_two_zones=self.has_new_cache)
+        for group in self.groups:
+            yield from group.problems()
         yield from self._problems_of_sharing(variables)
         yield from self._problems_of_the_network(variables)
-        yield from self._problems_of_keys()
+        yield from keys.problems("encryption_key", self.encryption_key)
+        if self.kong.token_secret is None and kinds.KEY.fits(self.kong.token_key):
+            yield f"kong.token_key: {checks.UNUSED_KEY}"
 
     def _problems_of_sharing(self, variables: Mapping[str, str]) -> Iterator[str]:
         yield from self.sources.problems(self.cache, self.place, variables)
@@ -155,40 +197,165 @@ class Given:
                         "them out, and have its owner create them"
                     )
 
-    def _problems_of_keys(self) -> Iterator[str]:
-        yield from keys.problems("encryption_key", self.encryption_key)
-        if isinstance(self.token_secret, str):
-            if Token.is_unresolved(self.token_secret) and not self.token_secret.startswith("arn:"):
-                yield (
-                    "kong_admin_token_secret: is not known before the deployment, so nothing tells an ARN from a name; "
-                    "give the secret itself, e.g. secretsmanager.Secret.from_secret_complete_arn(…)"
-                )
-        elif self.token_secret is not None:
-            yield from keys.problems("kong_admin_token_secret", self.token_secret.encryption_key)
-        if self.token_key is not None and not isinstance(self.token_key, str):
-            if self.token_secret is None:
-                yield f"kong_admin_token_key: {checks.UNUSED_KEY}"
-            yield from keys.problems("kong_admin_token_key", self.token_key)
 
-    def notes(self) -> Iterator[str]:
-        """Remark what may be meant otherwise."""
-        yield from self.subnets.notes()
-        group = self.security_group
+@dataclass(frozen=True, kw_only=True)
+class Plan(_Parts):
+    """What is going to be created: everything is checked.
+
+    Attributes
+    ----------
+    resolved : IntegrationSettings
+        The settings, resolved.
+    """
+
+    resolved: IntegrationSettings
+
+    @property
+    def name(self) -> str | None:
+        """Physical name of what has one; None: CloudFormation chooses."""
+        return self.resolved.resource_name
+
+    @property
+    def security_group(self) -> ec2.ISecurityGroup | str | None:
+        """The function's security group, or the name of a new one; None: CloudFormation chooses."""
+        given = self.network.security_group
+        return self.resolved.security_group if given is None or isinstance(given, str) else given
+
+    @property
+    def token_secret(self) -> secretsmanager.ISecret | str | None:
+        """The secret with Kong's token, its ARN or its name; None: there is none yet."""
+        given = self.kong.token_secret
+        return self.resolved.kong.token_secret if given is None or isinstance(given, str) else given
+
+    def borrowed(self, stack: Stack) -> list[str]:
+        """Return the ARNs of what the function's network interfaces need of the account that shares its VPC."""
+        if self.vpc_owner_account is None:
+            return []
+        resources = [("subnet", subnet_id) for subnet_id in self.subnets.ids]
+        group = self.network.security_group
+        if group is not None and not isinstance(group, str):
+            resources.append(("security-group", group.security_group_id))
+        return [
+            stack.format_arn(service="ec2", account=self.vpc_owner_account, resource=kind, resource_name=resource_id)
+            for kind, resource_id in resources
+        ]
+
+    def notes(self) -> list[str]:
+        """Remark what stops nothing, and may be meant otherwise."""
+        notes = [*map(for_the_construct, self.resolved.notes), *self.subnets.notes(), *self._notes_of_the_group()]
+        if self.schedule.enabled:
+            notes += self.alarms.notes(self.resolved.schedule)
+        return notes
+
+    def _notes_of_the_group(self) -> Iterator[str]:
+        group = self.network.security_group
         if group is None or isinstance(group, str) or not group.allow_all_outbound:
             return
         if isinstance(group, ec2.SecurityGroup):
             yield (
-                "security_group: lets everything out, as the CDK makes groups unless told otherwise. Make it with "
-                "allow_all_outbound=False, and the rules that the function needs are added."
+                "network.security_group: lets everything out, as the CDK makes groups unless told otherwise. Make it "
+                "with allow_all_outbound=False, and the rules that the function needs are added."
             )
         else:
             yield (
-                "security_group: counts as one that lets everything out, as the CDK imports groups unless told "
+                "network.security_group: counts as one that lets everything out, as the CDK imports groups unless told "
                 "otherwise, so no rule is added to it. If it does not let the function out to Kong, the cache and AWS, "
                 "import it with allow_all_outbound=False."
             )
 
 
+def check(scope: Construct, given: Given) -> Plan:
+    """Check everything that the construct was given.
+
+    Raises
+    ------
+    SettingsError
+        With every problem: with kinds, with values, and between them.
+    """
+    stack = Stack.of(scope)
+    wrong = given.wrong_kinds()
+    parts = _parts(scope, given, wrong)
+    problems = [f"{name}: must be {form}" for name, form in wrong.items()]
+    try:
+        resolved = IntegrationSettings.from_settings(
+            {
+                **parts.settings(),
+                "channel_arn": given.channel_arn,
+                "source_name": given.source_name,
+                "resource_name": given.resource_name,
+            },
+            region=None if Token.is_unresolved(stack.region) else stack.region,
+            subnet_ids=None if parts.subnets.pending else parts.subnets.ids,
+            least_subnets=2 if parts.has_new_cache else 1,
+            clock_changes=_is_set_forward_and_back(parts.run.schedule),
+            # Where nobody can tell whether there is an event store, no channel is missing.
+            new_channel=given.channel_arn is None if "cloudtrail" in wrong else parts.event_store is not None,
+            further=parts.problems,
+        )
+    except SettingsError as error:
+        found = map(for_the_construct, error.problems)
+        # What stands in for something of a wrong kind is not the caller's.
+        problems += [problem for problem in found if problem.partition(":")[0].partition(".")[0] not in wrong]
+        raise SettingsError(problems) from None
+    if problems:
+        raise SettingsError(problems)
+    key = None if parts.encryption_key is None else keys.resolved(parts.encryption_key)
+    return Plan(**{**vars(parts), "encryption_key": key}, resolved=resolved)
+
+
+def _parts(scope: Construct, given: Given, wrong: Mapping[str, str]) -> _Parts:
+    right: dict[str, Any] = {name: None if name in wrong else value for name, value in vars(given).items()}
+    network = right["network"] or NetworkOptions()
+    run = right["run"] or RunOptions()
+    schedule = run.of_right_kinds().schedule_options or ScheduleOptions()
+    asked = not {"vpc", "subnets"} & wrong.keys()
+    return _Parts(
+        vpc=given.vpc,
+        subnet_selection=right["subnets"],
+        subnets=ChosenSubnets(given.vpc, given.subnets) if asked else UnknownSubnets(),
+        vpc_owner_account=None if "vpc" in wrong else _owner_of(given.vpc, network, Stack.of(scope)),
+        sources=Sources.around(scope),
+        kong=right["kong"] or _UNKNOWN_KONG,
+        cloudtrail=right["cloudtrail"] or CloudTrailLakeOptions(),
+        run=run,
+        schedule=schedule,
+        function=right["function"] or FunctionOptions(),
+        cache=right["cache"] or CacheOptions(),
+        ledger=right["ledger"] or LedgerOptions(),
+        network=network,
+        alarms=right["alarms"] or AlarmOptions(),
+        dashboard=given.dashboard,
+        resource_name=given.resource_name,
+        encryption_key=right["encryption_key"],
+        permissions_boundary=right["permissions_boundary"],
+    )
+
+
 def prefixed(ledger: LedgerOptions, resource_name: str | None) -> LedgerOptions:
     """Return the options with the prefix that they stand for."""
     return ledger if ledger.prefix is not None else replace(ledger, prefix=resource_name)
+
+
+def _plain(value: object) -> object:
+    """Return a property as the setting that it is; None where it is a construct, of which nothing is written."""
+    if isinstance(value, scheduler.ScheduleExpression):
+        return value.expression_string
+    if kinds.SECRET.fits(value):
+        return value.secret_arn  # type: ignore[attr-defined]
+    return None if kinds.KEY.fits(value) or kinds.SECURITY_GROUP.fits(value) else value
+
+
+def _owner_of(vpc: ec2.IVpc, network: NetworkOptions, stack: Stack) -> str | None:
+    """Return the account that shares the VPC with the stack's; None where the VPC is the stack's own."""
+    given = network.vpc_owner_account
+    if given is not None:
+        return None if given == stack.account else given
+    found = vpc.env.account
+    is_known = not Token.is_unresolved(found) and not Token.is_unresolved(stack.account)
+    return found if is_known and found != stack.account else None
+
+
+def _is_set_forward_and_back(schedule: scheduler.ScheduleExpression | str | None) -> bool:
+    """Say whether a schedule goes by a clock with daylight saving time, as far as the zone's name tells."""
+    zone = schedule.time_zone if isinstance(schedule, scheduler.ScheduleExpression) else None
+    return zone is not None and zone.timezone_name not in ("UTC", "Etc/UTC")

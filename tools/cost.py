@@ -18,9 +18,9 @@ MARK_BYTES = 140
 USABLE_SHARE = 0.75
 """Of a node's memory; ElastiCache reserves a quarter unless told otherwise."""
 
-METRICS = 20
-ALARM_METRICS = 12
-COMPOSITE_ALARMS = 2
+METRICS = 21
+ALARM_METRICS = 11
+COMPOSITE_ALARMS = 3
 SECRETS = 1
 LOG_BYTES_PER_RUN = 6_000
 LEDGER_WRITES_PER_RUN = 5

@@ -43,9 +43,9 @@ class Definition:
     Parameters
     ----------
     body
-        ``DashboardBody``, parsed; in place of an alarm's ARN, its logical id.
+        ``DashboardBody``, parsed; in place of what CloudFormation knows only, its logical id.
     alarms
-        Properties of the alarms by logical id.
+        Properties of the alarms by name.
     """
 
     body: Mapping[str, Any]
@@ -76,9 +76,9 @@ def definition() -> Definition:
     for name, resource in resources.items():
         if resource["Type"] == "AWS::CloudWatch::CompositeAlarm":
             for watched in set(re.findall(r'"Fn::GetAtt": \["(\w+)"', json.dumps(resource["Properties"]["AlarmRule"]))):
-                described = {"AlarmDescription": resource["Properties"]["AlarmDescription"]}
-                alarms[name] = alarms[watched] | described
-    return Definition(json.loads(_flat(dashboard["DashboardBody"])), alarms)
+                alarms[name] = alarms[watched] | {"AlarmName": resource["Properties"]["AlarmName"]}
+    by_name = {alarm["AlarmName"]: alarm for alarm in alarms.values()}
+    return Definition(json.loads(_flat(dashboard["DashboardBody"])), by_name)
 
 
 def _flat(value: Any) -> str:

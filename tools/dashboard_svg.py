@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,6 @@ _FONT = 'font-family="Helvetica, Arial, sans-serif"'
 _GREEN, _RED, _GREY = "#1d8102", "#d13212", "#879596"
 _STATES = {"OK": _GREEN, "ALARM": _RED, "INSUFFICIENT_DATA": _GREY}
 _SEARCH = re.compile(r"SEARCH\('\{(?P<ns>[^,]+),(?P<dimension>\w+)\} MetricName=\"(?P<name>\w+)\"', '(?P<stat>\w+)'")
-_FUNCTIONS: Mapping[str, Callable[[list[float]], float]] = {"MAX": max, "SUM": sum}
 _STATISTICS: Mapping[str, Callable[[list[float]], float]] = {"Sum": sum, "Maximum": max, "Average": fmean}
 
 
@@ -79,7 +79,7 @@ class Evaluator:
             elif search := _SEARCH.match(options["expression"]):
                 visible += self._found(search, period_seconds)
             else:
-                visible.append((options["label"], self.expression(options["expression"], named)))
+                visible.append((options["label"], self.expression(options["expression"], named, period_seconds)))
         return visible
 
     def _found(self, search: re.Match[str], period_seconds: int) -> Iterator[tuple[str, Series]]:
@@ -88,12 +88,11 @@ class Evaluator:
                 key = [namespace, name, *dimensions]
                 yield dimensions[1], self.statistic(key, search["stat"], period_seconds)
 
-    def expression(self, text: str, named: Mapping[str, Series]) -> Series:
-        """Return the series of an expression over others: arithmetic, ``MAX([a, b])``, ``SUM([a, b])``."""
-        tree = ast.parse(text, mode="eval").body
-        moments = sorted({moment for series in named.values() for moment in series})
-        values = {moment: _value(tree, named, moment) for moment in moments}
-        return {moment: value for moment, value in values.items() if value is not None}
+    def expression(self, text: str, named: Mapping[str, Series], period_seconds: int) -> Series:
+        """Return the series of an expression over others: arithmetic, and the functions that the dashboard uses."""
+        period_moments = range(self.beginning, self.end + 1, period_seconds)
+        found = _evaluated(ast.parse(_without_if(text), mode="eval").body, named, period_moments)
+        return found if isinstance(found, dict) else dict.fromkeys(period_moments, found)
 
     def alarm_state(self, properties: Mapping[str, Any]) -> str:
         """Return the state of an alarm at the end of the time measured."""
@@ -115,27 +114,67 @@ class Evaluator:
         )
 
 
-def _value(node: ast.expr, named: Mapping[str, Series], moment: int) -> float | None:
+_Value = Series | float
+_OPERATORS: Mapping[type[ast.AST], Callable[[float, float], float]] = {
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Gt: operator.gt,
+}
+
+
+def _without_if(text: str) -> str:
+    """Rename the function that has the name of a keyword of Python's."""
+    return text.replace("IF(", "WHERE(")
+
+
+def _evaluated(node: ast.expr, named: Mapping[str, Series], moments: Sequence[int]) -> _Value:
+    """Return what CloudWatch would: a series, or a number where a function makes one of a series."""
     match node:
         case ast.Constant(value=float() | int() as number):
             return float(number)
         case ast.Name(id=name):
-            return named[name].get(moment)
-        case ast.BinOp(left=left, op=operator, right=right):
-            a, b = _value(left, named, moment), _value(right, named, moment)
-            if a is None or b is None:
-                return None
-            match operator:
-                case ast.Sub():
-                    return a - b
-                case ast.Mult():
-                    return a * b
-                case ast.Div():
-                    return a / b
-        case ast.Call(func=ast.Name(id=function), args=[ast.List(elts=elements)]):
-            values = [value for element in elements if (value := _value(element, named, moment)) is not None]
-            return float(_FUNCTIONS[function](values)) if values else None
+            return named[name]
+        case (
+            ast.BinOp(left=left, op=operation, right=right)
+            | ast.Compare(left=left, ops=[operation], comparators=[right])
+        ):
+            return _combined(
+                _OPERATORS[type(operation)],
+                _evaluated(left, named, moments),
+                _evaluated(right, named, moments),
+            )
+        case ast.Call(func=ast.Name(id=function), args=arguments):
+            return _called(function, [_evaluated(argument, named, moments) for argument in arguments], moments)
     raise ValueError(f"not an expression that is drawn here: {ast.unparse(node)}")
+
+
+def _called(function: str, arguments: list[_Value], moments: Sequence[int]) -> _Value:
+    first = arguments[0]
+    match function, first:
+        case "TIME_SERIES", float() as number:
+            return {} if math.isnan(number) else dict.fromkeys(moments, number)
+        case "EPOCH", dict():
+            return {moment: float(moment) for moment in moments}
+        case "MAX", dict() as series:
+            return max(series.values(), default=math.nan)
+        case "WHERE", dict() as condition:
+            (values,) = arguments[1:]
+            return {moment: _at(values, moment) for moment, holds in condition.items() if holds}
+    raise ValueError(f"not a function that is drawn here: {function}")
+
+
+def _combined(operation: Callable[[float, float], float], *values: _Value) -> _Value:
+    """Combine two values; of series, where both have a point."""
+    series = [value for value in values if isinstance(value, dict)]
+    if not series:
+        return float(operation(*values))  # type: ignore[arg-type]
+    moments = sorted(set.intersection(*map(set, series)))
+    return {moment: float(operation(*(_at(value, moment) for value in values))) for moment in moments}
+
+
+def _at(value: _Value, moment: int) -> float:
+    return value[moment] if isinstance(value, dict) else value
 
 
 def draw(body: Mapping[str, Any], alarms: Mapping[str, Mapping[str, Any]], capture: Capture, caption: str) -> str:
@@ -146,7 +185,7 @@ def draw(body: Mapping[str, Any], alarms: Mapping[str, Mapping[str, Any]], captu
     body
         Its definition: ``DashboardBody``, parsed.
     alarms
-        Properties of the alarms by the ARN that stands in the definition.
+        Properties of the alarms by name.
     capture
         What was measured.
     caption
@@ -204,7 +243,7 @@ def _widget(
     yield _text(box.x + 10, box.y + 17, properties["title"], size=12, bold=True)
     match widget["type"], properties.get("view"):
         case "alarm", _:
-            yield from _alarms([alarms[arn] for arn in properties["alarms"]], box, evaluator)
+            yield from _alarms([alarms[arn.partition(":alarm:")[2]] for arn in properties["alarms"]], box, evaluator)
         case "log", _:
             yield from _table(properties["query"], box, capture)
         case "metric", "singleValue":
@@ -216,10 +255,23 @@ def _widget(
 
 
 def _markdown(markdown: str, box: _Box) -> Iterator[str]:
+    if markdown.startswith("|"):
+        yield from _rows(markdown, box)
+        return
     heading, _, sentence = markdown.partition("\n")
     level = len(heading) - len(heading.lstrip("#"))
     yield _text(box.x + 6, box.y + 21, heading.lstrip("# "), size={1: 18}.get(level, 15), bold=True)
     yield _text(box.x + 6, box.y + 39, sentence.replace("`", ""), size=12, colour=_FAINT)
+
+
+def _rows(markdown: str, box: _Box) -> Iterator[str]:
+    """Draw a table of two columns."""
+    lines = [line for line in markdown.splitlines() if "---" not in line]
+    for number, line in enumerate(lines):
+        first, second = (cell.strip().replace("`", "") for cell in line.strip("| ").split(" | "))
+        y = box.y + 18 + number * (box.height - 8) / len(lines)
+        yield _text(box.x + 6, y, first, bold=True)
+        yield _text(box.x + 180, y, second, colour=_FAINT, bold=number == 0)
 
 
 def _alarms(alarms: Sequence[Mapping[str, Any]], box: _Box, evaluator: Evaluator) -> Iterator[str]:
@@ -230,7 +282,7 @@ def _alarms(alarms: Sequence[Mapping[str, Any]], box: _Box, evaluator: Evaluator
         x = box.x + 10 + (number % columns) * (width + 6)
         y = box.y + 27 + (number // columns) * (height + 4)
         state = evaluator.alarm_state(alarm)
-        heading = alarm["AlarmDescription"].partition(".")[0]
+        heading = alarm["AlarmName"].partition(": ")[2]
         yield f'<rect x="{x}" y="{y:.1f}" width="{width}" height="{height:.1f}" rx="2" fill="{_STATES[state]}"/>'
         yield _text(x + 8, y + height / 2 + 4, heading, colour="#ffffff", bold=True)
 

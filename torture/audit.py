@@ -288,8 +288,8 @@ class Auditor:
             oldest_known = min(oldest_known, before.reading_after)
         if self._clock_jumped_since:  # neither marks nor clocks tell what was delivered: rather twice than never
             oldest_known = min(oldest_known, after.marks_whole_after or 0)
-        if not self.gateway_filters and entry.timestamp < oldest_known - MAX_RETENTION_SECONDS:
-            return True  # no date that Kong could have given: nothing tells whether it was delivered before
+        if entry.timestamp < oldest_known - MAX_RETENTION_SECONDS:
+            return True  # no date that Kong could have given: where everything is read, nothing tells whether it is new
         in_gap = before.gap_holds(entry.timestamp) or after.gap_holds(entry.timestamp)
         return in_gap or entry.timestamp >= oldest_known - self.overlap_seconds
 

@@ -7,7 +7,13 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
-from kong_cloudtrail_integration import FunctionOptions, KongCloudTrailIntegration, NetworkOptions
+from kong_cloudtrail_integration import (
+    FunctionOptions,
+    KongCloudTrailIntegration,
+    KongOptions,
+    NetworkOptions,
+    RunOptions,
+)
 
 REGION = "eu-central-1"
 CHANNEL_ARN = f"arn:aws:cloudtrail:{REGION}:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"
@@ -49,11 +55,10 @@ class Audit(Stack):
             "Production",
             vpc=vpc,
             subnets=audit,
-            kong_admin_api="https://kong-admin.example.internal:8444",
-            kong_admin_token_secret=token,
+            kong=KongOptions(admin_api="https://kong-admin.example.internal:8444", token_secret=token),
             channel_arn=CHANNEL_ARN,
             source_name="production",
-            schedule=scheduler.ScheduleExpression.rate(Duration.minutes(15)),
+            run=RunOptions(schedule=scheduler.ScheduleExpression.rate(Duration.minutes(15))),
             function=FunctionOptions(log_retention=logs.RetentionDays.TWO_YEARS),
             network=NetworkOptions(kong_peers=[kong]),  # a rule in Kong's group admits the function
             encryption_key=key,
@@ -63,7 +68,7 @@ class Audit(Stack):
             "Staging",
             vpc=vpc,
             subnets=audit,
-            kong_admin_api="https://kong-admin.staging.example.internal:8444",
+            kong=KongOptions(admin_api="https://kong-admin.staging.example.internal:8444"),
             channel_arn=CHANNEL_ARN,
             source_name="staging",
             cache=self.production.cache,

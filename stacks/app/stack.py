@@ -3,8 +3,9 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from aws_cdk import Annotations, CfnOutput, Environment, Fn, Stack, Tags
+from aws_cdk import Annotations, CfnOutput, Duration, Environment, Fn, Stack, Tags
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -13,8 +14,17 @@ from constructs import Construct
 
 from ..integration import KongCloudTrailIntegration
 from ..observability.alarms import AlarmOptions
-from ..settings.groups import NetworkOptions, ScheduleOptions
-from ..settings.resolved import DeploymentOptions
+from ..settings.groups import (
+    CacheOptions,
+    CloudTrailLakeOptions,
+    FunctionOptions,
+    KongOptions,
+    NetworkOptions,
+    RunOptions,
+    ScheduleOptions,
+)
+from ..settings.names import properties_of
+from ..settings.resolved import DeploymentSettings
 
 
 class IntegrationStack(Stack):
@@ -26,7 +36,7 @@ class IntegrationStack(Stack):
     ----------
     scope, construct_id
         As for every stack.
-    options : DeploymentOptions
+    options : DeploymentSettings
         The checked settings.
     account : str, optional
         Account to deploy to. Default: that of the credentials at deployment.
@@ -40,7 +50,7 @@ class IntegrationStack(Stack):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, options: DeploymentOptions, account: str | None = None
+        self, scope: Construct, construct_id: str, *, options: DeploymentSettings, account: str | None = None
     ) -> None:
         super().__init__(
             scope,
@@ -66,13 +76,11 @@ class IntegrationStack(Stack):
             "Integration",
             vpc=vpc,
             alarms=self._alarms(options),
-            schedule_options=ScheduleOptions(enabled=options.schedule_enabled),
-            network=NetworkOptions(vpc_owner_account=options.vpc_owner_account),
             encryption_key=None
             if options.encryption_key is None
             else kms.Key.from_key_arn(self, "Key", options.encryption_key),
             permissions_boundary=self._boundary(options.permissions_boundary),
-            **options.integration,
+            **_properties(options),
         )
         self.trail = f"{self.integration.source_name}: {self.integration.admin_api} into {self.integration.channel_arn}"
         self._add_outputs()
@@ -93,8 +101,8 @@ class IntegrationStack(Stack):
             return iam.ManagedPolicy.from_managed_policy_arn(self, "Boundary", policy)
         return iam.ManagedPolicy.from_managed_policy_name(self, "Boundary", policy)
 
-    def _alarms(self, options: DeploymentOptions) -> AlarmOptions:
-        alarms = AlarmOptions() if options.runbook_url is None else AlarmOptions(runbook=options.runbook_url)
+    def _alarms(self, options: DeploymentSettings) -> AlarmOptions:
+        alarms = AlarmOptions(runbook_url=options.runbook_url)
         if options.alarm_topic is None:
             return alarms
         return replace(alarms, topic=sns.Topic.from_topic_arn(self, "AlarmTopic", options.alarm_topic))
@@ -137,3 +145,24 @@ class IntegrationStack(Stack):
                 value=integration.fill_token_command,
                 description="Run it, paste Kong's token and press Enter; the function fails until then",
             )
+
+
+def _properties(options: DeploymentSettings) -> dict[str, Any]:
+    """Return the flat settings as properties of the construct."""
+    settings, retention_days = options.integration, options.kong_retention_days
+    return {
+        "kong": KongOptions(
+            audit_log_retention=None if retention_days is None else Duration.days(retention_days),
+            **properties_of(KongOptions, settings),
+        ),
+        "cloudtrail": CloudTrailLakeOptions(**properties_of(CloudTrailLakeOptions, settings)),
+        "run": RunOptions(
+            schedule_options=ScheduleOptions(enabled=options.schedule_enabled), **properties_of(RunOptions, settings)
+        ),
+        "function": FunctionOptions(**properties_of(FunctionOptions, settings)),
+        "cache": replace(options.cache, **properties_of(CacheOptions, settings)),
+        "network": NetworkOptions(
+            vpc_owner_account=options.vpc_owner_account, **properties_of(NetworkOptions, settings)
+        ),
+        **{name: settings.get(name) for name in ("channel_arn", "source_name", "resource_name")},
+    }

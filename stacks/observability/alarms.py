@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
-from aws_cdk import CfnResource, Duration, Token
+from aws_cdk import Duration, Token
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
@@ -20,6 +20,7 @@ from ..settings.kinds import Group, Kind
 from .metrics import TrailMetrics
 
 RUNBOOK = "docs/runbook.md"
+"""Where the runbook is in the repository: what is said of it where nobody gave its address."""
 
 _HOUR_SECONDS = 3600
 _DAY_SECONDS = 86_400
@@ -28,6 +29,8 @@ _LONGEST_WATCH_SECONDS = 7 * _DAY_SECONDS
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html"""
 _LONGEST_RUN_SECONDS = 900
 """A run may take as long as the function's timeout, whatever the schedule."""
+_SUPPRESSED_SECONDS = 300
+"""How long the alarm on a failure waits for another one that says more of it."""
 
 
 def _or_off(kind: Kind) -> Kind:
@@ -52,8 +55,9 @@ class AlarmOptions(Group):
         Where an alarm is told, and its end. If an imported topic is encrypted with a KMS key, the key's policy must let
         ``cloudwatch.amazonaws.com`` use it; that of a topic of your app is seen to. Default: nowhere; the dashboard
         shows the alarms.
-    runbook : str
-        Where the runbook is, as written into the alarms' descriptions. Default: its path in the repository.
+    runbook_url : str or None
+        Address of your copy of the runbook, for a link to the alarm's section in its description. Default: the link
+        leads to the dashboard, which says for each alarm what to do first.
     missed_runs : int or None
         Runs of the schedule in a row without a successful one; a run that did not take place counts. Not watched while
         the schedule is disabled, nor if it leaves more than a week between two runs, as CloudWatch does not look back
@@ -64,14 +68,12 @@ class AlarmOptions(Group):
         Stretches that Kong could not show and that are still to be read. Default: 1.
     entries_found_late : int or None
         Entries that a sweep delivered, as they became visible too late for the window. Default: 1.
-    quarantined_entries : int or None
-        Entries put into quarantine. Default: 1.
+    quarantine_open : int or None
+        Entries that lie in quarantine; the alarm lasts until it is emptied. Default: 1.
     misconfigurations : int or None
         Runs stopped by something that somebody has to change. Default: 1.
     failed_runs : int or None
-        Runs that ended as a failure. Default: 1.
-    dead_letters : int or None
-        Messages in the dead-letter queue. Default: 1.
+        Runs that ended as a failure. The alarm notifies nobody while that on misconfigurations does. Default: 1.
     cache_memory_percent : float or None
         How full the fullest node of the cache may be, in percent. Default: 75.
     evictions : int or None
@@ -79,30 +81,28 @@ class AlarmOptions(Group):
     """
 
     topic: sns.ITopic | None = None
-    runbook: str = RUNBOOK
+    runbook_url: str | None = None
     missed_runs: int | None = 3
     lag: Duration | None = field(default_factory=lambda: Duration.hours(6))
     gaps_open: int | None = 1
     entries_found_late: int | None = 1
-    quarantined_entries: int | None = 1
+    quarantine_open: int | None = 1
     misconfigurations: int | None = 1
     failed_runs: int | None = 1
-    dead_letters: int | None = 1
     cache_memory_percent: float | None = 75
     evictions: int | None = 1
 
     place: ClassVar[str] = "alarms"
     kinds: ClassVar[Mapping[str, Kind]] = {
         "topic": kinds.TOPIC,
-        "runbook": kinds.TEXT,
+        "runbook_url": kinds.matching("the address of a page, e.g. https://wiki.example.com/kong", r"https?://[^\s#]+"),
         "missed_runs": _COUNT,
         "lag": _or_off(kinds.of("a Duration, e.g. Duration.hours(6)", Duration)),
         "gaps_open": _COUNT,
         "entries_found_late": _COUNT,
-        "quarantined_entries": _COUNT,
+        "quarantine_open": _COUNT,
         "misconfigurations": _COUNT,
         "failed_runs": _COUNT,
-        "dead_letters": _COUNT,
         "cache_memory_percent": _or_off(Kind("a number above 0, at most 100", _is_percent)),
         "evictions": _COUNT,
     }
@@ -124,11 +124,109 @@ class AlarmOptions(Group):
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Rule:
-    name: str
-    option: str = ""
+class About:
+    """What an alarm is about.
+
+    Attributes
+    ----------
+    heading : str
+        The section of the runbook.
+    sentence : str
+        What it means.
+    first : str
+        What to do first.
+    """
+
     heading: str
     sentence: str
+    first: str
+
+
+ABOUT: Mapping[str, About] = {
+    "missed_runs": About(
+        heading="No successful run",
+        sentence="For too long, no run of the collector has left the trail complete.",
+        first="Read the newest error of the log. If there is no line at all, the schedule is disabled, or the "
+        "function's reserved concurrency is 0.",
+    ),
+    "lag": About(
+        heading="The trail lags behind",
+        sentence="Runs take place, but for too long none of them has delivered everything that Kong showed.",
+        first="If the age of the oldest entry falls, wait: a backlog is worked through. If it rises, look below for "
+        "failed, throttled or slow calls.",
+    ),
+    "gaps_open": About(
+        heading="Gaps in the trail",
+        sentence="Kong could not show some entries. Runs passed them, and each sweep reads them again.",
+        first="Look into Kong's own log at the time of the run: it names the error.",
+    ),
+    "entries_found_late": About(
+        heading="Entries found late",
+        sentence="A sweep delivered entries that the runs before it could not see.",
+        first="Nothing is missing any more. Look in the log for `CLOCK_JUMPED` and `MIXED_CONTROL_PLANE` before it.",
+    ),
+    "quarantine_open": About(
+        heading="Entries in quarantine",
+        sentence="Entries that the destination does not take lie in the ledger, whole, until somebody sees to them.",
+        first="Read the reason in the log, and put it right. Then release the entries, or account for them.",
+    ),
+    "misconfigurations": About(
+        heading="Misconfiguration",
+        sentence="A setting, a secret or a permission is wrong; no run will succeed until somebody changes it.",
+        first="The newest error of the log says what is wrong, and what to write instead.",
+    ),
+    "failed_runs": About(
+        heading="A run failed",
+        sentence="A run of the collector ended as a failure. The next run catches up if the cause has passed.",
+        first="Once, and with no other alarm: nothing. Otherwise read the newest error of the log.",
+    ),
+    "cache_memory_percent": About(
+        heading="The cache fills up",
+        sentence="A full cache takes no marks, and without marks nothing is delivered.",
+        first="Deploy a larger type of node, or a higher limit, before it is full.",
+    ),
+    "evictions": About(
+        heading="The cache evicts marks",
+        sentence="The cache forgets which entries were delivered; they may be delivered a second time.",
+        first="Deploy a larger type of node, or a higher limit.",
+    ),
+}
+"""What each option's alarm is about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guide:
+    """Where somebody reads what to do.
+
+    Attributes
+    ----------
+    source : str
+        The gateway.
+    runbook_url : str or None
+        The runbook.
+    dashboard_url : str or None
+        The trail's dashboard; None where there is none.
+    """
+
+    source: str
+    runbook_url: str | None
+    dashboard_url: str | None
+
+    def description(self, about: About) -> str:
+        """Return the description of an alarm, at its end a link that can be clicked."""
+        anchor = about.heading.lower().replace(" ", "-")
+        what = f"{about.heading}. {about.sentence} {about.first} Source: {self.source}."
+        if self.runbook_url is not None:
+            return f"{what} Runbook: {self.runbook_url}#{anchor}"
+        runbook = f"{what} Runbook: {RUNBOOK}#{anchor}"
+        return runbook if self.dashboard_url is None else f"{runbook} Dashboard: {self.dashboard_url}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rule:
+    name: str
+    option: str
+    title: str
     metric: cloudwatch.IMetric | None
     threshold: float | None
     missing: cloudwatch.TreatMissingData
@@ -140,6 +238,7 @@ def create_alarms(
     scope: Construct,
     metrics: TrailMetrics,
     options: AlarmOptions,
+    guide: Guide,
     *,
     schedule: Schedule | None,
     watched_elsewhere: Collection[str] = (),
@@ -154,6 +253,8 @@ def create_alarms(
         What they watch.
     options : AlarmOptions
         Switches and thresholds.
+    guide : Guide
+        What their descriptions refer to.
     schedule : Schedule or None
         When runs take place; None if they do not, or not by themselves.
     watched_elsewhere : collection of str
@@ -177,30 +278,73 @@ def create_alarms(
         key = keys.resolved(options.topic.master_key)
         keys.allow_service(scope, "alarms.topic", key, "cloudwatch.amazonaws.com", actions_on_key)
     alarms: dict[str, cloudwatch.AlarmBase] = {}
-    missed = None if schedule is None else _missed_runs(scope, metrics, options, schedule)
+    missed = None if schedule is None else _missed_runs(scope, metrics, options, schedule, guide)
     if missed is not None:
         alarms["missed_runs"] = _told(missed, options)
     for rule in _rules(metrics, options):
         if rule.metric is None or rule.threshold is None or rule.option in watched_elsewhere:
             continue
-        alarm = cloudwatch.Alarm(
-            scope,
-            "".join(part.capitalize() for part in rule.name.split("_")),
-            metric=_plain(rule.metric),
-            threshold=rule.threshold,
-            comparison_operator=rule.comparison,
-            evaluation_periods=rule.periods,
-            datapoints_to_alarm=rule.periods,
-            treat_missing_data=rule.missing,
-            alarm_description=_description(rule.heading, rule.sentence, metrics, options),
-        )
+        if rule.name == "failed_runs" and "misconfigurations" in alarms:
+            alarm: cloudwatch.AlarmBase = _unless(scope, alarms["misconfigurations"], rule, guide)
+        else:
+            alarm = _alarm(scope, rule, guide)
         alarms[rule.name] = _told(alarm, options)
     return alarms
 
 
-def _description(heading: str, sentence: str, metrics: TrailMetrics, options: AlarmOptions) -> str:
-    anchor = heading.lower().replace(" ", "-")
-    return f"{heading}. {sentence} Source: {metrics.source}. Runbook: {options.runbook}#{anchor}"
+def _alarm(scope: Construct, rule: _Rule, guide: Guide, *, helps: str = "") -> cloudwatch.Alarm:
+    """Create an alarm on a metric; one that only helps another says so, and nothing else."""
+    assert rule.metric is not None and rule.threshold is not None  # noqa: S101 - whoever calls has seen to that
+    return cloudwatch.Alarm(
+        scope,
+        "".join(part.capitalize() for part in rule.name.split("_")),
+        alarm_name=_name(guide, rule.title),
+        metric=_plain(rule.metric),
+        threshold=rule.threshold,
+        comparison_operator=rule.comparison,
+        evaluation_periods=rule.periods,
+        datapoints_to_alarm=rule.periods,
+        treat_missing_data=rule.missing,
+        alarm_description=helps or guide.description(ABOUT[rule.option]),
+    )
+
+
+def _unless(scope: Construct, other: cloudwatch.AlarmBase, rule: _Rule, guide: Guide) -> cloudwatch.CompositeAlarm:
+    """Create an alarm that notifies nobody while another one does, which tells more of the same failure."""
+    helps = f"Helps the alarm '{_name(guide, rule.title)}', and notifies nobody itself."
+    watch = _alarm(scope, replace(rule, name=f"{rule.name}_alone", title=f"{rule.title} (helper)"), guide, helps=helps)
+    accept(watch, controls("CloudWatchAlarmAction"), "The alarm made of this one notifies, unless another one does.")
+    return cloudwatch.CompositeAlarm(
+        scope,
+        "".join(part.capitalize() for part in rule.name.split("_")),
+        composite_alarm_name=_name(guide, rule.title),
+        alarm_rule=cloudwatch.AlarmRule.from_alarm(watch, cloudwatch.AlarmState.ALARM),
+        actions_suppressor=other,
+        # Both metrics come with the end of a run, one by way of the log. After it, both alarms end with one good run.
+        actions_suppressor_wait_period=Duration.seconds(_SUPPRESSED_SECONDS),
+        actions_suppressor_extension_period=Duration.seconds(_SUPPRESSED_SECONDS),
+        alarm_description=guide.description(ABOUT[rule.option]),
+    )
+
+
+def _name(guide: Guide, title: str) -> str:
+    return f"{guide.source}: {title}"
+
+
+def _longer_than(limit: Duration | None) -> str:
+    """Write a span of time as people do."""
+    if limit is None or limit.is_unresolved():
+        return "too long"
+    seconds = limit.to_seconds(integral=False)
+    return (
+        f"longer than {seconds / _HOUR_SECONDS:g} h"
+        if seconds >= _HOUR_SECONDS
+        else f"longer than {seconds / 60:g} min"
+    )
+
+
+def _above(percent: float | None) -> str:
+    return "nearly full" if percent is None or Token.is_unresolved(percent) else f"more than {percent:g} % full"
 
 
 def _told(alarm: cloudwatch.AlarmBase, options: AlarmOptions) -> cloudwatch.AlarmBase:
@@ -236,100 +380,73 @@ def _rules(metrics: TrailMetrics, options: AlarmOptions) -> list[_Rule]:
     """Return the rules in the order of their weight."""
     # A run tells its numbers once, at its end. Until the next one there is no news, and the state stays.
     until_next_run = cloudwatch.TreatMissingData.IGNORE
-    # These are told by the minute, and cease only where there is nothing to tell: SQS is silent about an idle queue.
+    lag_seconds = None if options.lag is None else options.lag.to_seconds()
+    of_runs = [
+        _Rule(
+            name="lag",
+            option="lag",
+            title=f"entries waiting {_longer_than(options.lag)}",
+            metric=metrics.checkpoint_lag,
+            threshold=lag_seconds,
+            comparison=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            missing=until_next_run,
+        )
+    ]
+    of_runs += [
+        _Rule(
+            name=option,
+            option=option,
+            title=title,
+            metric=metric,
+            threshold=getattr(options, option),
+            missing=until_next_run,
+        )
+        for option, title, metric in (
+            ("gaps_open", "entries that Kong cannot show", metrics.gaps_open),
+            ("entries_found_late", "entries found late", metrics.entries_found_late),
+            ("quarantine_open", "entries in quarantine", metrics.quarantine_open),
+            ("misconfigurations", "misconfigured, no run will succeed", metrics.misconfigurations),
+            ("failed_runs", "a run failed", metrics.errors),
+        )
+    ]
+    return of_runs + _rules_of_the_cache(metrics, options)
+
+
+def _rules_of_the_cache(metrics: TrailMetrics, options: AlarmOptions) -> list[_Rule]:
+    """Return rules for each node by itself: an alarm on an expression over nodes cannot say which one it is."""
+    # These are told by the minute, and cease only where there is nothing to tell.
     idle_is_well = cloudwatch.TreatMissingData.NOT_BREACHING
-    return (
-        [
-            _Rule(
-                name="lag",
-                heading="The trail lags behind",
-                sentence="Runs take place, but for too long none of them has delivered everything that Kong showed.",
-                metric=metrics.checkpoint_lag,
-                threshold=None if options.lag is None else options.lag.to_seconds(),
-                comparison=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-                missing=until_next_run,
-            ),
-            _Rule(
-                name="gaps_open",
-                heading="Gaps in the trail",
-                sentence="Kong could not show some entries. Runs passed them, and each sweep reads them again.",
-                metric=metrics.gaps_open,
-                threshold=options.gaps_open,
-                missing=until_next_run,
-            ),
-            _Rule(
-                name="entries_found_late",
-                heading="Entries found late",
-                sentence="A sweep delivered entries that the runs before it could not see.",
-                metric=metrics.entries_found_late,
-                threshold=options.entries_found_late,
-                missing=until_next_run,
-            ),
-            _Rule(
-                name="quarantined_entries",
-                heading="Entries in quarantine",
-                sentence="Entries that CloudTrail does not take were put aside, whole, in the ledger.",
-                metric=metrics.entries_quarantined,
-                threshold=options.quarantined_entries,
-                missing=until_next_run,
-            ),
-            _Rule(
-                name="misconfigurations",
-                heading="Misconfiguration",
-                sentence="A setting, a secret or a permission is wrong; no run will succeed until somebody changes it.",
-                metric=metrics.misconfigurations,
-                threshold=options.misconfigurations,
-                missing=until_next_run,
-            ),
-            _Rule(
-                name="failed_runs",
-                heading="A run failed",
-                sentence="A run of the collector ended as a failure. The next run catches up if the cause has passed.",
-                metric=metrics.errors,
-                threshold=options.failed_runs,
-                missing=until_next_run,
-            ),
-            _Rule(
-                name="dead_letters",
-                option="dead_letters",
-                heading="Dead letters",
-                sentence="Invocations that failed, or never took place, lie in the dead-letter queue.",
-                metric=metrics.dead_letters,
-                threshold=options.dead_letters,
-                missing=idle_is_well,
-            ),
-        ]
-        + [
-            # Of each node by itself: an alarm on an expression over nodes cannot say which one it is.
-            _Rule(
-                name=f"cache_memory_percent_{number}",
-                option="cache_memory_percent",
-                heading="The cache fills up",
-                sentence="A full cache takes no marks, and without marks nothing is delivered.",
-                metric=metric,
-                threshold=options.cache_memory_percent,
-                periods=3,  # while a replica synchronises, memory rises and falls again
-                missing=idle_is_well,
-            )
-            for number, metric in enumerate(metrics.cache_memory_percent_by_node, 1)
-        ]
-        + [
-            _Rule(
-                name=f"evictions_{number}",
-                option="evictions",
-                heading="The cache evicts marks",
-                sentence="The cache forgets which entries were delivered; they may be delivered a second time.",
-                metric=metric,
-                threshold=options.evictions,
-                missing=idle_is_well,
-            )
-            for number, metric in enumerate(metrics.evictions_by_node, 1)
-        ]
-    )
+
+    def node(number: int) -> str:
+        return "cache" if len(metrics.evictions_by_node) == 1 else f"cache node {number:03}"
+
+    memory = [
+        _Rule(
+            name=f"cache_memory_percent_{number}",
+            option="cache_memory_percent",
+            title=f"{node(number)} {_above(options.cache_memory_percent)}",
+            metric=metric,
+            threshold=options.cache_memory_percent,
+            periods=3,  # while a replica synchronises, memory rises and falls again
+            missing=idle_is_well,
+        )
+        for number, metric in enumerate(metrics.cache_memory_percent_by_node, 1)
+    ]
+    return memory + [
+        _Rule(
+            name=f"evictions_{number}",
+            option="evictions",
+            title=f"{node(number)} evicts marks",
+            metric=metric,
+            threshold=options.evictions,
+            missing=idle_is_well,
+        )
+        for number, metric in enumerate(metrics.evictions_by_node, 1)
+    ]
 
 
 def _missed_runs(
-    scope: Construct, metrics: TrailMetrics, options: AlarmOptions, schedule: Schedule
+    scope: Construct, metrics: TrailMetrics, options: AlarmOptions, schedule: Schedule, guide: Guide
 ) -> cloudwatch.CompositeAlarm | None:
     """Create the alarm on runs without success; None if it is switched off, or CloudWatch cannot watch so long.
 
@@ -340,9 +457,11 @@ def _missed_runs(
     if options.missed_runs is None or silence is None:
         return None
     period_seconds, periods = silence
+    title = f"no successful run, {options.missed_runs} missed"
     watch = cloudwatch.Alarm(
         scope,
         "Silence",
+        alarm_name=_name(guide, f"{title} (helper)"),
         metric=_plain(metrics.runs_finished.with_(period=Duration.seconds(period_seconds))),
         threshold=1,
         comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
@@ -351,7 +470,7 @@ def _missed_runs(
         treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         alarm_description=(
             "No run has succeeded for longer than the schedule leaves between two. After a deployment this is so until "
-            f"the first success. The alarm 'No successful run' waits, and tells. Source: {metrics.source}."
+            f"the first success. The alarm '{_name(guide, title)}' waits, and notifies."
         ),
     )
     accept(
@@ -359,31 +478,24 @@ def _missed_runs(
         controls("CloudWatchAlarmAction"),
         "The alarm made of this one waits until more runs are missed, and tells. This one would tell too soon.",
     )
-    never = _composite(
+    never = cloudwatch.CompositeAlarm(
         scope,
         "Never",
+        composite_alarm_name=_name(guide, f"{title} (helper that is never in alarm)"),
         alarm_rule=cloudwatch.AlarmRule.from_boolean(False),
         alarm_description="Never in alarm. CloudWatch lets an alarm wait only for another one, and this is that one.",
     )
     accept(never, controls("CloudWatchAlarmAction"), "It is never in alarm, so there is nothing to tell.")
-    return _composite(
+    return cloudwatch.CompositeAlarm(
         scope,
         "MissedRuns",
+        composite_alarm_name=_name(guide, title),
         alarm_rule=cloudwatch.AlarmRule.from_alarm(watch, cloudwatch.AlarmState.ALARM),
         actions_suppressor=never,
         actions_suppressor_wait_period=Duration.seconds(_wait_seconds(schedule, options.missed_runs)),
         actions_suppressor_extension_period=Duration.seconds(0),
-        alarm_description=_description(
-            "No successful run", "For too long, no run of the collector has left the trail complete.", metrics, options
-        ),
+        alarm_description=guide.description(ABOUT["missed_runs"]),
     )
-
-
-def _composite(scope: Construct, construct_id: str, **properties: Any) -> cloudwatch.CompositeAlarm:
-    """Create an alarm made of others, named by CloudFormation as the others are; CDK would name it by its path."""
-    alarm = cloudwatch.CompositeAlarm(scope, construct_id, **properties)
-    cast(CfnResource, alarm.node.default_child).add_property_deletion_override("AlarmName")
-    return alarm
 
 
 def _silence(schedule: Schedule) -> tuple[int, int] | None:

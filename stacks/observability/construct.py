@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -9,11 +10,14 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from ..settings.cron import Schedule
-from .alarms import AlarmOptions, create_alarms
-from .dashboard import create_dashboard
+from .alarms import AlarmOptions, Guide, create_alarms
+from .dashboard import add_widgets, new_dashboard
 from .metrics import CacheNodes, ServerlessCache, TrailMetrics
 
-__all__ = ["AlarmOptions", "CacheNodes", "Observability", "ServerlessCache", "TrailMetrics"]
+KONG_RETENTION = Duration.days(30)
+"""How long Kong keeps an entry, unless somebody changed ``audit_log_record_ttl``."""
+
+__all__ = ["KONG_RETENTION", "AlarmOptions", "CacheNodes", "Observability", "ServerlessCache", "TrailMetrics"]
 
 
 class Observability(Construct):
@@ -39,6 +43,8 @@ class Observability(Construct):
         Whether runs take place by themselves. Default: yes.
     alarms : AlarmOptions, optional
         Switches, thresholds and the topic. Default: all alarms, and nobody is told.
+    kong_retention : Duration, optional
+        How long Kong keeps an entry. Default: 30 days.
     watched_elsewhere : collection of str
         Options of alarms that another trail has, as on a cache that two of them share. Default: none.
     dashboard : bool
@@ -72,27 +78,43 @@ class Observability(Construct):
         schedule: Schedule | None = None,
         schedule_enabled: bool = True,
         alarms: AlarmOptions | None = None,
+        kong_retention: Duration = KONG_RETENTION,
         watched_elsewhere: Collection[str] = (),
         dashboard: bool = True,
     ) -> None:
         super().__init__(scope, construct_id)
         options = alarms or AlarmOptions()
         self.metrics = TrailMetrics(source=source, function=function, dead_letters=dead_letters, cache=cache)
+        # The alarms' descriptions lead to the dashboard, so it is there first.
+        self.dashboard: cloudwatch.Dashboard | None = new_dashboard(self) if dashboard else None
+        guide = Guide(
+            source=source,
+            runbook_url=options.runbook_url,
+            dashboard_url=None if self.dashboard is None else _address_of(self.dashboard),
+        )
         self.alarms: Mapping[str, cloudwatch.AlarmBase] = create_alarms(
             Construct(self, "Alarms"),
             self.metrics,
             options,
+            guide,
             schedule=schedule if schedule_enabled else None,
             watched_elsewhere=watched_elsewhere,
         )
-        self.dashboard: cloudwatch.Dashboard | None = None
-        if dashboard:
-            self.dashboard = create_dashboard(
-                self,
+        if self.dashboard is not None:
+            add_widgets(
+                self.dashboard,
                 self.metrics,
                 self.alarms,
                 options,
                 source=source,
                 log_group=log_group,
                 schedule_seconds=None if schedule is None else schedule.longest_seconds,
+                kong_retention=kong_retention,
             )
+
+
+def _address_of(dashboard: cloudwatch.Dashboard) -> str:
+    """Return where the console shows a dashboard."""
+    region = Stack.of(dashboard).region
+    console = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+    return f"{console}#dashboards/dashboard/{dashboard.dashboard_name}"

@@ -1,13 +1,14 @@
 """The dashboard, in the order in which somebody asks who was woken by an alarm."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
-from aws_cdk import Duration
+from aws_cdk import ArnFormat, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from .alarms import AlarmOptions
+from .alarms import ABOUT, RUNBOOK, About, AlarmOptions
 from .metrics import TrailMetrics
 
 _WIDTH = 24
@@ -23,8 +24,19 @@ LAST_RUNS_QUERY = (
 )
 
 
-def create_dashboard(
-    scope: Construct,
+def new_dashboard(scope: Construct) -> cloudwatch.Dashboard:
+    """Create an empty dashboard, named by CloudFormation."""
+    return cloudwatch.Dashboard(
+        scope,
+        "Dashboard",
+        default_interval=Duration.days(2),
+        # Periods are as given here, and so a bar is a run, whatever range is looked at.
+        period_override=cloudwatch.PeriodOverride.INHERIT,
+    )
+
+
+def add_widgets(
+    dashboard: cloudwatch.Dashboard,
     metrics: TrailMetrics,
     alarms: Mapping[str, cloudwatch.AlarmBase],
     options: AlarmOptions,
@@ -32,17 +44,18 @@ def create_dashboard(
     source: str,
     log_group: logs.ILogGroup | None,
     schedule_seconds: int | None,
-) -> cloudwatch.Dashboard:
-    """Create the dashboard of a trail.
+    kong_retention: Duration,
+) -> None:
+    """Fill the dashboard of a trail.
 
     Parameters
     ----------
-    scope : Construct
-        Its parent.
+    dashboard : cloudwatch.Dashboard
+        The dashboard.
     metrics : TrailMetrics
         What it shows.
     alarms : Mapping of str to cloudwatch.AlarmBase
-        Whose states it shows.
+        Whose states it shows, by the names of their options, and for which it says what to do first.
     options : AlarmOptions
         The thresholds, drawn as lines, and where the runbook is.
     source : str
@@ -51,39 +64,38 @@ def create_dashboard(
         Of which it lists the last runs.
     schedule_seconds : int or None
         The most time between two runs: one point of a graph. None: an hour.
-
-    Returns
-    -------
-    cloudwatch.Dashboard
-        The dashboard, named by CloudFormation.
+    kong_retention : Duration
+        How long Kong keeps an entry.
     """
     period = Duration.seconds(min(max(schedule_seconds or 3600, _SHORTEST_PERIOD_SECONDS), _LONGEST_PERIOD_SECONDS))
-    dashboard = cloudwatch.Dashboard(
-        scope,
-        "Dashboard",
-        default_interval=Duration.days(2),
-        # Periods are as given here, and so a bar is a run, whatever range is looked at.
-        period_override=cloudwatch.PeriodOverride.INHERIT,
-    )
     draw = _Drawing(period)
+    runbook = options.runbook_url or f"`{RUNBOOK}`"
     for row in (
-        [_text(f"# Kong's audit trail in CloudTrail Lake: {source}\nWhat to do about an alarm: `{options.runbook}`")],
+        [_text(f"# Kong's audit trail in CloudTrail Lake: {source}\nThe whole runbook: {runbook}")],
+        [_answer(metrics, kong_retention)],
         [
             _text(
-                "## Is the trail complete?\nThe age and the lag are 0, there are no gaps, and every period has its run."
+                "## Is the trail complete?\nNothing waits, quarantine is empty, there are no gaps, and every period "
+                "has its run."
             )
         ],
-        _completeness(draw, metrics, alarms, options, log_group),
+        _completeness(draw, metrics, options),
+        _watched(dashboard, alarms, log_group),
+        _guide(alarms, options),
         [_text("## What flows?\nNew entries are delivered, or quarantined. The overlap makes known ones come again.")],
         _flow(draw, metrics),
         [_text("## What does it cost?\nCloudTrail Lake bills bytes ingested, Lambda the time of runs.")],
         _cost(draw, metrics),
-        [_text("## Is the machinery well?\nFailed runs, throttles, evictions and dead letters are 0.")],
+        [
+            _text(
+                "## Is the machinery well?\nFailed runs, throttles and evictions are 0. Dead letters are evidence of "
+                "runs that failed, for 14 days."
+            )
+        ],
         _machinery(draw, metrics),
         _state(draw, metrics, options),
     ):
         dashboard.add_widgets(*row)
-    return dashboard
 
 
 class _Drawing:
@@ -118,45 +130,61 @@ class _Drawing:
         )
 
 
-def _text(markdown: str) -> cloudwatch.TextWidget:
+def _text(markdown: str, *, height: int = 2) -> cloudwatch.TextWidget:
     return cloudwatch.TextWidget(
-        markdown=markdown, width=_WIDTH, height=2, background=cloudwatch.TextWidgetBackground.TRANSPARENT
+        markdown=markdown, width=_WIDTH, height=height, background=cloudwatch.TextWidgetBackground.TRANSPARENT
     )
 
 
-def _completeness(
-    draw: _Drawing,
-    metrics: TrailMetrics,
-    alarms: Mapping[str, cloudwatch.AlarmBase],
-    options: AlarmOptions,
-    log_group: logs.ILogGroup | None,
-) -> list[cloudwatch.IWidget]:
-    widgets: list[cloudwatch.IWidget] = [
-        cloudwatch.SingleValueWidget(
-            title="Now, in seconds",
-            metrics=[
-                metrics.oldest_undelivered_age.with_(period=draw.period),
-                metrics.checkpoint_lag.with_(period=draw.period),
-            ],
-            width=6,
-            height=_HEIGHT,
-        ),
+def _answer(metrics: TrailMetrics, kong_retention: Duration) -> cloudwatch.IWidget:
+    """Answer whether all is well, in the numbers that whoever was woken asks for first."""
+    return cloudwatch.SingleValueWidget(
+        title="Now",
+        metrics=[
+            metrics.hours_waited.with_(label="hours that the oldest undelivered entry has waited"),
+            metrics.quarantine_open.with_(label="entries open in quarantine"),
+            metrics.hours_since_success,
+            metrics.hours_left(kong_retention),
+        ],
+        width=_WIDTH,
+        height=4,
+    )
+
+
+def _completeness(draw: _Drawing, metrics: TrailMetrics, options: AlarmOptions) -> list[cloudwatch.IWidget]:
+    return [
         draw.graph(
             "How far behind",
-            [metrics.oldest_undelivered_age, metrics.checkpoint_lag],
+            [metrics.hours_waited, metrics.hours_since_all_was_delivered],
             width=8,
-            unit="seconds",
-            threshold=None if options.lag is None else options.lag.to_seconds(),
+            unit="hours",
+            threshold=None if options.lag is None else options.lag.to_hours(integral=False),
         ),
         draw.graph("Successful runs", [metrics.runs_finished], width=5, unit="runs"),
         draw.graph(
             "Gaps that Kong could not show", [metrics.gaps_open], width=5, unit="gaps", threshold=options.gaps_open
         ),
+        draw.graph(
+            "Open in quarantine",
+            [metrics.quarantine_open],
+            width=6,
+            unit="entries",
+            threshold=options.quarantine_open,
+        ),
     ]
+
+
+def _watched(
+    dashboard: cloudwatch.Dashboard, alarms: Mapping[str, cloudwatch.AlarmBase], log_group: logs.ILogGroup | None
+) -> list[cloudwatch.IWidget]:
+    widgets: list[cloudwatch.IWidget] = []
     if alarms:
         widgets.append(
             cloudwatch.AlarmStatusWidget(
-                title="Alarms", alarms=list(alarms.values()), width=8 if log_group else _WIDTH, height=_HEIGHT
+                title="Alarms",
+                alarms=[_known_by_name(dashboard, alarm) for alarm in alarms.values()],
+                width=8 if log_group else _WIDTH,
+                height=_HEIGHT,
             )
         )
     if log_group is not None:
@@ -171,6 +199,32 @@ def _completeness(
             )
         )
     return widgets
+
+
+def _known_by_name(dashboard: cloudwatch.Dashboard, alarm: cloudwatch.AlarmBase) -> cloudwatch.IAlarm:
+    """Return an alarm by its name: its own ARN would make each of alarm and dashboard wait for the other one."""
+    resource = alarm.node.default_child
+    arn = Stack.of(dashboard).format_arn(
+        service="cloudwatch",
+        resource="alarm",
+        resource_name=cast(cloudwatch.CfnAlarm | cloudwatch.CfnCompositeAlarm, resource).alarm_name,
+        arn_format=ArnFormat.COLON_RESOURCE_NAME,
+    )
+    return cloudwatch.Alarm.from_alarm_arn(alarm, "ByName", arn)
+
+
+def _guide(alarms: Mapping[str, cloudwatch.AlarmBase], options: AlarmOptions) -> list[cloudwatch.IWidget]:
+    """Say what to do first, for each alarm that there is."""
+    made = [about for option, about in ABOUT.items() if any(name.startswith(option) for name in alarms)]
+    if not made:
+        return []
+    rows = [f"| {_heading(about, options.runbook_url)} | {about.first} |" for about in made]
+    return [_text("\n".join(["| Alarm | What to do first |", "| --- | --- |", *rows]), height=1 + len(rows))]
+
+
+def _heading(about: About, runbook_url: str | None) -> str:
+    anchor = about.heading.lower().replace(" ", "-")
+    return about.heading if runbook_url is None else f"[{about.heading}]({runbook_url}#{anchor})"
 
 
 def _flow(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
@@ -228,14 +282,17 @@ def _machinery(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget
 
 def _state(draw: _Drawing, metrics: TrailMetrics, options: AlarmOptions) -> list[cloudwatch.IWidget]:
     widgets: list[cloudwatch.IWidget] = []
-    if metrics.cache_memory_percent is not None:
+    if metrics.cache_memory_percent_by_node:
         widgets.append(
             draw.graph(
-                "Cache memory", [metrics.cache_memory_percent], unit="percent", threshold=options.cache_memory_percent
+                "Cache memory",
+                metrics.cache_memory_percent_by_node,
+                unit="percent",
+                threshold=options.cache_memory_percent,
             )
         )
-    if metrics.evictions is not None:
-        widgets.append(draw.graph("Cache evictions", [metrics.evictions], unit="marks"))
+    if metrics.evictions_by_node:
+        widgets.append(draw.graph("Cache evictions", metrics.evictions_by_node, unit="marks"))
     if metrics.dead_letters is not None:
         widgets.append(draw.graph("Dead-letter queue", [metrics.dead_letters], unit="messages"))
     return widgets

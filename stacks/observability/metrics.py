@@ -1,7 +1,9 @@
 """Every number that tells how the trail is doing, as CloudWatch metrics to draw, to alarm on, to use elsewhere."""
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -9,9 +11,53 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 
 NAMESPACE = "KongCloudTrail"
-"""As in the function's ``adapters/telemetry.py``; a test compares the two."""
+"""As in the function's ``runtime/telemetry.py``; a test compares the two."""
+
+MetricName = Literal[
+    "Backlog",
+    "CheckpointLagSeconds",
+    "CloudTrailLatencySeconds",
+    "DeliveredBytes",
+    "DeliveriesThrottled",
+    "DeliveryCalls",
+    "DuplicatesSkipped",
+    "EntriesFetched",
+    "EntriesFoundLate",
+    "EntriesQuarantined",
+    "EventsDelivered",
+    "EventsFailed",
+    "EventsShortened",
+    "GapsOpen",
+    "KongLatencySeconds",
+    "Misconfigurations",
+    "OldestUndeliveredAgeSeconds",
+    "PagesRead",
+    "QuarantineOpen",
+    "RunSeconds",
+    "RunsFinished",
+]
+"""What the function counts and measures in a run; ``docs/settings.md`` says what each is."""
+
+METRIC_NAMES: tuple[str, ...] = get_args(MetricName)
 
 _CACHE_NAMESPACE = "AWS/ElastiCache"
+_HOUR_SECONDS = 3600
+
+
+def checked_name(name: str) -> str:
+    """Return the name of a metric that there is.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name, with names that are near.
+    """
+    if name in METRIC_NAMES:
+        return name
+    by_lower_case = {known.lower(): known for known in METRIC_NAMES}
+    near = [by_lower_case[one] for one in difflib.get_close_matches(str(name).lower(), by_lower_case, cutoff=0.5)]
+    advice = f"did you mean {', '.join(near)}?" if near else f"there are {', '.join(METRIC_NAMES)}."
+    raise ValueError(f"metric: the function writes no metric of that name; {advice}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +112,15 @@ class TrailMetrics:
     ----------
     oldest_undelivered_age, checkpoint_lag : cloudwatch.Metric
         How complete the trail is, in seconds, at the end of each run.
+    hours_waited, hours_since_all_was_delivered : cloudwatch.MathExpression
+        The same, in hours.
+    hours_since_success : cloudwatch.MathExpression
+        Since the last run after which nothing was left to deliver, to five minutes. No value if the range shown has no
+        such run.
     gaps_open : cloudwatch.Metric
         Stretches that Kong could not show and that are still to be read, at the end of each run.
+    quarantine_open : cloudwatch.Metric
+        Entries that lie in quarantine, at the end of each run.
     runs_finished : cloudwatch.Metric
         Runs after which nothing was left to deliver.
     entries_fetched, duplicates_skipped, events_delivered, events_failed, entries_quarantined, events_shortened, backlog
@@ -87,10 +140,9 @@ class TrailMetrics:
         Of the function, as Lambda counts them.
     dead_letters : cloudwatch.Metric or None
         Messages in the queue.
-    cache_memory_percent, evictions : cloudwatch.IMetric or None
-        Of the fullest node, and of all nodes together.
     cache_memory_percent_by_node, evictions_by_node : list of cloudwatch.IMetric
-        The same of each node; of a serverless cache, of the whole.
+        Of each node, labelled as ElastiCache numbers it: either may be the primary one. Of a serverless cache, of the
+        whole.
     """
 
     def __init__(
@@ -107,7 +159,16 @@ class TrailMetrics:
         )
         self.checkpoint_lag = self._of_runs("CheckpointLagSeconds", "Maximum", "since all was delivered")
         self.gaps_open = self._of_runs("GapsOpen", "Maximum", "gaps to be read")
+        self.quarantine_open = self._of_runs("QuarantineOpen", "Maximum", "open in quarantine")
         self.runs_finished = self._of_runs("RunsFinished", "Sum", "runs that left nothing undone")
+        self.hours_waited = _in_hours(self.oldest_undelivered_age, "age", "oldest undelivered entry")
+        self.hours_since_all_was_delivered = _in_hours(self.checkpoint_lag, "lag", "since all was delivered")
+        # EPOCH has a value for each period up to now, whether the metric has one or not.
+        self.hours_since_success = cloudwatch.MathExpression(
+            expression=f"TIME_SERIES((MAX(EPOCH(runs)) - MAX(IF(runs > 0, EPOCH(runs)))) / {_HOUR_SECONDS})",
+            using_metrics={"runs": self.runs_finished},
+            label="hours since the last good run",
+        )
 
         self.entries_fetched = self._of_runs("EntriesFetched", "Sum", "fetched")
         self.duplicates_skipped = self._of_runs("DuplicatesSkipped", "Sum", "known already")
@@ -138,20 +199,24 @@ class TrailMetrics:
             if dead_letters is None
             else dead_letters.metric_approximate_number_of_messages_visible(label="dead letters")
         )
-        self.cache_memory_percent: cloudwatch.IMetric | None = None
-        self.evictions: cloudwatch.IMetric | None = None
         self.cache_memory_percent_by_node: list[cloudwatch.IMetric] = []
         self.evictions_by_node: list[cloudwatch.IMetric] = []
         if isinstance(cache, CacheNodes):
             self.cache_memory_percent_by_node = _by_node(cache, "DatabaseMemoryUsagePercentage", "Maximum")
             self.evictions_by_node = _by_node(cache, "Evictions", "Sum")
-            self.cache_memory_percent = _joined(self.cache_memory_percent_by_node, "MAX", "fullest node")
-            self.evictions = _joined(self.evictions_by_node, "SUM", "marks evicted")
         elif cache is not None:
-            self.cache_memory_percent = _serverless_memory(cache)
-            self.evictions = _of_serverless(cache, "Evictions", "Sum", "marks evicted")
-            self.cache_memory_percent_by_node = [self.cache_memory_percent] if self.cache_memory_percent else []
-            self.evictions_by_node = [self.evictions]
+            memory = _serverless_memory(cache)
+            self.cache_memory_percent_by_node = [] if memory is None else [memory]
+            self.evictions_by_node = [_of_serverless(cache, "Evictions", "Sum", "marks evicted")]
+
+    def hours_left(self, retention: Duration) -> cloudwatch.MathExpression:
+        """Return how long it takes until Kong deletes the oldest entry that is not delivered yet."""
+        hours = retention.to_hours(integral=False)
+        return cloudwatch.MathExpression(
+            expression=f"{hours:g} - age / {_HOUR_SECONDS}",
+            using_metrics={"age": self.oldest_undelivered_age},
+            label=f"hours until Kong deletes it, at a retention of {hours:g} h",
+        )
 
     def by_source(self, metric: cloudwatch.Metric, period: Duration) -> cloudwatch.MathExpression:
         """Return one of the function's metrics for every source in the account and region, for a graph."""
@@ -171,6 +236,11 @@ class TrailMetrics:
         )
 
 
+def _in_hours(seconds: cloudwatch.Metric, name: str, label: str) -> cloudwatch.MathExpression:
+    """Return a metric in hours. Within one graph, the same name has to stand for the same metric."""
+    return cloudwatch.MathExpression(expression=f"{name} / {_HOUR_SECONDS}", using_metrics={name: seconds}, label=label)
+
+
 def _by_node(cache: CacheNodes, name: str, statistic: str) -> list[cloudwatch.IMetric]:
     return [
         cloudwatch.Metric(
@@ -178,16 +248,10 @@ def _by_node(cache: CacheNodes, name: str, statistic: str) -> list[cloudwatch.IM
             metric_name=name,
             dimensions_map={"CacheClusterId": cluster_id},
             statistic=statistic,
+            label=f"node {number:03}",
         )
-        for cluster_id in cache.cluster_ids
+        for number, cluster_id in enumerate(cache.cluster_ids, 1)
     ]
-
-
-def _joined(metrics: Sequence[cloudwatch.IMetric], function: str, label: str) -> cloudwatch.MathExpression:
-    """Join a metric of all nodes: after a failover another one is the primary."""
-    nodes = {f"node{number}": metric for number, metric in enumerate(metrics, 1)}
-    expression = f"{function}([{', '.join(nodes)}])"
-    return cloudwatch.MathExpression(expression=expression, using_metrics=nodes, label=label)
 
 
 def _serverless_memory(cache: ServerlessCache) -> cloudwatch.MathExpression | None:

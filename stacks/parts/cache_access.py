@@ -186,7 +186,7 @@ def generated_password(scope: Construct, encryption_key: kms.IKey | None) -> sec
         "security group, which admits the function alone.",
     )
     if encryption_key is None:
-        accept_amazons_key(secret, "SecretsManagerUsingKMSKey")
+        accept_amazons_key(secret, "SecretsManagerUsingKMSKey", "CKV_AWS_149")
     return secret
 
 

@@ -52,7 +52,7 @@ class EventStore(Construct):
             # https://docs.aws.amazon.com/awscloudtrail/latest/userguide/create-kms-key-policy-for-cloudtrail.html
             keys.allow_service(
                 self,
-                "event_store.encryption_key",
+                f"{options.place}.encryption_key",
                 key,
                 "cloudtrail.amazonaws.com",
                 ["kms:GenerateDataKey", "kms:Decrypt", "kms:DescribeKey"],

@@ -17,7 +17,7 @@ from ..settings.groups import FunctionOptions
 from .grants import allow, allow_key
 from .keys import allow_service
 from .lambda_asset import LambdaAsset
-from .nag import accept, accept_amazons_key, accept_own_policy, accept_wildcard, controls
+from .nag import accept, accept_amazons_key, accept_of_cfn_lint, accept_own_policy, accept_wildcard, controls
 
 HANDLER = "kong_cloudtrail.handler.handler"
 _LONGEST_EVENT_AGE_SECONDS = 6 * 3600
@@ -119,13 +119,25 @@ class CollectorFunction(Construct):
         )
         accept(
             self.function,
-            (*controls("LambdaDLQ"), "Serverless-LambdaDLQ"),
+            (*controls("LambdaDLQ"), "Serverless-LambdaDLQ", "CKV_AWS_116"),
             "Failed invocations go to the queue as an on-failure destination, which also gets the error.",
         )
+        accept_of_cfn_lint(
+            self.function,
+            "W3005",
+            "CDK lets the function wait for its role and the role's policy in one, and the role is named besides.",
+        )
+        if encryption_key is None:
+            accept(
+                self.function,
+                "CKV_AWS_173",
+                "The environment holds names and addresses, no secret, and Lambda encrypts it with a key of AWS. The "
+                "property encryption_key puts a customer's key in its place.",
+            )
         if options.reserved_concurrent_executions is None:
             accept(
                 self.function,
-                controls("LambdaConcurrency"),
+                (*controls("LambdaConcurrency"), "CKV_AWS_115"),
                 "Accounts with a small limit cannot reserve. A run holds a lock, so that there is never more than one; "
                 "the property reserved_concurrent_executions reserves.",
             )
@@ -163,7 +175,7 @@ class CollectorFunction(Construct):
             encryption_key=encryption_key,
         )
         if encryption_key is None:
-            accept_amazons_key(group, "CloudWatchLogGroupEncrypted")
+            accept_amazons_key(group, "CloudWatchLogGroupEncrypted", "CKV_AWS_158")
         return group
 
     def _new_queue(self, encryption_key: kms.IKey | None) -> sqs.Queue:
@@ -180,6 +192,13 @@ class CollectorFunction(Construct):
             ("AwsSolutions-SQS3", "Serverless-SQSRedrivePolicy"),
             "This is the dead-letter queue, of the function's failed invocations and of its schedule.",
         )
+        if encryption_key is None:
+            accept(
+                queue,
+                "CKV_AWS_27",
+                "Encrypted at rest with a key that SQS manages, which the rule does not know. The property "
+                "encryption_key puts a customer's key in its place.",
+            )
         return queue
 
     def _new_function(self, options: FunctionOptions, **properties: Any) -> lambda_.Function:

@@ -104,7 +104,7 @@ class Ledger(Construct):
         if options.server_access_logs_bucket is None:
             accept(
                 bucket,
-                ("AwsSolutions-S1", *controls("S3BucketLoggingEnabled")),
+                ("AwsSolutions-S1", *controls("S3BucketLoggingEnabled"), "CKV_AWS_18"),
                 "One function writes here, a few objects per run, and its run reports, chained by hashes, are the "
                 "record of it. Versioning keeps whatever is overwritten or deleted. Who else touched an object is what "
                 "the account's CloudTrail data events tell, without a second bucket to protect.",

@@ -1,8 +1,9 @@
-"""Findings of cdk-nag that were looked at and accepted, each with its reason, beside the resource it is about.
+"""Findings of rule packs that were looked at and accepted, each with its reason, beside the resource it is about.
 
-They use CDK's own acknowledgements, which cdk-nag 3 reads, so the construct needs no rule pack. CDK has them since
-2.255, and takes ids with brackets since 2.269. Where cdk-nag 2 is installed, the reasons are also written as that one
-reads them: into the resources' metadata.
+Those of checkov and cfn-lint are in the template's metadata, where the two read them. Those of cdk-nag use CDK's own
+acknowledgements, which cdk-nag 3 reads, so the construct needs no rule pack. CDK has them since 2.255, and takes ids
+with brackets since 2.269. Where cdk-nag 2 is installed, the reasons are also written as that one reads them: into the
+resources' metadata.
 """
 
 import json
@@ -35,11 +36,13 @@ def accept(scope: IConstruct, findings: str | Sequence[str], reason: str) -> Non
     scope : IConstruct
         The resource, or the construct that holds it.
     findings : str or sequence of str
-        Ids of rules, each with the finding in brackets where the rule has several.
+        Ids of rules, each with the finding in brackets where the rule has several. Those of checkov begin with CKV.
     reason : str
         Why the rule does not apply, for a reviewer.
     """
-    ids = [findings] if isinstance(findings, str) else findings
+    given = [findings] if isinstance(findings, str) else findings
+    ids = [finding for finding in given if not finding.startswith("CKV")]
+    _skip_in_checkov(scope, [finding for finding in given if finding not in ids], reason)
     if _TAKES_REASONS:
         for finding in ids:
             Validations.of(scope).acknowledge(Acknowledgment(id=finding, reason=reason))
@@ -47,11 +50,18 @@ def accept(scope: IConstruct, findings: str | Sequence[str], reason: str) -> Non
         _suppress(scope, ids, reason)
 
 
-def accept_amazons_key(scope: IConstruct, finding: str) -> None:
+def accept_of_cfn_lint(scope: IConstruct, rule: str, reason: str) -> None:
+    """Accept a finding of cfn-lint about a resource; it takes no reasons, so that stands beside it."""
+    resource: Any = scope.node.default_child or scope
+    resource.add_metadata("cfn-lint", {"config": {"ignore_checks": [rule]}})
+    resource.add_metadata("cfn-lint-reason", f"{rule}: {reason}")
+
+
+def accept_amazons_key(scope: IConstruct, finding: str, *others: str) -> None:
     """Accept that a resource is encrypted by a key of AWS, as nobody gave another."""
     accept(
         scope,
-        controls(finding),
+        (*controls(finding), *others),
         "Encrypted at rest with a key that AWS manages. The property encryption_key puts a customer's key in its "
         "place, here and everywhere else in the construct.",
     )
@@ -110,6 +120,13 @@ class _AcceptAsImported:
             self._known = found
             accept(self._finding.scope, found, self._reason)
         return []
+
+
+def _skip_in_checkov(scope: IConstruct, ids: Sequence[str], reason: str) -> None:
+    if ids:
+        resource: Any = scope.node.default_child or scope
+        before = (resource.get_metadata("checkov") or {}).get("skip", [])
+        resource.add_metadata("checkov", {"skip": [*before, *({"id": each, "comment": reason} for each in ids)]})
 
 
 def _has_cdk_nag_2() -> bool:

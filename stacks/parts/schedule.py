@@ -106,6 +106,7 @@ class CollectorSchedule(Construct):
                 ),
             ),
         )
-        self.schedule.node.add_dependency(self.role)
+        # The role itself is named by the schedule; without its policy the first tick would fail.
+        self.schedule.node.add_dependency(self.role.node.find_child("DefaultPolicy"))
         if options.group is not None:
             self.schedule.node.add_dependency(options.group)  # CDK names the group, but does not wait for it

@@ -23,9 +23,9 @@ class Sources:
         Place and name of every gateway in the app.
     """
 
-    _of_apps: ClassVar["WeakKeyDictionary[IConstruct, set[tuple[str, str]]]"] = WeakKeyDictionary()
+    _of_apps: ClassVar["WeakKeyDictionary[IConstruct, set[tuple[str | None, str]]]"] = WeakKeyDictionary()
 
-    def __init__(self, environment: str, taken: set[tuple[str, str]]) -> None:
+    def __init__(self, environment: str, taken: set[tuple[str | None, str]]) -> None:
         self._environment = environment
         self._taken = taken
 
@@ -39,16 +39,17 @@ class Sources:
     ) -> Iterator[str]:
         """Say where the name is taken already."""
         places = {"cache": self._place_in_cache(cache, variables), "ledger": _place_in_ledger(ledger)}
-        for part, place in places.items():
-            if place is not None and (place, variables["SOURCE_NAME"]) in self._taken:
-                yield (
-                    f"source_name: is the name of another gateway in the same {part}; "
-                    "give each gateway that shares it a name of its own"
-                )
-
-    def share_metrics(self, variables: Mapping[str, str]) -> bool:
-        """Say whether another gateway counts under the same name: metrics belong to an account and a region."""
-        return (self._environment, variables["SOURCE_NAME"]) in self._taken
+        shared = [part for part, place in places.items() if (place, variables["SOURCE_NAME"]) in self._taken]
+        for part in shared:
+            yield (
+                f"source_name: is the name of another gateway in the same {part}; "
+                "give each gateway that shares it a name of its own"
+            )
+        if not shared and (self._environment, variables["SOURCE_NAME"]) in self._taken:
+            yield (
+                "source_name: is the name of another gateway in this account and region. Metrics and alarms go by it: "
+                "both would count in the same ones. Give each gateway a name of its own"
+            )
 
     def is_first_to_watch(self, resource: str) -> bool:
         """Say whether nobody has alarms about a resource yet, and remember that somebody has now."""

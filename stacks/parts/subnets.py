@@ -85,6 +85,21 @@ class ChosenSubnets:
         return not self.pending and not {subnet.subnet_id for subnet in subnets}.isdisjoint(self.ids)
 
 
+class UnknownSubnets(ChosenSubnets):
+    """Stands for subnets that nobody can ask for, as what was given as a VPC, or as a selection, is none."""
+
+    def __init__(self) -> None:
+        self.ids, self.pending = [], True
+
+    def problems(self, *, needs_two_zones: bool) -> Iterator[str]:
+        """Say nothing."""
+        return iter(())
+
+    def notes(self) -> Iterator[str]:
+        """Say nothing."""
+        return iter(())
+
+
 def _zone_of(subnet: ec2.ISubnet) -> str | None:
     """Return a subnet's zone; None where it is not known, as of one imported by its id alone."""
     try:

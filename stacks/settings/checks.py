@@ -20,8 +20,6 @@ from . import cron
 from .cron import Schedule
 from .groups import Authentication, Engine
 
-SCHEDULE_FORM = cron.ADVICE.removeprefix("must be ")
-
 EXAMPLE_CHANNEL_ARN = "arn:aws:cloudtrail:us-east-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"
 
 CLOUDTRAIL_DATA_REGIONS = frozenset(

@@ -17,7 +17,8 @@ _FIRST_YEAR, _CALENDAR_YEARS = 2024, 28
 
 _SUNDAY, _SATURDAY = 1, 7
 
-ADVICE = "must be rate(NUMBER minutes|hours|days) or cron(SIX FIELDS), e.g. rate(1 hour) or cron(0 3 * * ? *)"
+FORM = "rate(NUMBER minutes|hours|days) or cron(SIX FIELDS), e.g. rate(1 hour) or cron(0 3 * * ? *)"
+ADVICE = f"must be {FORM}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,9 @@
-"""Groups of optional properties of the construct: what to leave to it, what to tune, what to bring along.
+"""The groups of properties that a caller of the construct fills: their names end in ``Options``.
 
-All are frozen and keyword-only, and every property has a default. A group says what is wrong with it by `problems`, so
-that the construct can report the problems of all groups at once, before it creates anything.
+All are frozen and keyword-only. A group says what is wrong with it by `problems`, so that the construct can report the
+problems of all groups at once, before it creates anything. A property that is also a setting of the app, or a variable
+of the function, is checked as such: `Group.settings` names the setting, `resolved` has the checks. What is resolved
+and checked is called ``…Settings``.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 
 from ..parts import keys
-from . import kinds
+from . import cron, kinds
 from .kinds import Group, Kind
 
 Authentication = Literal["iam", "password"]
@@ -39,6 +41,76 @@ def _given(group: Any, *but: str) -> list[str]:
     return [
         field.name for field in fields(group) if field.name not in but and getattr(group, field.name) != field.default
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KongOptions(Group):
+    """Where Kong's Admin API is, and how the function proves who it is.
+
+    Attributes
+    ----------
+    admin_api : str
+        URL of the Admin API as the function reaches it, with protocol and port; a base path is allowed. Its host may
+        be known at deployment only, as a load balancer's of the same app; so may its port, if `NetworkOptions` names
+        that.
+    superadmin : bool or None
+        Whether the Admin API needs a token. Default: yes if `token_secret` is given.
+    token_secret : secretsmanager.ISecret or str or None
+        The secret that holds the token as plain text, or its ARN or name. Default: where a token is needed, an empty
+        secret is created, and the construct's `fill_token_command` is the command that fills it. Runs fail until
+        somebody has run it.
+    token_key : kms.IKey or str or None
+        The key that encrypts `token_secret`, or its ARN, where that secret is given by name or ARN and the key is not
+        AWS's own. Default: AWS's own, or what the secret itself tells.
+    root_ca : str or None
+        PEM of the CA that signed the Admin API's certificate, or the path of such a file. Default: the public CAs.
+    audit_log_retention : Duration or None
+        How long Kong keeps an entry (``audit_log_record_ttl`` in ``kong.conf``); the dashboard counts it down.
+        Default: 30 days, as Kong's.
+    """
+
+    admin_api: str
+    superadmin: bool | None = None
+    token_secret: secretsmanager.ISecret | str | None = None
+    token_key: kms.IKey | str | None = None
+    root_ca: str | None = None
+    audit_log_retention: Duration | None = None
+
+    place: ClassVar[str] = "kong"
+    settings: ClassVar[Mapping[str, str]] = {
+        "admin_api": "kong_admin_api",
+        "superadmin": "kong_superadmin",
+        "token_secret": "kong_admin_token_secret",
+        "token_key": "kong_admin_token_key",
+        "root_ca": "kong_root_ca",
+    }
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "admin_api": kinds.SETTING,
+        "superadmin": kinds.SETTING,
+        "token_secret": kinds.either(
+            "a secret, e.g. secretsmanager.Secret.from_secret_name_v2(…), or the ARN or name of one",
+            kinds.TEXT,
+            kinds.SECRET,
+        ),
+        "token_key": kinds.either("a key, e.g. kms.Key.from_key_arn(…), or the ARN of one", kinds.TEXT, kinds.KEY),
+        "root_ca": kinds.SETTING,
+        "audit_log_retention": kinds.lasting(3600, 315_360_000, "a Duration from an hour on, e.g. Duration.days(30)"),
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what is wrong with the keys. The rest is checked with the function's variables."""
+        if isinstance(self.token_secret, str):
+            if Token.is_unresolved(self.token_secret) and not self.token_secret.startswith("arn:"):
+                yield (
+                    "kong.token_secret: is not known before the deployment, so nothing tells an ARN from a name; "
+                    "give the secret itself, e.g. secretsmanager.Secret.from_secret_complete_arn(…)"
+                )
+        else:
+            yield from keys.problems("kong.token_secret", _key_of(self.token_secret))
+        if not isinstance(self.token_key, str):
+            yield from keys.problems("kong.token_key", self.token_key)
+        if self.audit_log_retention is not None and self.audit_log_retention.is_unresolved():
+            yield "kong.audit_log_retention: is not known before the deployment, and the dashboard counts it down"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +234,8 @@ class CacheOptions(Group):
     authentication : str or None
         ``iam``: the function signs in with its role, as a user that may use this project's keys and commands only; no
         secret is stored. ``password``: a generated one, in Secrets Manager. Default: ``iam``.
+    database : int or None
+        Index of the database in the cache. A serverless cache has one only. Default: 0.
     """
 
     existing: ExistingCache | None = None
@@ -171,8 +245,10 @@ class CacheOptions(Group):
     node_type: str | None = None
     port: int | None = None
     authentication: Authentication | None = None
+    database: int | None = None
 
     place: ClassVar[str] = "cache"
+    settings: ClassVar[Mapping[str, str]] = {"database": "redis_db"}
     kinds: ClassVar[Mapping[str, Kind]] = {
         "existing": kinds.of("ExistingCache(…)", ExistingCache),
         "serverless": kinds.of("ServerlessOptions(…)", ServerlessOptions),
@@ -181,6 +257,7 @@ class CacheOptions(Group):
         "node_type": kinds.matching("a type of node, e.g. cache.t4g.micro", r"cache\.[a-z0-9-]+\.[a-z0-9]+"),
         "port": kinds.whole(1150, 65_535),
         "authentication": kinds.of("one of iam, password", str),
+        "database": kinds.SETTING,
     }
 
     def value_problems(self) -> Iterator[str]:
@@ -189,7 +266,7 @@ class CacheOptions(Group):
             yield from self._problems_of_new()
             return
         yield from self.existing.problems()
-        if others := _given(self, "existing"):
+        if others := _given(self, "existing", "database"):
             yield (
                 f"cache: existing is given, and with it {', '.join(others)} for a new one; leave one or the other out"
             )
@@ -197,7 +274,7 @@ class CacheOptions(Group):
     def _problems_of_new(self) -> Iterator[str]:
         if self.serverless is not None:
             yield from self.serverless.problems()
-            for name in _given(self, "serverless", "engine", "engine_version", "authentication"):
+            for name in _given(self, "serverless", "engine", "engine_version", "authentication", "database"):
                 yield f"cache.{name}: a serverless cache has none to choose; leave it out, or serverless"
         if self.engine not in (None, "valkey", "redis"):
             yield "cache.engine: must be one of valkey, redis"
@@ -293,6 +370,9 @@ class FunctionOptions(Group):
         What becomes of the new group with the stack. Default: ``RETAIN_ON_UPDATE_OR_DELETE``.
     dead_letter_queue : sqs.IQueue or None
         A standard queue for invocations that failed or could not be made. Default: a new one, kept for 14 days.
+    environment : Mapping of str to str or None
+        The function's variables by their own names: those that have a property elsewhere, instead of it, and any
+        others. Default: none.
     """
 
     memory_size: int | None = None
@@ -307,8 +387,10 @@ class FunctionOptions(Group):
     log_retention: logs.RetentionDays | None = None
     log_removal_policy: RemovalPolicy | None = None
     dead_letter_queue: sqs.IQueue | None = None
+    environment: Mapping[str, str] | None = None
 
     place: ClassVar[str] = "function"
+    settings: ClassVar[Mapping[str, str]] = {"environment": "lambda_env"}
     kinds: ClassVar[Mapping[str, Kind]] = {
         "memory_size": kinds.whole(128, 10_240, " of MiB"),
         "timeout": kinds.lasting(60, 900),
@@ -322,6 +404,7 @@ class FunctionOptions(Group):
         "log_retention": kinds.RETENTION,
         "log_removal_policy": kinds.REMOVAL,
         "dead_letter_queue": kinds.QUEUE,
+        "environment": kinds.SETTING,
     }
 
     def value_problems(self) -> Iterator[str]:
@@ -368,7 +451,7 @@ class ScheduleOptions(Group):
     time_window: scheduler.TimeWindow | None = None
     group: scheduler.IScheduleGroup | None = None
 
-    place: ClassVar[str] = "schedule_options"
+    place: ClassVar[str] = "run.schedule_options"
     kinds: ClassVar[Mapping[str, Kind]] = {
         "enabled": kinds.BOOLEAN,
         "retry_attempts": kinds.whole(0, 185),
@@ -379,11 +462,78 @@ class ScheduleOptions(Group):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunOptions(Group):
+    """When runs take place, what they read, and how.
+
+    Attributes
+    ----------
+    schedule : scheduler.ScheduleExpression or str or None
+        When to run; as text ``rate(…)`` or ``cron(…)``, in UTC. Default: ``rate(1 hour)``.
+    schedule_options : ScheduleOptions or None
+        Retries, time window, group of the schedule. Default: those of `ScheduleOptions`.
+    overlap_seconds : int or None
+        How far before the checkpoint a run begins, for entries that became visible late. Default: 900.
+    initial_lookback_seconds : int or None
+        How far back the first run begins. Default: everything that Kong retains.
+    sweep_seconds : int or None
+        Time between two sweeps, which read back over what Kong retains and deliver what became visible too late for
+        the window: 3600 to 2592000, or 0 for no sweeps. Default: 86400, a day.
+    page_size : int or None
+        Entries per call to Kong, 1 to 1000. Default: 1000.
+    parallel_deliveries : int or None
+        Calls to CloudTrail at a time, 1 to 64. Default: 8.
+    log_level : str or None
+        ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``. Default: ``INFO``.
+    """
+
+    schedule: scheduler.ScheduleExpression | str | None = None
+    schedule_options: ScheduleOptions | None = None
+    overlap_seconds: int | None = None
+    initial_lookback_seconds: int | None = None
+    sweep_seconds: int | None = None
+    page_size: int | None = None
+    parallel_deliveries: int | None = None
+    log_level: str | None = None
+
+    place: ClassVar[str] = "run"
+    settings: ClassVar[Mapping[str, str]] = {
+        name: name
+        for name in (
+            "schedule",
+            "overlap_seconds",
+            "initial_lookback_seconds",
+            "sweep_seconds",
+            "page_size",
+            "parallel_deliveries",
+            "log_level",
+        )
+    }
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "schedule": kinds.either(cron.FORM, kinds.TEXT, kinds.of("", scheduler.ScheduleExpression)),
+        "schedule_options": kinds.of("ScheduleOptions(…)", ScheduleOptions),
+        "overlap_seconds": kinds.SETTING,
+        "initial_lookback_seconds": kinds.SETTING,
+        "sweep_seconds": kinds.SETTING,
+        "page_size": kinds.SETTING,
+        "parallel_deliveries": kinds.SETTING,
+        "log_level": kinds.SETTING,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what is wrong with the schedule's options."""
+        if self.schedule_options is not None:
+            yield from self.schedule_options.problems()
+
+
+@dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Group):
     """Which ways the function's security group opens, and which endpoints the VPC gets. See ``docs/network.md``.
 
     Attributes
     ----------
+    security_group : ec2.ISecurityGroup or str or None
+        An existing security group for the function, or the name of the new one. Default: a new one, named by the
+        construct's `resource_name`.
     kong_peers : sequence of ec2.IPeer
         Where Kong's Admin API is: security groups (each gets a rule that admits the function, unless it was imported
         as immutable), prefix lists, or ranges of addresses. IPv6 addresses ask for subnets that all have such
@@ -406,6 +556,7 @@ class NetworkOptions(Group):
         Default: none.
     """
 
+    security_group: ec2.ISecurityGroup | str | None = None
     kong_peers: Sequence[ec2.IPeer] = ()
     kong_port: int | None = None
     https_peers: Sequence[ec2.IPeer] = ()
@@ -414,7 +565,13 @@ class NetworkOptions(Group):
     gateway_endpoints: Sequence[ec2.IGatewayVpcEndpointService] = ()
 
     place: ClassVar[str] = "network"
+    settings: ClassVar[Mapping[str, str]] = {"security_group": "security_group"}
     kinds: ClassVar[Mapping[str, Kind]] = {
+        "security_group": kinds.either(
+            "the name of a new security group, or an existing one, e.g. ec2.SecurityGroup.from_security_group_id(…)",
+            kinds.TEXT,
+            kinds.SECURITY_GROUP,
+        ),
         "kong_peers": kinds.PEERS,
         "kong_port": kinds.whole(1, 65_535),
         "https_peers": kinds.PEERS,
@@ -463,7 +620,7 @@ class EventStoreOptions(Group):
     name: str | None = None
     dashboard: bool = False
 
-    place: ClassVar[str] = "event_store"
+    place: ClassVar[str] = "cloudtrail.event_store"
     kinds: ClassVar[Mapping[str, Kind]] = {
         "source": kinds.matching("one of KongGatewayEnterprise, Custom", "KongGatewayEnterprise|Custom"),
         "billing_mode": kinds.of("one of EXTENDABLE_RETENTION_PRICING, FIXED_RETENTION_PRICING", str),
@@ -478,14 +635,50 @@ class EventStoreOptions(Group):
         """Say what CloudTrail does not offer."""
         longest = {"EXTENDABLE_RETENTION_PRICING": 3653, "FIXED_RETENTION_PRICING": 2557}.get(self.billing_mode)
         if longest is None:
-            yield "event_store.billing_mode: must be one of EXTENDABLE_RETENTION_PRICING, FIXED_RETENTION_PRICING"
+            yield f"{self.place}.billing_mode: must be one of EXTENDABLE_RETENTION_PRICING, FIXED_RETENTION_PRICING"
         elif (
             self.retention is not None
             and not self.retention.is_unresolved()
             and not 7 <= self.retention.to_days(integral=False) <= longest
         ):
-            yield f"event_store.retention: must be between 7 and {longest} days"
-        yield from keys.problems("event_store.encryption_key", self.encryption_key)
+            yield f"{self.place}.retention: must be between 7 and {longest} days"
+        yield from keys.problems(f"{self.place}.encryption_key", self.encryption_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudTrailLakeOptions(Group):
+    """How entries get into CloudTrail Lake.
+
+    Attributes
+    ----------
+    event_store : EventStoreOptions or None
+        An event data store and a channel to create, instead of the construct's `channel_arn`. Default: neither is
+        created.
+    external_id : str or None
+        External id that the channel's resource policy asks for. Default: none.
+    map_status_to_error_code : bool or None
+        Whether a status of 400 and above becomes the event's error code. Default: no.
+    """
+
+    event_store: EventStoreOptions | None = None
+    external_id: str | None = None
+    map_status_to_error_code: bool | None = None
+
+    place: ClassVar[str] = "cloudtrail"
+    settings: ClassVar[Mapping[str, str]] = {
+        "external_id": "external_id",
+        "map_status_to_error_code": "map_status_to_error_code",
+    }
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "event_store": kinds.of("EventStoreOptions(…)", EventStoreOptions),
+        "external_id": kinds.SETTING,
+        "map_status_to_error_code": kinds.SETTING,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what is wrong with the event store."""
+        if self.event_store is not None:
+            yield from self.event_store.problems()
 
 
 def _key_of(secret: secretsmanager.ISecret | None) -> kms.IKey | None:

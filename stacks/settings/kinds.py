@@ -98,6 +98,8 @@ def lasting(low_seconds: int, high_seconds: int, form: str = "") -> Kind:
     )
 
 
+SETTING = Kind("", lambda _: True, takes_none=True)
+"""What is a setting as well, and is checked as such: with its value, in `resolved`."""
 TEXT = of("text", str)
 BOOLEAN = Kind("True or False", lambda value: isinstance(value, bool))
 VPC = having("a VPC, e.g. ec2.Vpc.from_lookup(…)", "vpc_id", "select_subnets")
@@ -134,18 +136,27 @@ class Group:
         Where the group is given, as problems begin with it.
     kinds : Mapping
         The kind of each property. None will do where it is the default.
+    settings : Mapping of str to str
+        The properties that are settings of the app as well, each with the name of the setting.
     """
 
     place: ClassVar[str]
     kinds: ClassVar[Mapping[str, Kind]]
+    settings: ClassVar[Mapping[str, str]] = {}
 
     def problems(self) -> Iterator[str]:
         """Say what is wrong: first with the kinds, then with the values that are of the right kind."""
-        wrong = {name: kind for name, kind in self.kinds.items() if not self._fits(name, kind)}
-        for name, kind in wrong.items():
+        for name, kind in self._wrong_kinds().items():
             or_none = ", or None" if self._default(name) is None else ""
             yield f"{self.place}.{name}: must be {kind.form}{or_none}"
-        yield from _without(self, wrong).value_problems()
+        yield from self.of_right_kinds().value_problems()
+
+    def of_right_kinds(self: _Group) -> _Group:
+        """Return the group with what is of a wrong kind set back to its default."""
+        return _without(self, self._wrong_kinds())
+
+    def _wrong_kinds(self) -> Mapping[str, Kind]:
+        return {name: kind for name, kind in self.kinds.items() if not self._fits(name, kind)}
 
     def value_problems(self) -> Iterator[str]:
         """Say what is wrong with values and between them; every property is of its kind."""

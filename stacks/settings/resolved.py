@@ -1,6 +1,7 @@
-"""The settings of a deployment, checked together and frozen.
+"""The settings of a deployment, resolved: defaults filled in, checked together, and frozen.
 
-Settings come as context values of the app or as properties of the construct, by the same names. Every problem is
+The names of these classes end in ``Settings``, those of what a caller fills in ``Options``. Settings come as context
+values of the app, or out of the groups of the construct's properties (`names` knows which is where). Every problem is
 collected before anything is raised, and each says what to write instead. No problem repeats a value: anything can be
 pasted into the wrong place, a token included.
 """
@@ -93,7 +94,7 @@ _KNOWN_VARIABLES = frozenset({*_VARIABLES, *_REFUSED, *_BY_DEPLOYMENT})
 
 
 @dataclass(frozen=True, kw_only=True)
-class KongOptions:
+class KongAccess:
     """Where Kong's Admin API is and how the function proves who it is.
 
     Attributes
@@ -112,12 +113,12 @@ class KongOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class IntegrationOptions:
+class IntegrationSettings:
     """Everything the construct was told, checked.
 
     Attributes
     ----------
-    kong : KongOptions
+    kong : KongAccess
         Kong's Admin API.
     channel_arn : str
         ARN of the CloudTrail Lake channel; empty where it is still to be created.
@@ -133,7 +134,7 @@ class IntegrationOptions:
         Remarks that stop nothing.
     """
 
-    kong: KongOptions
+    kong: KongAccess
     channel_arn: str
     schedule: Schedule
     environment: Mapping[str, str]
@@ -152,7 +153,7 @@ class IntegrationOptions:
         new_channel: bool = False,
         clock_changes: bool = False,
         further: Callable[[Mapping[str, str]], Iterable[str]] = lambda _: (),
-    ) -> "IntegrationOptions":
+    ) -> "IntegrationSettings":
         """Check the properties of the construct.
 
         Parameters
@@ -188,7 +189,7 @@ class IntegrationOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeploymentOptions:
+class DeploymentSettings:
     """Everything this repository's own app is told by its context.
 
     Attributes
@@ -214,8 +215,12 @@ class DeploymentOptions:
         ARN or name of the policy that bounds every role. None: no boundary.
     vpc_owner_account : str or None
         Account that shares the VPC with this one. None: the VPC is this one's.
+    kong_retention_days : int or None
+        How long Kong keeps an entry, in days. None: as long as it does unless told otherwise.
+    cache : CacheOptions
+        The new cache.
     integration : Mapping of str to object
-        The properties of `KongCloudTrailIntegration`, as given.
+        The settings of `KongCloudTrailIntegration`, as given; `names.properties_of` finds those of its groups.
     notes : tuple of str
         Remarks that stop nothing.
     """
@@ -231,13 +236,15 @@ class DeploymentOptions:
     encryption_key: str | None
     permissions_boundary: str | None
     vpc_owner_account: str | None
+    kong_retention_days: int | None
+    cache: CacheOptions
     integration: Mapping[str, Any]
     notes: tuple[str, ...]
 
     @classmethod
     def from_context(
         cls, context: Mapping[str, object], *, environment_region: str | None = None
-    ) -> "DeploymentOptions":
+    ) -> "DeploymentSettings":
         """Check the context values of the app.
 
         Parameters
@@ -285,6 +292,7 @@ class DeploymentOptions:
             reader.check(
                 "encryption_key", lambda: checks.same_region_as_key(encryption_key, region or _region(options))
             )
+        kong_retention = reader.optional("kong_retention_days", partial(checks.integer_text, low=1, high=3650))
         cache = _read_cache(reader)
         if reader.problems or options is None or vpc_id is None or subnet_ids is None:
             raise SettingsError(reader.problems)
@@ -301,7 +309,10 @@ class DeploymentOptions:
             encryption_key=encryption_key,
             permissions_boundary=permissions_boundary,
             vpc_owner_account=vpc_owner_account,
-            integration={**integration, "cache": cache} if cache != CacheOptions() else integration,
+            kong_retention_days=None if kong_retention is None else int(kong_retention),
+            cache=cache,
+            # Kong's address is a property that is required, so it becomes one where `lambda_env` has it.
+            integration={**integration, "kong_admin_api": options.kong.admin_api.url},
             notes=tuple(_context_notes(context)),
         )
 
@@ -336,6 +347,7 @@ _SETTINGS = frozenset(
         "encryption_key",
         "permissions_boundary",
         "vpc_owner_account",
+        "kong_retention_days",
         "image",
     }
 )
@@ -389,7 +401,7 @@ def _source_name(resource_name: object) -> str:
     return DEFAULT_SOURCE_NAME if name == DEFAULT_RESOURCE_NAME else name.lstrip("_-") or DEFAULT_SOURCE_NAME
 
 
-def _region(options: IntegrationOptions | None) -> str | None:
+def _region(options: IntegrationSettings | None) -> str | None:
     """Return the region of the channel: a channel takes events in its own region only."""
     return None if options is None else checks.channel_arn(options.channel_arn).region or None
 
@@ -401,7 +413,7 @@ def _read_integration(
     new_channel: bool,
     clock_changes: bool = False,
     source_name: str = DEFAULT_SOURCE_NAME,
-) -> tuple[IntegrationOptions | None, Mapping[str, str]]:
+) -> tuple[IntegrationSettings | None, Mapping[str, str]]:
     """Check all plain settings. No options, but variables, where something was noted that leaves them incomplete."""
     lambda_env = _read_lambda_env(reader)
     environment = _read_environment(reader, lambda_env, new_channel=new_channel)
@@ -425,8 +437,8 @@ def _read_integration(
     reader.check("lambda_env", lambda: _check_size(environment))
     if schedule is None or admin_api is None or (channel_arn is None and not new_channel):
         return None, environment
-    options = IntegrationOptions(
-        kong=KongOptions(admin_api=checks.service_url(admin_api), needs_token=needs_token, token_secret=token_secret),
+    options = IntegrationSettings(
+        kong=KongAccess(admin_api=checks.service_url(admin_api), needs_token=needs_token, token_secret=token_secret),
         channel_arn=channel_arn or "",
         schedule=schedule,
         environment=environment,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,17 +19,21 @@ from aws_cdk import aws_sqs as sqs
 
 from stacks import (
     CacheOptions,
-    DeploymentOptions,
+    CloudTrailLakeOptions,
+    DeploymentSettings,
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
     IntegrationStack,
     KongCloudTrailIntegration,
+    KongOptions,
     LedgerOptions,
     NetworkOptions,
+    RunOptions,
     ScheduleOptions,
     ServerlessOptions,
 )
+from stacks.settings.kinds import Group
 
 ROOT = Path(__file__).parents[2]
 CDK_JSON = json.loads((ROOT / "cdk.json").read_text("utf-8"))
@@ -96,6 +100,7 @@ SHAPES: Mapping[str, Callable[[Stack], dict[str, Any]]] = {
         "kong_superadmin": True,
     },
     "imported": _imported,
+    "shared VPC": lambda _: {"network": NetworkOptions(vpc_owner_account="444455556666")},
     "event store": lambda _: {
         "channel_arn": None,
         "event_store": EventStoreOptions(dashboard=True),
@@ -185,7 +190,7 @@ def new_app(outdir: Path, **context: Any) -> App:
 def synthesise(outdir: Path, **context: Any) -> Synthesis:
     """Synthesise the app's stack from the example context and the given values."""
     app = new_app(outdir, **context)
-    options = DeploymentOptions.from_context({**CONTEXT, **context})
+    options = DeploymentSettings.from_context({**CONTEXT, **context})
     stack = IntegrationStack(app, "KongCloudTrailIntegration", options=options)
     return template_of(app, stack)
 
@@ -203,8 +208,45 @@ def foreign_stack(outdir: Path, **environment: Any) -> tuple[App, Stack, ec2.IVp
 def synthesise_shape(outdir: Path, shape: str) -> Synthesis:
     """Synthesise somebody else's app with the construct in one of its shapes."""
     app, stack, vpc = foreign_stack(outdir)
-    least = {"kong_admin_api": CONTEXT["kong_admin_api"], "channel_arn": CHANNEL_ARN}
-    KongCloudTrailIntegration(stack, "Trail", vpc=vpc, **{**least, **SHAPES[shape](stack)})
+    integrate(stack, vpc=vpc, **SHAPES[shape](stack))
+    return template_of(app, stack)
+
+
+_NESTED: Mapping[str, tuple[type[Group], str]] = {
+    setting: (group, name)
+    for group in (KongOptions, CloudTrailLakeOptions, RunOptions, FunctionOptions, CacheOptions, NetworkOptions)
+    for name, setting in {
+        **group.settings,
+        "event_store": "event_store",
+        "schedule_options": "schedule_options",
+    }.items()
+    if name in group.kinds
+}
+"""Group and property of what is not the construct's own property, by the name that it has in the app's context."""
+
+
+def integrate(scope: Any, name: str = "Trail", **properties: Any) -> KongCloudTrailIntegration:
+    """Create the construct; whatever has to be said and is not, is said as in the example context.
+
+    What belongs into a group may be given by the name that it has in context: most tests are about one such setting.
+    """
+    given = {"kong_admin_api": CONTEXT["kong_admin_api"], "channel_arn": CHANNEL_ARN, **properties}
+    groups: dict[str, Any] = {}
+    for setting in given.keys() & _NESTED.keys():
+        group, nested = _NESTED[setting]
+        groups.setdefault(group.place, {})[nested] = given.pop(setting)
+    for group, _ in _NESTED.values():
+        found, nested = given.get(group.place), groups.pop(group.place, None)
+        if nested is not None:
+            given[group.place] = group(**nested) if found is None else replace(found, **nested)
+    return KongCloudTrailIntegration(scope, name, **given)
+
+
+def synthesise_two_gateways(outdir: Path) -> Synthesis:
+    """Synthesise somebody else's app with two constructs; the second one shares the first one's cache and ledger."""
+    app, stack, vpc = foreign_stack(outdir)
+    first = integrate(stack, vpc=vpc)
+    integrate(stack, "Second", vpc=vpc, source_name="second", cache=first.cache, ledger=first.ledger)
     return template_of(app, stack)
 
 

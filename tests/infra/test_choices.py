@@ -18,7 +18,6 @@ from stacks import (
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
-    KongCloudTrailIntegration,
     LedgerOptions,
     NetworkOptions,
     ScheduleOptions,
@@ -35,6 +34,7 @@ from tests.infra.synthesis import (
     Synthesis,
     foreign_stack,
     function_environment,
+    integrate,
     synthesise,
     template_of,
 )
@@ -48,9 +48,7 @@ STORE = "AWS::CloudTrail::EventDataStore"
 
 def build(outdir: Path, **properties: Any) -> Synthesis:
     app, stack, vpc = foreign_stack(outdir)
-    KongCloudTrailIntegration(
-        stack, "Trail", vpc=vpc, **{"kong_admin_api": API, "channel_arn": CHANNEL_ARN, **properties}
-    )
+    integrate(stack, vpc=vpc, **properties)
     return template_of(app, stack)
 
 
@@ -88,7 +86,7 @@ EXISTING = ExistingCache(host="cache.example.internal")
             {"cache": CacheOptions(serverless=ServerlessOptions(max_ecpu_per_second=1))},
             "cache.serverless.max_ecpu_per_second",
         ),
-        ({"cache": CacheOptions(serverless=ServerlessOptions()), "redis_db": 1}, "redis_db: must be 0"),
+        ({"cache": CacheOptions(serverless=ServerlessOptions()), "redis_db": 1}, "cache.database: must be 0"),
         ({"cache": CacheOptions(engine="memcached")}, "cache.engine: must be one of"),  # type: ignore[arg-type]
         ({"cache": CacheOptions(engine="redis", engine_version="6.2")}, "cache.engine_version: is no version of redis"),
         ({"cache": CacheOptions(engine_version="8")}, "cache.engine_version: is no version of valkey"),
@@ -108,30 +106,33 @@ EXISTING = ExistingCache(host="cache.example.internal")
         ({"function": FunctionOptions(reserved_concurrent_executions=0)}, "function.reserved_concurrent_executions"),
         ({"function": FunctionOptions(runtime=lambda_.Runtime.PYTHON_3_9)}, "function.runtime: must be a Python"),
         ({"function": FunctionOptions(runtime=lambda_.Runtime.NODEJS_22_X)}, "function.runtime: must be a Python"),
-        ({"schedule_options": ScheduleOptions(retry_attempts=186)}, "schedule_options.retry_attempts: must be"),
+        ({"schedule_options": ScheduleOptions(retry_attempts=186)}, "run.schedule_options.retry_attempts: must be"),
         (
             {"schedule_options": ScheduleOptions(max_event_age=Duration.seconds(1))},
-            "schedule_options.max_event_age: must be a Duration from",
+            "run.schedule_options.max_event_age: must be a Duration from",
         ),
         ({"network": NetworkOptions(kong_port=0)}, "network.kong_port: must be"),
         ({"event_store": EventStoreOptions()}, "channel_arn: is given, and event_store makes another one"),
-        ({"event_store": EventStoreOptions(source="Kong"), "channel_arn": None}, "event_store.source: must be one of"),
+        (
+            {"event_store": EventStoreOptions(source="Kong"), "channel_arn": None},
+            "cloudtrail.event_store.source: must be one of",
+        ),
         (
             {"event_store": EventStoreOptions(billing_mode="CHEAP"), "channel_arn": None},
-            "event_store.billing_mode: must be one of",
+            "cloudtrail.event_store.billing_mode: must be one of",
         ),
         (
             {"event_store": EventStoreOptions(retention=Duration.days(3)), "channel_arn": None},
-            "event_store.retention: must be between 7 and 3653 days",
+            "cloudtrail.event_store.retention: must be between 7 and 3653 days",
         ),
         (
             {
                 "event_store": EventStoreOptions(billing_mode="FIXED_RETENTION_PRICING", retention=Duration.days(3000)),
                 "channel_arn": None,
             },
-            "event_store.retention: must be between 7 and 2557 days",
+            "cloudtrail.event_store.retention: must be between 7 and 2557 days",
         ),
-        ({"event_store": EventStoreOptions(name="a b"), "channel_arn": None}, "event_store.name: must be"),
+        ({"event_store": EventStoreOptions(name="a b"), "channel_arn": None}, "cloudtrail.event_store.name: must be"),
     ],
 )
 def test_one_problem(tmp_path: Path, properties: dict[str, Any], problem: str) -> None:
@@ -144,10 +145,12 @@ def test_what_is_brought_along_excludes_settings_of_a_new_one(tmp_path: Path) ->
     their_log = logs.LogGroup.from_log_group_name(stack, "L", "their-log")
     fifo = sqs.Queue.from_queue_arn(stack, "Q", "arn:aws:sqs:eu-central-1:111122223333:queue.fifo")
     with pytest.raises(SettingsError) as raised:
-        KongCloudTrailIntegration(
+        integrate(
             stack,
             "Trail",
             vpc=vpc,
+            kong_admin_api=None,
+            channel_arn=None,
             cache=CacheOptions(existing=EXISTING, port=6381),
             ledger=LedgerOptions(existing_bucket=bucket(stack), removal_policy=RemovalPolicy.DESTROY),
             function=FunctionOptions(
@@ -155,7 +158,7 @@ def test_what_is_brought_along_excludes_settings_of_a_new_one(tmp_path: Path) ->
             ),
         )
     assert [problem.partition(",")[0] for problem in raised.value.problems] == [
-        "kong_admin_api: is missing; give the URL of the Admin API as the function reaches it",
+        "kong.admin_api: is missing; give the URL of the Admin API as the function reaches it",
         "channel_arn: is missing; give the ARN of the CloudTrail Lake channel",
         "cache: existing is given",
         "ledger: existing_bucket is given",
@@ -248,7 +251,7 @@ def test_an_existing_cache(shaped: Shaped) -> None:
 
 def test_a_bare_existing_cache(tmp_path: Path) -> None:
     app, stack, vpc = foreign_stack(tmp_path)
-    KongCloudTrailIntegration(
+    integrate(
         stack,
         "Trail",
         vpc=vpc,
@@ -373,7 +376,7 @@ def test_where_the_function_may_go(
 def test_endpoints_admit_the_function_only(tmp_path: Path) -> None:
     app, stack, _ = foreign_stack(tmp_path)
     vpc = ec2.Vpc(stack, "Own", max_azs=2)
-    KongCloudTrailIntegration(
+    integrate(
         stack,
         "Trail",
         vpc=vpc,
@@ -475,7 +478,7 @@ def test_what_cannot_be_changed_of_a_named_resource_is_known(shaped: Shaped, sha
 def test_a_serverless_cache_has_another_name_where_it_is_another_cache(tmp_path: Path) -> None:
     def name_of(folder: str, step: int, key: str | None) -> str:
         app, stack, vpc = foreign_stack(tmp_path / folder)
-        KongCloudTrailIntegration(
+        integrate(
             stack,
             "Trail",
             vpc=vpc,
@@ -526,7 +529,7 @@ def test_other_stores(tmp_path: Path) -> None:
 def test_no_store_where_cloudtrail_takes_no_events(tmp_path: Path) -> None:
     _, stack, vpc = foreign_stack(tmp_path, region="il-central-1")
     with pytest.raises(SettingsError, match="has no cloudtrail-data endpoint"):
-        KongCloudTrailIntegration(stack, "Trail", vpc=vpc, kong_admin_api=API, event_store=EventStoreOptions())
+        integrate(stack, "Trail", vpc=vpc, channel_arn=None, event_store=EventStoreOptions())
 
 
 def test_the_lake_dashboard_asks_the_store_five_questions(shaped: Shaped) -> None:

@@ -18,6 +18,7 @@ from stacks import (
     EventStoreOptions,
     ExistingCache,
     KongCloudTrailIntegration,
+    KongOptions,
     LedgerOptions,
     ReplicationGroupCache,
     SettingsError,
@@ -28,6 +29,7 @@ from tests.infra.synthesis import (
     VPC_ID,
     foreign_stack,
     function_environment,
+    integrate,
     new_app,
     statements,
     template_of,
@@ -47,7 +49,10 @@ def test_three_arguments_are_enough_and_two_fit_into_one_stack(tmp_path: Path) -
     stack = Stack(app, "Foreign")  # neither account nor region is known
     vpc = ec2.Vpc(stack, "Vpc")
     for name in ("First", "Second"):
-        KongCloudTrailIntegration(stack, name, vpc=vpc, kong_admin_api=API, channel_arn=CHANNEL_ARN)
+        source = None if name == "First" else "second"
+        KongCloudTrailIntegration(
+            stack, name, vpc=vpc, kong=KongOptions(admin_api=API), channel_arn=CHANNEL_ARN, source_name=source
+        )
     ours = [node for name in ("First", "Second") for node in stack.node.find_child(name).node.find_all()]
     findings = {
         resource.construct_path
@@ -76,9 +81,7 @@ def test_three_arguments_are_enough_and_two_fit_into_one_stack(tmp_path: Path) -
 def test_without_a_name_the_ledger_has_no_prefix(tmp_path: Path) -> None:
     app = new_app(tmp_path)
     stack = Stack(app, "Foreign")
-    KongCloudTrailIntegration(
-        stack, "Trail", vpc=imported_vpc(stack), kong_admin_api=API, channel_arn=CHANNEL_ARN, source_name="eu"
-    )
+    integrate(stack, "Trail", vpc=imported_vpc(stack), kong_admin_api=API, channel_arn=CHANNEL_ARN, source_name="eu")
     environment = function_environment(template_of(app, stack))
     assert environment["LEDGER"] == "s3://kong-ledger-bucket/"
     assert environment["SOURCE_NAME"] == "eu"
@@ -87,7 +90,7 @@ def test_without_a_name_the_ledger_has_no_prefix(tmp_path: Path) -> None:
 def test_kong_on_443_needs_one_rule(tmp_path: Path) -> None:
     app = new_app(tmp_path)
     stack = Stack(app, "Foreign")
-    trail = KongCloudTrailIntegration(
+    trail = integrate(
         stack, "Trail", vpc=imported_vpc(stack), kong_admin_api=API, channel_arn=CHANNEL_ARN, security_group="collector"
     )
     synthesis = template_of(app, stack)
@@ -103,7 +106,7 @@ def test_kong_on_443_needs_one_rule(tmp_path: Path) -> None:
 def test_subnets_known_by_id_only(tmp_path: Path) -> None:
     app = new_app(tmp_path)
     stack = Stack(app, "Foreign")
-    KongCloudTrailIntegration(
+    integrate(
         stack,
         "Trail",
         vpc=imported_vpc(stack),
@@ -121,9 +124,7 @@ def test_a_channel_known_at_deployment_only(tmp_path: Path) -> None:
     app = new_app(tmp_path)
     stack = Stack(app, "Foreign", env=Environment(region="eu-central-1"))
     channel = CfnParameter(stack, "Channel")
-    KongCloudTrailIntegration(
-        stack, "Trail", vpc=imported_vpc(stack), kong_admin_api=API, channel_arn=channel.value_as_string
-    )
+    integrate(stack, "Trail", vpc=imported_vpc(stack), kong_admin_api=API, channel_arn=channel.value_as_string)
     variables = template_of(app, stack).only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]
     assert variables["CHANNEL_ARN"] == {"Ref": "Channel"}
 
@@ -132,7 +133,7 @@ def test_all_problems_at_once_before_anything_is_created(tmp_path: Path) -> None
     stack = Stack(new_app(tmp_path), "Foreign", env=Environment(region="us-east-1"))
     vpc = imported_vpc(stack)
     with pytest.raises(SettingsError) as raised:
-        KongCloudTrailIntegration(
+        integrate(
             stack,
             "Trail",
             vpc=vpc,
@@ -144,9 +145,9 @@ def test_all_problems_at_once_before_anything_is_created(tmp_path: Path) -> None
         )
     assert [problem.partition(":")[0] for problem in raised.value.problems] == [
         "subnets",
-        "lambda_env KONG_ADMIN_TOKEN",
-        "kong_admin_api",
-        "page_size",
+        "function.environment KONG_ADMIN_TOKEN",
+        "kong.admin_api",
+        "run.page_size",
         "channel_arn",
     ]
     assert "planted" not in str(raised.value)
@@ -156,8 +157,8 @@ def test_all_problems_at_once_before_anything_is_created(tmp_path: Path) -> None
 def test_several_gateways_share_a_cache_and_a_ledger(tmp_path: Path) -> None:
     app, stack, vpc = foreign_stack(tmp_path)
     common: dict[str, Any] = {"vpc": vpc, "kong_admin_api": API, "channel_arn": CHANNEL_ARN}
-    first = KongCloudTrailIntegration(stack, "Emea", source_name="emea", **common)
-    KongCloudTrailIntegration(stack, "Apac", source_name="apac", cache=first.cache, ledger=first.ledger, **common)
+    first = integrate(stack, "Emea", source_name="emea", **common)
+    integrate(stack, "Apac", source_name="apac", cache=first.cache, ledger=first.ledger, **common)
     synthesis = template_of(app, stack)
 
     assert len(synthesis.of_type("AWS::ElastiCache::ReplicationGroup")) == 1
@@ -182,9 +183,9 @@ def test_several_gateways_share_a_cache_and_a_ledger(tmp_path: Path) -> None:
 def test_gateways_that_share_have_names_of_their_own(tmp_path: Path, part: str) -> None:
     _, stack, vpc = foreign_stack(tmp_path)
     common: dict[str, Any] = {"vpc": vpc, "kong_admin_api": API, "channel_arn": CHANNEL_ARN}
-    first = KongCloudTrailIntegration(stack, "First", **common)
+    first = integrate(stack, "First", **common)
     with pytest.raises(SettingsError) as raised:
-        KongCloudTrailIntegration(stack, "Second", **common, **{part: getattr(first, part)})
+        integrate(stack, "Second", **common, **{part: getattr(first, part)})
     (problem,) = raised.value.problems
     assert problem.startswith(f"source_name: is the name of another gateway in the same {part}")
 
@@ -201,18 +202,19 @@ def test_gateways_in_one_existing_cache_and_bucket_have_names_of_their_own_too(t
             "ledger": LedgerOptions(existing_bucket=bucket, **options),
         }
 
-    KongCloudTrailIntegration(stack, "First", **shared())
+    integrate(stack, "First", **shared())
     with pytest.raises(SettingsError) as raised:
-        KongCloudTrailIntegration(stack, "Second", **shared())
+        integrate(stack, "Second", **shared())
     assert len(raised.value.problems) == 2
-    # Another database of the cache, and another prefix in the bucket, are other places.
-    KongCloudTrailIntegration(stack, "Third", **shared(prefix="third"), redis_db=1)
+    # Another database of the cache, and another prefix in the bucket, are other places, but not other metrics.
+    with pytest.raises(SettingsError, match="source_name: is the name of another gateway in this account and region"):
+        integrate(stack, "Third", **shared(prefix="third"), redis_db=1)
 
 
 def test_types_of_the_cdk_at_the_border(tmp_path: Path) -> None:
     app, stack, vpc = foreign_stack(tmp_path)
     secret = secretsmanager.Secret(stack, "Token")
-    trail = KongCloudTrailIntegration(
+    trail = integrate(
         stack,
         "Trail",
         vpc=vpc,
@@ -241,7 +243,7 @@ def test_types_of_the_cdk_at_the_border(tmp_path: Path) -> None:
 
 def test_grants(tmp_path: Path) -> None:
     app, stack, vpc = foreign_stack(tmp_path)
-    trail = KongCloudTrailIntegration(
+    trail = integrate(
         stack, "Trail", vpc=vpc, kong_admin_api=API, channel_arn=CHANNEL_ARN, kong_superadmin=True, resource_name="kong"
     )
     auditor = iam.Role(stack, "Auditor", assumed_by=iam.ServicePrincipal("ec2.amazonaws.com"))
@@ -264,22 +266,21 @@ def test_grants(tmp_path: Path) -> None:
 
 def test_no_token_to_fill(tmp_path: Path) -> None:
     _, stack, vpc = foreign_stack(tmp_path)
-    trail = KongCloudTrailIntegration(stack, "Trail", vpc=vpc, kong_admin_api=API, channel_arn=CHANNEL_ARN)
+    trail = integrate(stack, "Trail", vpc=vpc, kong_admin_api=API, channel_arn=CHANNEL_ARN)
     with pytest.raises(ValueError, match="there is no secret to fill"):
         trail.grant_fill_token(iam.AccountRootPrincipal())
 
 
 def test_metrics(tmp_path: Path) -> None:
     _, stack, vpc = foreign_stack(tmp_path)
-    trail = KongCloudTrailIntegration(
-        stack, "Trail", vpc=vpc, kong_admin_api=API, channel_arn=CHANNEL_ARN, source_name="emea"
-    )
+    trail = integrate(stack, "Trail", vpc=vpc, kong_admin_api=API, channel_arn=CHANNEL_ARN, source_name="emea")
     metrics = {
         "RunsFinished": trail.metric_runs_finished(),
         "EventsDelivered": trail.metric_events_delivered(),
         "EntriesFoundLate": trail.metric_entries_found_late(),
         "GapsOpen": trail.metric_gaps_open(),
         "EntriesQuarantined": trail.metric_entries_quarantined(),
+        "QuarantineOpen": trail.metric_quarantine_open(),
         "OldestUndeliveredAgeSeconds": trail.metric_oldest_undelivered_age(),
         "CheckpointLagSeconds": trail.metric_checkpoint_lag(),
         "PagesRead": trail.metric("PagesRead", statistic="Average", period=Duration.hours(1)),
@@ -292,13 +293,28 @@ def test_metrics(tmp_path: Path) -> None:
     assert trail.metric_errors().namespace == "AWS/Lambda"
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("EventDelivered", "did you mean EventsDelivered"),
+        ("quarantineopen", "did you mean QuarantineOpen?"),
+        ("xyz", "there are Backlog, CheckpointLagSeconds"),
+    ],
+)
+def test_a_metric_that_there_is_not(tmp_path: Path, name: Any, advice: str) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    with pytest.raises(ValueError, match=f"the function writes no metric of that name; {advice}"):
+        integrate(stack, vpc=vpc).metric(name)
+
+
 def test_every_part_and_its_l1_can_be_reached(tmp_path: Path) -> None:
     _, stack, vpc = foreign_stack(tmp_path)
-    trail = KongCloudTrailIntegration(
+    trail = integrate(
         stack,
         "Trail",
         vpc=vpc,
         kong_admin_api=API,
+        channel_arn=None,
         kong_superadmin=True,
         cache=CacheOptions(authentication="iam"),
         event_store=EventStoreOptions(dashboard=True),

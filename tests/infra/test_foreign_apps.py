@@ -26,7 +26,6 @@ from stacks import (
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
-    KongCloudTrailIntegration,
     Ledger,
     LedgerOptions,
     NetworkOptions,
@@ -37,12 +36,12 @@ from stacks import (
 )
 from stacks.settings.checks import schedule
 from tests.infra.synthesis import (
-    CHANNEL_ARN,
     SECRET_ARN,
     SUBNET_IDS,
     VPC_ID,
     Synthesis,
     foreign_stack,
+    integrate,
     new_app,
     resource_statements,
     statements,
@@ -81,10 +80,6 @@ LENIENT = {"@aws-cdk/core:validateAgainstDefaultRules": False}
 def missing(outdir: Path) -> list[str]:
     """Return what the first synthesis asks to be looked up."""
     return [one["key"] for one in json.loads((outdir / "manifest.json").read_text("utf-8")).get("missing", [])]
-
-
-def integrate(scope: Any, name: str = "Trail", **properties: Any) -> KongCloudTrailIntegration:
-    return KongCloudTrailIntegration(scope, name, **{"kong_admin_api": API, "channel_arn": CHANNEL_ARN, **properties})
 
 
 def imported_vpc(stack: Stack) -> ec2.IVpc:
@@ -168,7 +163,7 @@ def test_an_api_whose_port_is_known_at_deployment_only(tmp_path: Path, url: str)
         return {"kong_admin_api": url.format(token, token)}
 
     (problem,) = problems(tmp_path / "without", api)
-    assert problem.startswith("kong_admin_api: its port is not known before the deployment")
+    assert problem.startswith("kong.admin_api: its port is not known before the deployment")
     app, stack, vpc = foreign_stack(tmp_path / "with")
     trail = integrate(stack, vpc=vpc, **api(stack), network=NetworkOptions(kong_port=8444))
     rules = egress_rules(template_of(app, stack), trail.security_group)
@@ -206,9 +201,9 @@ def test_settings_that_nothing_depends_on_may_be_parameters(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (lambda text, _: {"schedule": text}, "schedule: is not known before the deployment"),
-        (lambda text, _: {"kong_superadmin": text}, "kong_superadmin: is not known before the deployment"),
-        (lambda text, _: {"kong_admin_token_secret": text}, "kong_admin_token_secret: is not known before"),
+        (lambda text, _: {"schedule": text}, "run.schedule: is not known before the deployment"),
+        (lambda text, _: {"kong_superadmin": text}, "kong.superadmin: is not known before the deployment"),
+        (lambda text, _: {"kong_admin_token_secret": text}, "kong.token_secret: is not known before"),
         (
             lambda _, number: {"cache": CacheOptions(serverless=ServerlessOptions(max_storage_gib=number))},
             "cache.serverless.max_storage_gib: is not known before the deployment",
@@ -440,7 +435,7 @@ def test_https_can_be_narrowed(tmp_path: Path) -> None:
 def test_a_group_that_lets_everything_out_is_remarked(tmp_path: Path, group: Callable[..., Any], remark: str) -> None:
     _, stack, vpc = foreign_stack(tmp_path)
     integrate(stack, vpc=vpc, security_group=group(stack, vpc))
-    found = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp("^security_group: "))
+    found = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp("^network.security_group: "))
     assert [remark in str(one.entry.data) for one in found] == ([True] if remark else [])
 
 
@@ -475,18 +470,18 @@ def test_a_token_secret_under_a_customers_key_can_be_read(tmp_path: Path, secret
 @pytest.mark.parametrize(
     ("properties", "problem"),
     [
-        ({"kong_admin_token_key": KEY}, "kong_admin_token_key: is given without kong_admin_token_secret"),
+        ({"kong_admin_token_key": KEY}, "kong.token_key: is given without kong.token_secret"),
         (
             {"kong_admin_token_key": "0123", "kong_admin_token_secret": "kong"},
-            "kong_admin_token_key: is no ARN of a KMS key; give the key's ARN",
+            "kong.token_key: is no ARN of a KMS key; give the key's ARN",
         ),
         (
             {"kong_admin_token_key": KEY.replace("key/", "alias/"), "kong_admin_token_secret": "kong"},
-            "kong_admin_token_key: is an alias, and policies name the key itself",
+            "kong.token_key: is an alias, and policies name the key itself",
         ),
         (
             {"kong_admin_token_key": KEY.replace("eu-central-1", "us-east-1"), "kong_admin_token_secret": "kong"},
-            "kong_admin_token_key: is in another region than the stack",
+            "kong.token_key: is in another region than the stack",
         ),
     ],
 )
@@ -505,11 +500,11 @@ def alias_of(stack: Stack) -> kms.IKey:
         (lambda key, _: {"encryption_key": key}, "encryption_key"),
         (
             lambda key, _: {"kong_admin_token_key": key, "kong_admin_token_secret": "kong"},
-            "kong_admin_token_key",
+            "kong.token_key",
         ),
         (
             lambda key, _: {"event_store": EventStoreOptions(encryption_key=key), "channel_arn": None},
-            "event_store.encryption_key",
+            "cloudtrail.event_store.encryption_key",
         ),
         (
             lambda key, stack: {
@@ -517,7 +512,7 @@ def alias_of(stack: Stack) -> kms.IKey:
                     stack, "Token", secret_complete_arn=TOKEN_ARN, encryption_key=key
                 )
             },
-            "kong_admin_token_secret",
+            "kong.token_secret",
         ),
         (
             lambda key, stack: {
@@ -613,8 +608,8 @@ def test_keys_from_elsewhere_are_remarked(tmp_path: Path) -> None:
     found = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp("policy is out of reach"))
     assert sorted(str(one.entry.data).split(":")[0] for one in found) == [
         "alarms.topic",
+        "cloudtrail.event_store.encryption_key",
         "encryption_key",
-        "event_store.encryption_key",
     ]
     assert "has to let logs.amazonaws.com use kms:Encrypt" in "".join(str(one.entry.data) for one in found)
 
@@ -741,7 +736,7 @@ def test_the_token_is_filled_by_a_command_that_an_app_can_put_out(tmp_path: Path
 def test_a_variable_that_may_be_meant_otherwise_is_remarked(tmp_path: Path, name: str, value: str, note: str) -> None:
     _, stack, vpc = foreign_stack(tmp_path)
     integrate(stack, vpc=vpc, lambda_env={name: value})
-    found = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp(f"^lambda_env {name}: "))
+    found = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp(f"^function.environment {name}: "))
     assert [note in str(one.entry.data) for one in found] == ([True] if note else [])
     assert "abc" not in "".join(str(one.entry.data) for one in found)
 
@@ -749,7 +744,7 @@ def test_a_variable_that_may_be_meant_otherwise_is_remarked(tmp_path: Path, name
 @pytest.mark.parametrize("name", ["KONG_ADMIN_TOKN", "kong_admin_tokens", "REDIS_PASWORD"])
 def test_a_misspelt_secret_is_refused_as_the_right_one_is(tmp_path: Path, name: str) -> None:
     (found,) = problems(tmp_path, lambda _: {"lambda_env": {name: "planted"}})
-    assert found.startswith(f"lambda_env {name}: looks like ")
+    assert found.startswith(f"function.environment {name}: looks like ")
     assert "planted" not in found
 
 
@@ -825,22 +820,25 @@ def bucket(stack: Stack) -> LedgerOptions:
 
 def test_the_name_is_a_prefix_in_an_existing_bucket(tmp_path: Path) -> None:
     app = new_app(tmp_path)
-    stacks = [Stack(app, name, env=HERE) for name in ("First", "Second", "Third")]
+    accounts = {"First": ACCOUNT, "Second": "444455556666", "Third": "777788889999"}
+    stacks = [Stack(app, name, env=Environment(account=account, region=REGION)) for name, account in accounts.items()]
     for stack, name in zip(stacks[:2], (None, "second"), strict=True):
         integrate(stack, vpc=imported_vpc(stack), ledger=bucket(stack), resource_name=name)
     with pytest.raises(SettingsError, match="source_name: is the name of another gateway in the same ledger"):
         integrate(stacks[2], vpc=imported_vpc(stacks[2]), ledger=bucket(stacks[2]), resource_name="second")
 
 
-def test_gateways_of_one_name_in_one_account_are_remarked(tmp_path: Path) -> None:
+def test_gateways_of_one_name_in_one_account_are_refused(tmp_path: Path) -> None:
+    """Metrics and alarms go by the name, and alarms of one name could not be created twice."""
     app = new_app(tmp_path)
     accounts = {"First": ACCOUNT, "Second": ACCOUNT, "Third": "444455556666"}
-    stacks = [Stack(app, name, env=Environment(account=accounts[name], region=REGION)) for name in accounts]
-    for stack in stacks:
-        integrate(stack, vpc=imported_vpc(stack))
-    remark = Match.string_like_regexp("source_name: is the name of another gateway in this account and region")
-    remarked = [len(Annotations.from_stack(stack).find_warning("*", remark)) for stack in stacks]
-    assert remarked == [0, 1, 0]
+    stacks = {
+        name: Stack(app, name, env=Environment(account=account, region=REGION)) for name, account in accounts.items()
+    }
+    for name in ("First", "Third"):
+        integrate(stacks[name], vpc=imported_vpc(stacks[name]))
+    with pytest.raises(SettingsError, match="source_name: is the name of another gateway in this account and region"):
+        integrate(stacks["Second"], vpc=imported_vpc(stacks["Second"]))
 
 
 # -- schedules
@@ -986,14 +984,12 @@ def test_a_schedule_that_cannot_be_watched_is_remarked_unless_it_is_off(tmp_path
 
 def test_what_is_shared_is_watched_once(tmp_path: Path) -> None:
     app, stack, vpc = foreign_stack(tmp_path)
-    queue = sqs.Queue(stack, "Queue", enforce_ssl=True)
-    shared = {"vpc": vpc, "function": FunctionOptions(dead_letter_queue=queue)}
-    first = integrate(stack, "First", source_name="first", **shared)
-    second = integrate(stack, "Second", source_name="second", cache=first.cache, **shared)
+    first = integrate(stack, "First", vpc=vpc, source_name="first")
+    second = integrate(stack, "Second", vpc=vpc, source_name="second", cache=first.cache)
     other = integrate(stack, "Third", source_name="third", vpc=vpc)
     about_the_cache = {"cache_memory_percent_1", "cache_memory_percent_2", "evictions_1", "evictions_2"}
-    assert about_the_cache | {"dead_letters"} <= first.observability.alarms.keys()
-    assert first.observability.alarms.keys() - second.observability.alarms.keys() == about_the_cache | {"dead_letters"}
+    assert about_the_cache <= first.observability.alarms.keys()
+    assert first.observability.alarms.keys() - second.observability.alarms.keys() == about_the_cache
     assert other.observability.alarms.keys() == first.observability.alarms.keys()
     app.synth()
 
@@ -1012,18 +1008,18 @@ def test_what_is_shared_is_watched_once(tmp_path: Path) -> None:
         ({"ledger": LedgerOptions(existing_bucket="b")}, "ledger.existing_bucket: must be a bucket"),  # type: ignore[arg-type]
         ({"function": {"memory_size": 512}}, "function: must be FunctionOptions"),
         ({"function": FunctionOptions(timeout=900)}, "function.timeout: must be a Duration"),  # type: ignore[arg-type]
-        ({"schedule": Duration.hours(1)}, "schedule: must be rate("),
+        ({"schedule": Duration.hours(1)}, "run.schedule: must be rate("),
         ({"alarms": {}}, "alarms: must be AlarmOptions"),
         ({"alarms": AlarmOptions(topic="arn")}, "alarms.topic: must be a topic"),  # type: ignore[arg-type]
         ({"alarms": AlarmOptions(lag=3600)}, "alarms.lag: must be a Duration"),  # type: ignore[arg-type]
-        ({"event_store": True, "channel_arn": None}, "event_store: must be EventStoreOptions"),
+        ({"event_store": True, "channel_arn": None}, "cloudtrail.event_store: must be EventStoreOptions"),
         ({"network": NetworkOptions(kong_peers=["sg-1"])}, "network.kong_peers: must be a list of peers"),  # type: ignore[list-item]
         ({"cache": CacheOptions(existing="host")}, "cache.existing: must be ExistingCache"),  # type: ignore[arg-type]
         ({"cache": CacheOptions(serverless=True)}, "cache.serverless: must be ServerlessOptions"),  # type: ignore[arg-type]
         ({"cache": CacheOptions(engine_version=8.1)}, "cache.engine_version: must be a version as text"),  # type: ignore[arg-type]
         ({"encryption_key": SECRET_ARN}, "encryption_key: must be a key"),
-        ({"kong_admin_token_secret": 5}, "kong_admin_token_secret: must be a secret"),
-        ({"kong_root_ca": b"PEM"}, "kong_root_ca: must be PEM text"),
+        ({"kong_admin_token_secret": 5}, "kong.token_secret: must be a secret"),
+        ({"kong_root_ca": b"PEM"}, "kong.root_ca: must be PEM text"),
         (
             {"cache": CacheOptions(existing=ExistingCache(host="cache", username="kong"))},
             "cache.existing.username: is given without password_secret",
@@ -1039,4 +1035,4 @@ def test_problems_of_the_alarms_come_with_all_others(tmp_path: Path) -> None:
     found = problems(
         tmp_path, lambda _: {"page_size": 0, "schedule": "rate(3 days)", "alarms": AlarmOptions(evictions=0)}
     )
-    assert [problem.partition(":")[0] for problem in found] == ["page_size", "alarms.evictions"]
+    assert [problem.partition(":")[0] for problem in found] == ["run.page_size", "alarms.evictions"]

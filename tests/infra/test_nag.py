@@ -19,7 +19,7 @@ from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks, ServerlessChecks
 
 from stacks import FunctionOptions, KongCloudTrailIntegration, LedgerOptions
-from tests.infra.synthesis import CHANNEL_ARN, ROOT, SUBNET_IDS, VPC_ID, new_app
+from tests.infra.synthesis import ROOT, SUBNET_IDS, VPC_ID, integrate, new_app
 
 HERE = Environment(account="111122223333", region="eu-central-1")
 OTHER = "Other/Something/Resource"
@@ -66,9 +66,7 @@ def place_in(app: App, placed: Placed) -> KongCloudTrailIntegration:
     vpc = ec2.Vpc.from_vpc_attributes(
         root, "Vpc", vpc_id=VPC_ID, availability_zones=["a", "b"], private_subnet_ids=list(SUBNET_IDS)
     )
-    return KongCloudTrailIntegration(
-        scope, "Trail", vpc=vpc, kong_admin_api="https://kong.example.internal", channel_arn=CHANNEL_ARN, **given
-    )
+    return integrate(scope, vpc=vpc, **given)
 
 
 def findings(app: App, outdir: Path, trail: KongCloudTrailIntegration) -> list[str]:
@@ -95,8 +93,7 @@ from importlib.metadata import version
 from pathlib import Path
 from aws_cdk import Aspects
 from cdk_nag import AwsSolutionsChecks, HIPAASecurityChecks, NIST80053R5Checks, PCIDSS321Checks, ServerlessChecks
-from stacks import KongCloudTrailIntegration
-from tests.infra.synthesis import CHANNEL_ARN, SHAPES, foreign_stack, new_app
+from tests.infra.synthesis import SHAPES, foreign_stack, integrate, new_app
 from tests.infra.test_nag import PLACES, place_in
 
 def found(app, trail):
@@ -117,8 +114,7 @@ def found(app, trail):
 result = {}
 for shape in SHAPES:
     app, stack, vpc = foreign_stack(Path(tempfile.mkdtemp()))
-    least = {"kong_admin_api": "https://kong.example.internal", "channel_arn": CHANNEL_ARN}
-    trail = KongCloudTrailIntegration(stack, "Trail", vpc=vpc, **{**least, **SHAPES[shape](stack)})
+    trail = integrate(stack, vpc=vpc, **SHAPES[shape](stack))
     result[shape] = found(app, trail)
 for place in PLACES:
     app = new_app(Path(tempfile.mkdtemp()))

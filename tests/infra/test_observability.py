@@ -28,6 +28,7 @@ from sandbox.machinery import faults
 from sandbox.machinery.valkey import Valkey
 from stacks import SettingsError
 from stacks.observability.construct import AlarmOptions, CacheNodes, Observability, ServerlessCache
+from stacks.observability.metrics import METRIC_NAMES
 from stacks.settings.cron import parse
 from tests.infra.synthesis import ROOT, Synthesis, new_app, template_of
 
@@ -47,14 +48,13 @@ OPTIONS = {
     "lag": "ignore",
     "gaps_open": "ignore",
     "entries_found_late": "ignore",
-    "quarantined_entries": "ignore",
+    "quarantine_open": "ignore",
     "misconfigurations": "ignore",
-    "failed_runs": "ignore",
-    "dead_letters": "notBreaching",
+    "failed_runs": "composite",
     "cache_memory_percent": "notBreaching",
     "evictions": "notBreaching",
 }
-"""Every option that makes alarms, and what no data means to them. One alarm is made of another one."""
+"""Every option that makes alarms, and what no data means to them. Two alarms are made of others."""
 
 ALARMS = {
     name: missing
@@ -62,6 +62,10 @@ ALARMS = {
     for name in ([f"{option}_1", f"{option}_2"] if option in ("cache_memory_percent", "evictions") else [option])
 }
 """Every alarm: those of the cache are one for each of the two nodes."""
+
+
+AWAITED = {"QuarantineOpen"}
+"""What runs do not write yet."""
 
 
 def option_of(alarm: str) -> str:
@@ -104,11 +108,11 @@ def properties_of(stack: Stack, synthesis: Synthesis, alarm: Any) -> dict[str, A
 
 
 def alarms_of(synthesis: Synthesis) -> list[dict[str, Any]]:
-    """Return the alarms that somebody hears of: two only serve the one on missed runs."""
+    """Return the alarms that somebody hears of: others only help two of them."""
     return [
         alarm
         for alarm in [*synthesis.of_type(COMPOSITE), *synthesis.of_type(ALARM)]
-        if "Runbook: " in alarm["Properties"]["AlarmDescription"]
+        if "Runbook: " in str(alarm["Properties"]["AlarmDescription"])
     ]
 
 
@@ -200,7 +204,7 @@ def _run() -> set[str]:
 
 def test_every_metric_of_an_alarm_is_really_emitted(stack: Stack, emitted: dict[str, set[str]]) -> None:
     observe(stack)
-    known = {"KongCloudTrail": emitted["good"], **COUNTED_BY_AWS}
+    known = {"KongCloudTrail": emitted["good"] | AWAITED, **COUNTED_BY_AWS}
     watched = [metric for alarm in synthesised(stack).of_type(ALARM) for metric in metrics_of_alarm(alarm)]
     assert [m for m in watched if m["MetricName"] not in known[m["Namespace"]]] == []
     ours = [metric for metric in watched if metric["Namespace"] == "KongCloudTrail"]
@@ -209,7 +213,7 @@ def test_every_metric_of_an_alarm_is_really_emitted(stack: Stack, emitted: dict[
 
 def test_every_metric_of_the_dashboard_is_really_emitted(stack: Stack, emitted: dict[str, set[str]]) -> None:
     observe(stack)
-    known = {"KongCloudTrail": emitted["good"], **COUNTED_BY_AWS}
+    known = {"KongCloudTrail": emitted["good"] | AWAITED, **COUNTED_BY_AWS}
     shown = set(metrics_of_dashboard(dashboard_body(synthesised(stack))))
     assert {(namespace, name) for namespace, name in shown if name not in known[namespace]} == set()
 
@@ -231,6 +235,10 @@ def test_every_metric_is_a_public_attribute(stack: Stack, emitted: dict[str, set
     assert {name for name in emitted["good"] if ">" not in name} - offered == {"PagesRead"}
 
 
+def test_the_names_of_metrics_are_those_that_runs_write(emitted: dict[str, set[str]]) -> None:
+    assert set(METRIC_NAMES) == {name for name in emitted["good"] if ">" not in name} | AWAITED
+
+
 # -- the alarms
 
 
@@ -247,13 +255,15 @@ def test_no_data_means_something_to_each_alarm(stack: Stack) -> None:
 
 def test_every_description_names_a_section_of_the_runbook(stack: Stack) -> None:
     observe(stack)
+    synthesis = synthesised(stack)
     runbook = (ROOT / "docs" / "runbook.md").read_text("utf-8")
     sections = {heading: heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.+)$", runbook, re.M)}
-    descriptions = [alarm["Properties"]["AlarmDescription"] for alarm in alarms_of(synthesised(stack))]
+    descriptions = [alarm["Properties"]["AlarmDescription"] for alarm in alarms_of(synthesis)]
     assert len(descriptions) == len(ALARMS)
-    for description in descriptions:
+    for description in map(synthesis.flat, descriptions):
         heading = description.partition(".")[0]
-        assert description.endswith(f" Source: kong. Runbook: docs/runbook.md#{sections[heading]}")
+        assert f" Source: kong. Runbook: docs/runbook.md#{sections[heading]} Dashboard: " in description
+        assert len(description) <= 1024
         section = runbook.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
         for part in ("What it means.", "At stake.", "How to look.", "Over"):
             assert f"**{part}" in section, (heading, part)
@@ -310,45 +320,44 @@ def test_thresholds_are_the_callers(stack: Stack) -> None:
         lag=Duration.hours(2),
         gaps_open=8,
         entries_found_late=9,
-        quarantined_entries=2,
+        quarantine_open=2,
         misconfigurations=3,
         failed_runs=4,
-        dead_letters=6,
         cache_memory_percent=60.5,
         evictions=7,
-        runbook="https://wiki.example.com/kong",
+        runbook_url="https://wiki.example.com/kong",
     )
     alarms = observe(stack, alarms=options).alarms
     synthesis = synthesised(stack)
     properties = {name: properties_of(stack, synthesis, alarm) for name, alarm in alarms.items()}
-    missed = properties.pop("missed_runs")
+    missed, failed = properties.pop("missed_runs"), properties.pop("failed_runs")
+    (helper,) = (one["Properties"] for one in synthesis.of_type(ALARM) if one["Properties"]["MetricName"] == "Errors")
+    assert helper["Threshold"] == 4
     assert {name: alarm["Threshold"] for name, alarm in properties.items()} == {
         "lag": 7200,
         "gaps_open": 8,
         "entries_found_late": 9,
-        "quarantined_entries": 2,
+        "quarantine_open": 2,
         "misconfigurations": 3,
-        "failed_runs": 4,
-        "dead_letters": 6,
         "cache_memory_percent_1": 60.5,
         "cache_memory_percent_2": 60.5,
         "evictions_1": 7,
         "evictions_2": 7,
     }
     assert missed["ActionsSuppressorWaitPeriod"] == 4 * 3600  # the first one that was missed, and four more
-    described = [missed, *properties.values()]
+    described = [missed, failed, *properties.values()]
     assert all("https://wiki.example.com/kong#" in alarm["AlarmDescription"] for alarm in described)
     lines = [
         line["value"]
         for widget in dashboard_body(synthesis)["widgets"]
         for line in widget["properties"].get("annotations", {}).get("horizontal", [])
     ]
-    assert lines == [7200, 8, 60.5]
+    assert lines == [2, 8, 2, 60.5]
 
 
 def told_after_seconds(synthesis: Synthesis) -> tuple[int, int]:
     """Return for how long there may be no success until the silence is noticed, and until somebody is told."""
-    (told,) = (one["Properties"] for one in synthesis.of_type(COMPOSITE) if "Runbook" in str(one))
+    (told,) = (one["Properties"] for one in synthesis.of_type(COMPOSITE) if "No successful run" in str(one))
     watched = told["AlarmRule"]["Fn::Join"][1][1]["Fn::GetAtt"][0]
     silence = synthesis.template["Resources"][watched]["Properties"]
     assert (silence["MetricName"], silence["Statistic"], silence["Threshold"]) == ("RunsFinished", "Sum", 1)
@@ -396,7 +405,8 @@ def test_after_a_deployment_nobody_is_told_before_runs_were_missed(stack: Stack)
     synthesis = synthesised(stack)
     telling = [alarm for alarm in synthesis.of_type(ALARM) if "AlarmActions" in alarm["Properties"]]
     assert "breaching" not in {alarm["Properties"]["TreatMissingData"] for alarm in telling}
-    told, never = sorted(synthesis.of_type(COMPOSITE), key=lambda one: "Runbook" not in str(one))
+    missed = [one for one in synthesis.of_type(COMPOSITE) if "no successful run" in one["Properties"]["AlarmName"]]
+    told, never = sorted(missed, key=lambda one: "Runbook" not in str(one))
     assert told["Properties"]["ActionsSuppressorWaitPeriod"] == 2 * HOUR
     assert synthesis.flat(told["Properties"]["ActionsSuppressor"]) == f"<{COMPOSITE}.Arn>"
     assert (never["Properties"]["AlarmRule"], "AlarmActions" in never["Properties"]) == ("FALSE", False)
@@ -405,7 +415,7 @@ def test_after_a_deployment_nobody_is_told_before_runs_were_missed(stack: Stack)
 def test_a_schedule_that_is_off_misses_no_runs(stack: Stack) -> None:
     observability = observe(stack, schedule_enabled=False, alarms=AlarmOptions(topic=topic_of(stack)))
     assert set(OPTIONS) - {option_of(name) for name in observability.alarms} == {"missed_runs"}
-    assert synthesised(stack).of_type(COMPOSITE) == []
+    assert "missed" not in str([one["Properties"]["AlarmName"] for one in synthesised(stack).of_type(COMPOSITE)])
 
 
 @pytest.mark.parametrize(("expression", "days"), [("cron(0 3 ? * SUN *)", 7), ("cron(0 3 1 * ? *)", 31)])
@@ -421,8 +431,8 @@ def test_a_schedule_that_cloudwatch_cannot_watch_is_remarked_and_not_watched(
 
 
 def test_what_another_trail_watches_is_not_watched_twice(stack: Stack) -> None:
-    observability = observe(stack, watched_elsewhere=["evictions", "dead_letters"])
-    assert set(OPTIONS) - {option_of(name) for name in observability.alarms} == {"evictions", "dead_letters"}
+    observability = observe(stack, watched_elsewhere=["evictions"])
+    assert set(OPTIONS) - {option_of(name) for name in observability.alarms} == {"evictions"}
 
 
 def test_all_impossible_thresholds_at_once(stack: Stack) -> None:
@@ -460,6 +470,124 @@ def test_without_a_topic_nobody_is_told(stack: Stack) -> None:
     assert not [alarm for alarm in made if {"AlarmActions", "OKActions"} & alarm["Properties"].keys()]
 
 
+# -- what somebody sees who was woken
+
+
+def test_names_say_whose_and_what_is_wrong(stack: Stack) -> None:
+    alarms = observe(stack, source="kong-eu", alarms=AlarmOptions(lag=Duration.minutes(90))).alarms
+    synthesis = synthesised(stack)
+    assert {name: properties_of(stack, synthesis, alarm)["AlarmName"] for name, alarm in alarms.items()} == {
+        "missed_runs": "kong-eu: no successful run, 3 missed",
+        "lag": "kong-eu: entries waiting longer than 1.5 h",
+        "gaps_open": "kong-eu: entries that Kong cannot show",
+        "entries_found_late": "kong-eu: entries found late",
+        "quarantine_open": "kong-eu: entries in quarantine",
+        "misconfigurations": "kong-eu: misconfigured, no run will succeed",
+        "failed_runs": "kong-eu: a run failed",
+        "cache_memory_percent_1": "kong-eu: cache node 001 more than 75 % full",
+        "cache_memory_percent_2": "kong-eu: cache node 002 more than 75 % full",
+        "evictions_1": "kong-eu: cache node 001 evicts marks",
+        "evictions_2": "kong-eu: cache node 002 evicts marks",
+    }
+
+
+def test_a_description_ends_in_a_link_that_can_be_clicked(stack: Stack) -> None:
+    observe(stack)
+    synthesis = synthesised(stack)
+    for alarm in alarms_of(synthesis):
+        link = synthesis.flat(alarm["Properties"]["AlarmDescription"]).rpartition(" ")[2]
+        assert link == (
+            "https://eu-central-1.console.aws.amazon.com/cloudwatch/home?region=eu-central-1#dashboards/dashboard/"
+            f"<{DASHBOARD}.Ref>"
+        )
+
+
+def test_a_link_to_ones_own_runbook(stack: Stack) -> None:
+    observe(stack, alarms=AlarmOptions(runbook_url="https://wiki.example.com/kong"))
+    synthesis = synthesised(stack)
+    links = {alarm["Properties"]["AlarmDescription"].rpartition(" ")[2] for alarm in alarms_of(synthesis)}
+    assert "https://wiki.example.com/kong#the-trail-lags-behind" in links
+    assert all(link.startswith("https://wiki.example.com/kong#") for link in links)
+    (guide,) = guides(synthesis)
+    assert "[The trail lags behind](https://wiki.example.com/kong#the-trail-lags-behind)" in guide
+
+
+def guides(synthesis: Synthesis) -> list[str]:
+    texts = [w["properties"]["markdown"] for w in dashboard_body(synthesis)["widgets"] if w["type"] == "text"]
+    return [text for text in texts if text.startswith("| Alarm | What to do first |")]
+
+
+def test_the_dashboard_says_what_to_do_first_for_each_alarm_that_there_is(stack: Stack) -> None:
+    alarms = observe(stack, alarms=without("lag")).alarms
+    (guide,) = guides(synthesised(stack))
+    assert len(guide.splitlines()) - 2 == len({option_of(name) for name in alarms})
+    assert "The trail lags behind" not in guide
+
+
+def test_the_first_tile_answers_in_numbers_that_need_no_conversion(stack: Stack) -> None:
+    observe(stack, kong_retention=Duration.hours(36))
+    first = next(w["properties"] for w in dashboard_body(synthesised(stack))["widgets"] if w["type"] == "metric")
+    shown = {row[-1]["label"]: row[-1].get("expression") or row[1] for row in first["metrics"] if visible(row)}
+    assert shown == {
+        "hours that the oldest undelivered entry has waited": "age / 3600",
+        "entries open in quarantine": "QuarantineOpen",
+        "hours since the last good run": ("TIME_SERIES((MAX(EPOCH(runs)) - MAX(IF(runs > 0, EPOCH(runs)))) / 3600)"),
+        "hours until Kong deletes it, at a retention of 36 h": "36 - age / 3600",
+    }
+    assert first["view"] == "singleValue"
+
+
+def visible(row: list[Any]) -> bool:
+    return not isinstance(row[-1], dict) or row[-1].get("visible", True)
+
+
+def test_the_nodes_of_the_cache_are_told_apart(stack: Stack) -> None:
+    observe(stack)
+    body = dashboard_body(synthesised(stack))
+    for title in ("Cache memory", "Cache evictions"):
+        (graph,) = (w["properties"] for w in body["widgets"] if w["properties"].get("title") == title)
+        assert [(row[3], row[-1]["label"]) for row in graph["metrics"]] == [
+            ("marks-001", "node 001"),
+            ("marks-002", "node 002"),
+        ]
+
+
+# -- one failure notifies once
+
+
+def test_quarantine_is_told_until_it_is_empty(stack: Stack) -> None:
+    alarms = observe(stack).alarms
+    synthesis = synthesised(stack)
+    alarm = properties_of(stack, synthesis, alarms["quarantine_open"])
+    assert (alarm["MetricName"], alarm["Statistic"], alarm["Threshold"]) == ("QuarantineOpen", "Maximum", 1)
+    assert alarm["TreatMissingData"] == "ignore", "no data is no news"
+    assert "EntriesQuarantined" not in {one["Properties"].get("MetricName") for one in synthesis.of_type(ALARM)}
+
+
+def test_a_failure_that_was_told_as_a_misconfiguration_is_not_told_again(stack: Stack) -> None:
+    alarms = observe(stack, alarms=AlarmOptions(topic=topic_of(stack))).alarms
+    synthesis = synthesised(stack)
+    failed = properties_of(stack, synthesis, alarms["failed_runs"])
+    suppressor = failed["ActionsSuppressor"]["Fn::GetAtt"][0]
+    assert synthesis.template["Resources"][suppressor]["Properties"]["MetricName"] == "Misconfigurations"
+    assert (failed["ActionsSuppressorWaitPeriod"], failed["ActionsSuppressorExtensionPeriod"]) == (300, 300)
+    (helper,) = (one["Properties"] for one in synthesis.of_type(ALARM) if one["Properties"]["MetricName"] == "Errors")
+    assert "AlarmActions" not in helper
+
+
+def test_without_the_alarm_on_misconfigurations_each_failure_is_told(stack: Stack) -> None:
+    alarms = observe(stack, alarms=without("misconfigurations")).alarms
+    alarm = properties_of(stack, synthesised(stack), alarms["failed_runs"])
+    assert (alarm["MetricName"], alarm["TreatMissingData"]) == ("Errors", "ignore")
+
+
+def test_dead_letters_are_evidence_and_no_alarm(stack: Stack) -> None:
+    observe(stack)
+    synthesis = synthesised(stack)
+    assert "AWS/SQS" not in str(synthesis.of_type(ALARM))
+    assert ("AWS/SQS", "ApproximateNumberOfMessagesVisible") in set(metrics_of_dashboard(dashboard_body(synthesis)))
+
+
 # -- shapes
 
 
@@ -486,7 +614,7 @@ def test_serverless_cache_without_a_limit_cannot_fill_up(stack: Stack) -> None:
 def test_what_is_not_there_is_neither_drawn_nor_watched(stack: Stack) -> None:
     observability = observe(stack, log_group=None, dead_letters=None, cache=None)
     made = {option_of(name) for name in observability.alarms}
-    assert set(OPTIONS) - made == {"dead_letters", "cache_memory_percent", "evictions"}
+    assert set(OPTIONS) - made == {"cache_memory_percent", "evictions"}
     body = dashboard_body(synthesised(stack))
     assert {namespace for namespace, _ in metrics_of_dashboard(body)} == {"KongCloudTrail", "AWS/Lambda"}
     assert "log" not in {widget["type"] for widget in body["widgets"]}
@@ -508,7 +636,7 @@ def test_dashboard_answers_the_four_questions_in_order(stack: Stack) -> None:
     observe(stack)
     body = dashboard_body(synthesised(stack))
     headings = [w["properties"]["markdown"].partition("\n")[0] for w in body["widgets"] if w["type"] == "text"]
-    assert headings[1:] == [
+    assert [heading for heading in headings[1:] if heading.startswith("#")] == [
         "## Is the trail complete?",
         "## What flows?",
         "## What does it cost?",
@@ -532,7 +660,9 @@ def test_two_in_one_stack_pass_cfn_lint_and_the_rule_packs(stack: Stack, tmp_pat
         assert list(pack.validate_scope(stack).violations) == []
     synthesis = synthesised(stack)
     made = [*synthesis.of_type(ALARM), *synthesis.of_type(COMPOSITE)]
-    assert not [alarm for alarm in made if "AlarmName" in alarm["Properties"]]
+    names = [alarm["Properties"]["AlarmName"] for alarm in made]
+    assert len(set(names)) == len(names)
+    assert {name.partition(": ")[0] for name in names} == {"eu", "us"}
     assert not [d for d in synthesis.of_type(DASHBOARD) if "DashboardName" in d["Properties"]]
     assert len(alarms_of(synthesis)) == len(ALARMS) + len(OPTIONS)  # the second cache is a single one
     template = tmp_path / "template.json"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stacks import DeploymentOptions, IntegrationOptions, SettingsError
+from stacks import DeploymentSettings, IntegrationSettings, SettingsError
 from stacks.settings.resolved import DEFAULT_TAGS
 from tests.infra.synthesis import CHANNEL_ARN, CONTEXT, ROOT, SUBNET_IDS, VPC_ID
 
@@ -17,19 +17,19 @@ KEY = "arn:aws:kms:eu-central-1:111122223333:key/01234567-89ab-cdef-0123-456789a
 
 def problems(**context: Any) -> list[str]:
     with pytest.raises(SettingsError) as raised:
-        DeploymentOptions.from_context({**CONTEXT, **context}, environment_region=context.pop("region", None))
+        DeploymentSettings.from_context({**CONTEXT, **context}, environment_region=context.pop("region", None))
     assert PLANTED not in str(raised.value)
     return list(raised.value.problems)
 
 
 def environment(**context: Any) -> dict[str, str]:
     """The function's variables as far as the settings tell them."""
-    options = DeploymentOptions.from_context({**CONTEXT, **context})
-    return dict(IntegrationOptions.from_settings(options.integration).environment)
+    options = DeploymentSettings.from_context({**CONTEXT, **context})
+    return dict(IntegrationSettings.from_settings(options.integration).environment)
 
 
 def test_required_settings_and_their_defaults() -> None:
-    options = DeploymentOptions.from_context(CONTEXT)
+    options = DeploymentSettings.from_context(CONTEXT)
     assert (options.vpc_id, options.subnet_ids, options.tags) == (VPC_ID, SUBNET_IDS, DEFAULT_TAGS)
     assert options.region == "eu-central-1", "without a word about the region, the channel decides"
     assert environment() == {
@@ -133,6 +133,7 @@ def test_required_settings_and_their_defaults() -> None:
         ("encryption_key", "alias/kong", "is an alias, and policies name the key itself; give the key's ARN"),
         ("encryption_key", KEY.replace("key/", "alias/"), "is an alias, and policies name the key itself"),
         ("encryption_key", KEY.replace("eu-central-1", "us-east-1"), "is in another region than the stack"),
+        ("kong_retention_days", "0", "whole number from 1 to 3650"),
         ("kong_admin_token_key", KEY, "is given without kong_admin_token_secret"),
         ("lambda_env", PLANTED, "must be a map"),
         ("lambda_env", f'{{"KONG_ADMIN_API": "{PLANTED}"', "must be a map"),
@@ -176,7 +177,7 @@ def test_every_problem_in_lambda_env_names_its_variable() -> None:
 def test_all_problems_at_once_in_one_readable_text() -> None:
     context = {"existing_vpc": "x", "existing_subnet_ids": "y", "kong_admin_token": PLANTED, "redis_db": "z"}
     with pytest.raises(SettingsError) as raised:
-        DeploymentOptions.from_context(context, environment_region="il-central-1")
+        DeploymentSettings.from_context(context, environment_region="il-central-1")
     assert [problem.partition(":")[0] for problem in raised.value.problems] == [
         "existing_vpc",
         "existing_subnet_ids",
@@ -196,8 +197,8 @@ def test_channel_of_another_region() -> None:
     assert "in eu-central-1, the stack in us-east-1" in problem
     assert "give aws_region=eu-central-1" in problem
     with pytest.raises(SettingsError, match="the stack in us-east-1"):
-        DeploymentOptions.from_context(CONTEXT, environment_region="us-east-1")
-    named = DeploymentOptions.from_context({**CONTEXT, "aws_region": "eu-central-1"}, environment_region="us-east-1")
+        DeploymentSettings.from_context(CONTEXT, environment_region="us-east-1")
+    named = DeploymentSettings.from_context({**CONTEXT, "aws_region": "eu-central-1"}, environment_region="us-east-1")
     assert named.region == "eu-central-1"
 
 
@@ -302,7 +303,7 @@ def test_an_environment_beyond_lambdas_limit(ca_pem: Path) -> None:
     ],
 )
 def test_notes_stop_nothing(context: dict[str, str], note: str) -> None:
-    (found,) = DeploymentOptions.from_context({**CONTEXT, **context}).notes
+    (found,) = DeploymentSettings.from_context({**CONTEXT, **context}).notes
     assert found.startswith(note)
 
 
@@ -328,14 +329,14 @@ def test_a_runbook_that_cannot_be_opened(value: str) -> None:
 def test_a_gateway_of_another_name_is_another_stack_and_another_trail(
     context: dict[str, Any], stack_name: str, source_name: str
 ) -> None:
-    options = DeploymentOptions.from_context({**CONTEXT, **context})
+    options = DeploymentSettings.from_context({**CONTEXT, **context})
     assert options.stack_name == stack_name
     assert environment(**context)["SOURCE_NAME"] == source_name
 
 
 def test_names_that_differ_in_underscores_alone_are_two_stacks() -> None:
     names = {
-        DeploymentOptions.from_context({**CONTEXT, "resource_name": name}).stack_name
+        DeploymentSettings.from_context({**CONTEXT, "resource_name": name}).stack_name
         for name in ("kong-eu", "kong_eu", "kong-us", "kong_us")
     }
     assert len(names) == 4
@@ -344,7 +345,7 @@ def test_names_that_differ_in_underscores_alone_are_two_stacks() -> None:
 
 def test_contexts_of_others_are_left_alone() -> None:
     context = {**CONTEXT, "@aws-cdk/core:x": True, "vpc-provider:a": {}, "stage": "prod", "aws:cdk:y": 1}
-    assert DeploymentOptions.from_context(context).notes == ()
+    assert DeploymentSettings.from_context(context).notes == ()
 
 
 def test_notes_of_the_integration() -> None:
@@ -354,7 +355,7 @@ def test_notes_of_the_integration() -> None:
         "kong_superadmin": True,
         "lambda_env": {"REDIS_HOST": "a:1"},
     }
-    notes = IntegrationOptions.from_settings(settings).notes
+    notes = IntegrationSettings.from_settings(settings).notes
     assert [note.partition(":")[0] for note in notes] == ["lambda_env REDIS_HOST", "kong_admin_api"]
 
 
@@ -370,7 +371,7 @@ def test_notes_of_the_integration() -> None:
 )
 def test_schedules(expression: str, written: str, period_seconds: int | None) -> None:
     settings = {"kong_admin_api": "https://kong", "channel_arn": CHANNEL_ARN, "schedule": expression}
-    schedule = IntegrationOptions.from_settings(settings).schedule
+    schedule = IntegrationSettings.from_settings(settings).schedule
     assert (schedule.expression, schedule.longest_seconds) == (written, period_seconds)
 
 
@@ -385,4 +386,4 @@ def test_schedules(expression: str, written: str, period_seconds: int | None) ->
 )
 def test_the_admin_apis_port(url: str, port: int) -> None:
     settings = {"kong_admin_api": url, "channel_arn": CHANNEL_ARN}
-    assert IntegrationOptions.from_settings(settings).kong.admin_api.port == port
+    assert IntegrationSettings.from_settings(settings).kong.admin_api.port == port

@@ -252,21 +252,25 @@ def test_an_editable_install_uses_the_checkout(copy: Path, installed: Path, tmp_
 OLDEST = f"""
 from aws_cdk import App, Stack
 from aws_cdk import aws_ec2 as ec2
-from {PACKAGE} import CacheOptions, EventStoreOptions, KongCloudTrailIntegration, ServerlessOptions
+from {PACKAGE} import CacheOptions, CloudTrailLakeOptions, EventStoreOptions, ServerlessOptions
+from {PACKAGE} import KongCloudTrailIntegration, KongOptions
 
 app = App(context={{"aws:cdk:bundling-stacks": []}})
 stack = Stack(app, "Stack")
 vpc = ec2.Vpc(stack, "Vpc")
 shapes = (
     {{"channel_arn": "arn:aws:cloudtrail:eu-central-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"}},
-    {{"event_store": EventStoreOptions(), "cache": CacheOptions(serverless=ServerlessOptions())}},
+    {{
+        "cloudtrail": CloudTrailLakeOptions(event_store=EventStoreOptions()),
+        "cache": CacheOptions(serverless=ServerlessOptions()),
+    }},
 )
 for number, shape in enumerate(shapes):
     KongCloudTrailIntegration(
         stack,
         f"Trail{{number}}",
         vpc=vpc,
-        kong_admin_api="https://kong.example.internal:8444",
+        kong=KongOptions(admin_api="https://kong.example.internal:8444"),
         source_name=f"kong-{{number}}",
         **shape,
     )

@@ -24,6 +24,7 @@ from tests.infra.synthesis import (
     KEY_ARN,
     SECRET_ARN,
     SHAPES,
+    SUBNET_IDS,
     Shaped,
     Synthesis,
     resource_statements,
@@ -75,6 +76,9 @@ TELL_FAILURES = (LAMBDA, "Allow", SEND, QUEUE, "")
 LOOK_AT_INTERFACES = (LAMBDA, "Allow", ENI_LOOKUPS, "*", "")
 TELL_MISSED_TICKS = (SCHEDULER, "Allow", "sqs:SendMessage", QUEUE, "")
 
+MAKE_INTERFACES = (LAMBDA, "Allow", ENI_ACTIONS, "arn:aws:ec2:eu-central-1:<AWS::AccountId>:*/*", "")
+SHARED_SUBNETS = [f"arn:aws:ec2:eu-central-1:444455556666:subnet/{subnet}" for subnet in SUBNET_IDS]
+
 REVIEWED: list[Statement] = [
     PUT_EVENTS,
     WRITE_LOGS,
@@ -83,7 +87,7 @@ REVIEWED: list[Statement] = [
     LIST_LEDGER,
     TELL_FAILURES,
     LOOK_AT_INTERFACES,
-    (LAMBDA, "Allow", ENI_ACTIONS, "arn:aws:ec2:eu-central-1:<AWS::AccountId>:*/*", ""),
+    MAKE_INTERFACES,
     (LAMBDA, "Deny", ENI_ACTIONS_AND_LOOKUPS, "*", '{"Null": {"lambda:SourceFunctionArn": "false"}}'),
     (SCHEDULER, "Allow", "lambda:InvokeFunction", "<AWS::Lambda::Function.Arn>", ""),
     TELL_MISSED_TICKS,
@@ -134,6 +138,10 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
             (LAMBDA, "Allow", SEND, THEIR_QUEUE, ""),
             (SCHEDULER, "Allow", "sqs:SendMessage", THEIR_QUEUE, ""),
         ],
+    ),
+    "shared VPC": (
+        [MAKE_INTERFACES],
+        [(*MAKE_INTERFACES[:3], " ".join([*SHARED_SUBNETS, MAKE_INTERFACES[3]]), "")],
     ),
     "event store": ([PUT_EVENTS], [(LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL, "")]),
     "invocation": (

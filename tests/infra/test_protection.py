@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +21,6 @@ from tests.infra.test_policies import LEDGER_POLICY, QUEUE_POLICY, REVIEWED, USE
 from tests.infra.test_template import CHECKS, NAME, REQUIRED, value_at
 
 PLANTED = "planted-Secret-4711"
-SNAPSHOT = Path(__file__).parent / "snapshot.json"
 
 CACHE = "AWS::ElastiCache::ReplicationGroup"
 BUCKET = "AWS::S3::Bucket"
@@ -164,21 +162,3 @@ def test_a_protection_that_is_taken_out_is_noticed(synthesis: Synthesis, name: s
     MUTATIONS[name](broken)
     assert broken.template != synthesis.template
     assert complaints(broken) != []
-
-
-# -- the snapshot
-
-
-def masked(template: dict[str, Any]) -> str:
-    """Write a template without what changes with every change of the function's source or of CDK's hashing."""
-    text = json.dumps(template, indent=1, sort_keys=True)
-    text = re.sub(r"[0-9a-f]{64}", "<asset>", text)
-    return re.sub(r"\b([A-Za-z]+)[0-9A-F]{8}\b", r"\1<hash>", text) + "\n"
-
-
-def test_the_template_as_a_whole(synthesis: Synthesis) -> None:
-    """To accept a change: UPDATE_SNAPSHOT=1 pytest tests/infra/test_protection.py -k whole, and read the diff."""
-    text = masked(synthesis.template)
-    if os.environ.get("UPDATE_SNAPSHOT"):
-        SNAPSHOT.write_text(text, "utf-8")
-    assert text == SNAPSHOT.read_text("utf-8")

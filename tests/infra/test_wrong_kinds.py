@@ -16,17 +16,20 @@ import stacks
 from stacks import (
     AlarmOptions,
     CacheOptions,
+    CloudTrailLakeOptions,
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
     KongCloudTrailIntegration,
+    KongOptions,
     LedgerOptions,
     NetworkOptions,
+    RunOptions,
     ScheduleOptions,
     ServerlessOptions,
     SettingsError,
 )
-from stacks.settings.kinds import Group
+from stacks.settings.kinds import SETTING, Group
 from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, new_app
 
 PLANTED = "planted-Secret-4711"
@@ -68,11 +71,18 @@ GROUPS: dict[type[Group], tuple[str, Any]] = {
     ServerlessOptions: ("cache.serverless", lambda group: {"cache": CacheOptions(serverless=group)}),
     LedgerOptions: ("ledger", lambda group: {"ledger": group}),
     FunctionOptions: ("function", lambda group: {"function": group}),
-    ScheduleOptions: ("schedule_options", lambda group: {"schedule_options": group}),
+    RunOptions: ("run", lambda group: {"run": group}),
+    ScheduleOptions: ("run.schedule_options", lambda group: {"run": RunOptions(schedule_options=group)}),
     NetworkOptions: ("network", lambda group: {"network": group}),
-    EventStoreOptions: ("event_store", lambda group: {"event_store": group, "channel_arn": None}),
+    CloudTrailLakeOptions: ("cloudtrail", lambda group: {"cloudtrail": group}),
+    EventStoreOptions: (
+        "cloudtrail.event_store",
+        lambda group: {"cloudtrail": CloudTrailLakeOptions(event_store=group), "channel_arn": None},
+    ),
+    KongOptions: ("kong", lambda group: {"kong": group}),
 }
-NESTED = [(group, field.name) for group in GROUPS for field in fields(group)]  # type: ignore[arg-type]
+NESTED = [(group, name) for group in GROUPS for name, kind in group.kinds.items() if kind is not SETTING]
+SETTINGS = [(group, name) for group in GROUPS for name, kind in group.kinds.items() if kind is SETTING]
 PLAIN = [
     name
     for name in inspect.signature(KongCloudTrailIntegration.__init__).parameters
@@ -99,7 +109,7 @@ def vpc(stack: Stack) -> ec2.IVpc:
 def problems_of(stack: Stack, **properties: Any) -> list[str]:
     """Give properties to the construct; return its problems."""
     name = f"Trail{len(stack.node.children)}"
-    least = {"kong_admin_api": "https://kong.example.internal", "channel_arn": CHANNEL_ARN}
+    least = {"kong": KongOptions(admin_api="https://kong.example.internal"), "channel_arn": CHANNEL_ARN}
     try:
         KongCloudTrailIntegration(stack, name, **{**least, "source_name": name, **properties})
     except SettingsError as error:
@@ -108,6 +118,10 @@ def problems_of(stack: Stack, **properties: Any) -> list[str]:
         assert created == [], "nothing is created before everything is checked"
         return list(error.problems)
     return []
+
+
+def stop(*_: object) -> None:
+    raise Accepted
 
 
 def test_every_group_is_tried() -> None:
@@ -136,13 +150,15 @@ def test_a_wrong_value_in_a_group_is_answered_with_a_sentence(group: type[Group]
 
 
 def least_of(group: type[Group]) -> dict[str, Any]:
-    return {"host": "cache.example.internal"} if group is ExistingCache else {}
+    """Return the properties of a group that have no default."""
+    least = {ExistingCache: {"host": "cache.example.internal"}, KongOptions: {"admin_api": "https://kong.example.com"}}
+    return least.get(group, {})
 
 
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: GROUPS[group][0])
 def test_what_a_group_accepts_can_be_created(stack: Stack, vpc: ec2.IVpc, group: type[Group]) -> None:
     accepted = least_of(group)
-    for name in group.kinds:
+    for name in group.kinds.keys() - group.settings.keys():
         for value in WRONG:
             if not list(group(**{**accepted, name: value}).problems()):
                 accepted[name] = value
@@ -151,13 +167,25 @@ def test_what_a_group_accepts_can_be_created(stack: Stack, vpc: ec2.IVpc, group:
     assert problems_of(stack, vpc=vpc, **GROUPS[group][1](group(**accepted))) == []
 
 
+@pytest.mark.parametrize(("group", "name"), SETTINGS, ids=[f"{GROUPS[group][0]}.{name}" for group, name in SETTINGS])
+def test_a_wrong_value_of_a_setting_in_a_group_is_answered_with_a_sentence(
+    stack: Stack, vpc: ec2.IVpc, group: type[Group], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KongCloudTrailIntegration, "_remark", stop)
+    refused = 0
+    for value in WRONG[::2]:
+        problems = []
+        with contextlib.suppress(Accepted):
+            problems = problems_of(stack, vpc=vpc, **GROUPS[group][1](group(**{**least_of(group), name: value})))
+        assert [problem for problem in problems if not problem.startswith(f"{group.place}.{name}")] == [], value
+        refused += bool(problems)
+    assert refused >= len(WRONG) // 6
+
+
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_wrong_value_of_a_property_is_answered_with_a_sentence(
     stack: Stack, vpc: ec2.IVpc, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: object) -> None:
-        raise Accepted
-
     monkeypatch.setattr(KongCloudTrailIntegration, "_remark", stop)  # the first that is called after the checks
     refused = 0
     for value in WRONG[::2]:
@@ -173,7 +201,7 @@ def test_wrong_kinds_and_wrong_values_are_reported_together(stack: Stack, vpc: e
     problems = problems_of(
         stack,
         vpc=vpc,
-        page_size=0,
+        run=RunOptions(page_size=0),
         function=FunctionOptions(
             memory_size=1,
             timeout=900,  # type: ignore[arg-type]
@@ -183,7 +211,7 @@ def test_wrong_kinds_and_wrong_values_are_reported_together(stack: Stack, vpc: e
         cache=CacheOptions(existing=ExistingCache(host="a b", port=0, username="kong")),
     )
     assert [problem.partition(":")[0] for problem in problems] == [
-        "page_size",
+        "run.page_size",
         "alarms.lag",
         "alarms.evictions",
         "cache.existing.host",

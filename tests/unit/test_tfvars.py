@@ -17,7 +17,7 @@ from cli import tfvars, variables_file
 from cli.exit_status import ExitStatus
 from cli.files import LONGEST_FILE_BYTES
 from cli.main import main
-from stacks import DeploymentOptions
+from stacks import DeploymentSettings
 
 PLANTED = "planted-Secret-4711"
 CHANNEL = "arn:aws:cloudtrail:us-east-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"
@@ -113,7 +113,7 @@ def test_the_app_accepts_what_is_printed(tmp_path: Path) -> None:
     expected = {**CONTEXT, "kong_root_ca": pem}
     assert translation.context == expected
     for context in (json.loads(translation.as_json())["context"], arguments_of(translation)):
-        options = DeploymentOptions.from_context(context)
+        options = DeploymentSettings.from_context(context)
         assert options.vpc_id == CONTEXT["existing_vpc"]
         assert list(options.subnet_ids) == CONTEXT["existing_subnet_ids"]
         assert options.tags == CONTEXT["resource_tags"]

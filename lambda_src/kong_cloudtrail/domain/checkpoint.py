@@ -91,6 +91,8 @@ class Checkpoint:
         settled.
     begins_at
         Where the first run was asked to begin, Unix seconds; ``None``: at the oldest entry that the source retains.
+    first_run_at
+        When the first run began, Unix seconds by our own clock.
     caught_up_at
         When the last reading began that settled everything that the source showed, Unix seconds by our own clock.
     reading
@@ -117,6 +119,7 @@ class Checkpoint:
 
     complete_until: int | None = None
     begins_at: int | None = None
+    first_run_at: int | None = None
     caught_up_at: int | None = None
     reading: Position | None = None
     gaps: tuple[OpenGap, ...] = ()

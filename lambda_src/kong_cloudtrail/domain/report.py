@@ -62,7 +62,8 @@ class RunReport:
     oldest_undelivered_age_seconds
         Age of the oldest entry that may still be undelivered; 0 if everything is delivered, ``None`` if unknown.
     checkpoint_lag_seconds
-        How long ago a run last had delivered everything that the source showed; 0 if this run did, ``None`` if unknown.
+        How long ago a run last had delivered everything that the source showed, or, if none has, the first run began;
+        0 if this run did, ``None`` if unknown.
     found_late
         New entries that are older than the checkpoint by more than the overlap: no earlier run could see them.
     max_lateness_seconds

@@ -54,5 +54,5 @@ class Indicators:
             report.oldest_undelivered_age_seconds = max(now - min(undelivered, default=now), 0)
         if report.finished:
             report.checkpoint_lag_seconds = 0
-        elif settled_until is not None:
-            report.checkpoint_lag_seconds = max(own_now - settled_until, 0)
+        elif progress.behind_since is not None:
+            report.checkpoint_lag_seconds = max(own_now - progress.behind_since, 0)

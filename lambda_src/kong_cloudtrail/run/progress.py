@@ -92,6 +92,12 @@ class Progress:
         moments = [self._checkpoint.complete_until, self._checkpoint.caught_up_at]
         return max((moment for moment in moments if moment is not None), default=None)
 
+    @property
+    def behind_since(self) -> int | None:
+        """When everything was last delivered, or else when the first run began: Unix seconds by our own clock."""
+        caught_up_at = self._checkpoint.caught_up_at
+        return self._checkpoint.first_run_at if caught_up_at is None else caught_up_at
+
     # -- when a run begins
 
     def begin(self, cache: CacheState, gateway_version: str, bounds: Bounds) -> Iterator[Notice]:
@@ -127,6 +133,7 @@ class Progress:
             due = bounds.now + self._sweep_seconds if due is None else bounds.now
         self._checkpoint = replace(
             self._checkpoint,
+            first_run_at=bounds.now if before.first_run_at is None else min(before.first_run_at, bounds.now),
             cache=cache,
             gateway_version=gateway_version,
             gateway_ahead_seconds=bounds.gateway - bounds.now,

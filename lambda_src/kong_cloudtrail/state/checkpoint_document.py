@@ -14,6 +14,7 @@ def to_document(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "completeUntil": checkpoint.complete_until,
         "beginsAt": checkpoint.begins_at,
+        "firstRunAt": checkpoint.first_run_at,
         "caughtUpAt": checkpoint.caught_up_at,
         "reading": _position_fields(checkpoint.reading),
         "gaps": [
@@ -42,6 +43,7 @@ def from_document(fields: Any, version: str) -> Checkpoint:
     return Checkpoint(
         complete_until=_integer_or_none(fields["completeUntil"]),
         begins_at=_integer_or_none(fields["beginsAt"]),
+        first_run_at=_integer_or_none(fields["firstRunAt"]),
         caught_up_at=_integer_or_none(fields["caughtUpAt"]),
         reading=_position_from(fields["reading"]),
         gaps=tuple(_gap_from(gap) for gap in fields["gaps"]),

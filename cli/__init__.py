@@ -1,8 +1,8 @@
 """The command line ``kong-cloudtrail``.
 
-It lies outside of the function's asset, so that a changed help text redeploys nobody's function. In a checkout,
-``python -m kong_cloudtrail`` loads it from here; the wheel installs it as ``kong_cloudtrail_cli``. Modules in here
-therefore import each other relatively.
+It is not part of the function's asset, so that a changed help text does not redeploy any function. In a checkout,
+``python -m kong_cloudtrail`` loads it from here; the wheel installs it as ``kong_cloudtrail_cli``. So its modules use
+relative imports.
 """
 
 import importlib.util
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def _find_collector() -> None:
-    """Make `kong_cloudtrail` importable. A wheel keeps it where the construct takes the function's code from."""
+    """Make `kong_cloudtrail` importable. In a wheel, it is in the construct's package."""
     if importlib.util.find_spec("kong_cloudtrail") is not None:
         return
     parent = Path(__file__).resolve().parents[1]
@@ -25,7 +25,7 @@ _find_collector()
 
 
 def run() -> int:
-    """Run the command that the arguments name, for the console script. Returns the exit status."""
+    """Run the command in the arguments of the process, for the console script. Returns the exit status."""
     from .main import main
 
     return main()

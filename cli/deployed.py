@@ -22,12 +22,12 @@ def variables(*, function: str | None, stack: str | None) -> Mapping[str, str]:
     function
         Its name or ARN. The region of an ARN becomes the region of all AWS calls of this process.
     stack
-        Or the name of its CloudFormation stack.
+        Name of its CloudFormation stack, instead of `function`.
 
     Raises
     ------
     SettingsError
-        If they cannot be read, or the function is another one.
+        If they cannot be read, or the function is not a collector.
     """
     name = function or _function_of(stack or "")
     if name.startswith("arn:") and name.count(":") >= 3:
@@ -37,7 +37,7 @@ def variables(*, function: str | None, stack: str | None) -> Mapping[str, str]:
     if environment.get("Error"):
         code = environment["Error"].get("ErrorCode")
         problem = (
-            f"The variables of function {name} cannot be decrypted ({code}). You need the permission kms:Decrypt on "
+            f"The variables of function {name} cannot be decrypted ({code}). You need the permission kms:Decrypt for "
             "the key that encrypts them."
         )
         raise SettingsError([problem])
@@ -74,6 +74,6 @@ def _call(service: str, operation: str, what: str, **parameters: str) -> dict[st
         raise SettingsError([problem]) from None
     except (BotoCoreError, ValueError) as error:  # botocore raises ValueError for a malformed endpoint
         reason = str(error).rstrip(".")
-        problem = f"AWS could not be asked for the {what}: {reason}. Check AWS_PROFILE, AWS_REGION and the network."
+        problem = f"The {what} could not be read: {reason}. Check AWS_PROFILE, AWS_REGION and the network."
         raise SettingsError([problem]) from None
     return answer

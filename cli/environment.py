@@ -20,11 +20,11 @@ _ALTERNATIVES = (
     ("KONG_ADMIN_TOKEN", "KONG_ADMIN_TOKEN_SECRET"),
     ("REDIS_PASSWORD", "REDIS_PASSWORD_SECRET", "REDIS_IAM_CACHE"),
 )
-"""Where one is given, the others of a weaker source do not count: a token in the shell is there to be tried."""
+"""If one of these is set, the others in a source of lower precedence are ignored: a token in the shell is used."""
 
 
 def settings_options(command: _Command) -> _Command:
-    """Add the options that say where the settings come from: `env_file`, `function`, `stack`, as for `read`."""
+    """Add the options that say where the settings come from: `env_file`, `function`, `stack`, as in `read`."""
     for option in (
         click.option("--stack", metavar="NAME", help="Use the settings of the function of this CloudFormation stack."),
         click.option("--function", metavar="NAME", help="Use the settings of this Lambda function (name or ARN)."),
@@ -42,9 +42,8 @@ def settings_options(command: _Command) -> _Command:
 def read(env_file: Path | None, function: str | None, stack: str | None) -> Mapping[str, str]:
     """Return the environment variables that a command works with.
 
-    A variable of the process's environment overrides the same one of the file, and that the one of the function.
-    Variables of the file also become part of the process's environment, as AWS's libraries and OpenSSL read theirs
-    there.
+    The process's environment overrides the file, and the file overrides the function. Variables of the file also become
+    part of the process's environment, because AWS's libraries and OpenSSL read theirs there.
 
     Parameters
     ----------
@@ -58,7 +57,7 @@ def read(env_file: Path | None, function: str | None, stack: str | None) -> Mapp
     Raises
     ------
     SettingsError
-        If one of these cannot be read. Never holds a value.
+        If one of these cannot be read. The message never contains a value.
     """
     if function and stack:
         raise click.UsageError("Give either --function or --stack: a stack is looked up to find its function.")
@@ -79,7 +78,7 @@ def read(env_file: Path | None, function: str | None, stack: str | None) -> Mapp
 
 
 def _overlay(sources: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """Merge sources of variables, the strongest one last."""
+    """Merge sources of variables. Later ones take precedence."""
     merged: dict[str, str] = {}
     for source in sources:
         for names in _ALTERNATIVES:
@@ -96,7 +95,7 @@ def _read_file(path: Path) -> dict[str, str]:
     problems = []
     for binding in parse_stream(io.StringIO(read_text(path))):
         if binding.error or (binding.key is not None and binding.value is None):
-            # Quotes nothing of the line: it may hold a secret.
+            # The message does not quote the line: it may contain a secret.
             line = binding.original.line + _blank_lines_before(binding.original.string)
             problems.append(f"{path}, line {line}: is not NAME=value")
         elif binding.key is not None and binding.value is not None:

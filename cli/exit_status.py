@@ -1,4 +1,4 @@
-"""What the exit status says. Scripts rely on these numbers: they do not change."""
+"""Exit statuses. Scripts rely on these numbers: they do not change."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """How a command ended. `meaning` is the text of the help and of docs/command-line.md."""
+    """How a command ended. The help and docs/command-line.md show `meaning`."""
 
     DONE = 0
     FAILED = 1
@@ -30,12 +30,12 @@ _MEANINGS = {
     ExitStatus.DONE: "Done. For `sync`: everything that Kong showed is delivered.",
     ExitStatus.FAILED: "Failed for a reason that may pass, such as an outage. Nothing is lost; run it again.",
     ExitStatus.USAGE: "The command line, the settings or the Python version is wrong. Nothing was tried.",
-    ExitStatus.MISCONFIGURED: "Kong, CloudTrail or a secret refuses. It fails again until somebody changes something.",
-    ExitStatus.SKIPPED: "Skipped: another run is at work on this source.",
-    ExitStatus.QUARANTINED: "All else is delivered, but entries were refused and are in quarantine.",
+    ExitStatus.MISCONFIGURED: "Kong or CloudTrail refuses, or a secret is unreadable. Change that before a retry.",
+    ExitStatus.SKIPPED: "Skipped: another run of this trail is in progress.",
+    ExitStatus.QUARANTINED: "Everything else is delivered, but entries were refused and are in quarantine.",
     ExitStatus.NOT_VERIFIED: "`verify-runs` found a report missing or altered, or found no reports.",
     ExitStatus.PROGRAM: "The output could not be written, the disk is full, or the program has a bug.",
     ExitStatus.INTERRUPTED: "Interrupted (Ctrl-C). What was delivered is marked; the next run continues.",
     ExitStatus.CLOSED_PIPE: "The program that reads the output has ended, as `head` does.",
-    ExitStatus.TERMINATED: "Terminated (SIGTERM). As 130.",
+    ExitStatus.TERMINATED: "Terminated (SIGTERM), otherwise like 130.",
 }

@@ -1,4 +1,4 @@
-"""Text files that users name."""
+"""Reading text files that users name."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from kong_cloudtrail.errors import SettingsError
 
 LONGEST_FILE_BYTES = 262_144
-"""Of files with settings: 256 KiB. All variables of a Lambda function together are 4 KB at most."""
+"""Limit for files with settings: 256 KiB. All variables of a Lambda function together have at most 4 KB."""
 
 
 def read_text(path: Path) -> str:
-    """Return the content of a file with settings, its lines ending with a line feed.
+    """Return the content of a file with settings, with line feeds as line ends.
 
     Raises
     ------
     SettingsError
-        If it cannot be read, is empty, too long, or not UTF-8 text. Never reads more than `LONGEST_FILE_BYTES`.
+        If the file cannot be read, is empty, too long, or not UTF-8 text. At most `LONGEST_FILE_BYTES` are read.
     """
     try:
         with path.open("rb") as file:
@@ -24,7 +24,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise SettingsError([f"{path}: cannot be read ({error.strerror})"]) from None
     if len(content) > LONGEST_FILE_BYTES:
-        raise SettingsError([f"{path}: is longer than {LONGEST_FILE_BYTES // 1024} KiB, so it is another kind of file"])
+        raise SettingsError([f"{path}: is longer than {LONGEST_FILE_BYTES // 1024} KiB, so it is the wrong file"])
     if not content.strip():
         raise SettingsError([f"{path}: is empty"])
     if b"\0" in content:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a run ends in order, every other command at once."""
+"""Ctrl-C and SIGTERM: a run ends cleanly, every other command at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Interrupted(BaseException):
     Parameters
     ----------
     number
-        Of the signal.
+        Number of the signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -31,13 +31,13 @@ class Interrupted(BaseException):
 
 
 def status_of(number: int) -> ExitStatus:
-    """Return the exit status of a command that a signal ended."""
+    """Return the exit status of a command that was ended by a signal."""
     return ExitStatus(128 + number)
 
 
 @contextlib.contextmanager
 def raising_on_signals() -> Iterator[None]:
-    """Let signals raise `Interrupted`."""
+    """Raise `Interrupted` on signals."""
 
     def raise_interrupted(number: int, _frame: FrameType | None) -> None:
         raise Interrupted(number)
@@ -51,22 +51,23 @@ def raising_on_signals() -> Iterator[None]:
 
 
 _SECONDS_TO_END = 15.0
-"""After a signal: too little to begin anything, and enough for what is under way."""
+"""The run's time after a signal: too little to begin anything, and enough for what is in flight."""
 
 
 class UntilInterrupted:
-    """The time budget of a terminal: endless until a signal comes; then the run ends as if its time were up.
+    """The time budget of a command: unlimited until a signal comes; then the run ends as if its time were used up.
 
-    A second signal ends the process at once. What was not marked by then may be delivered twice, as after any crash.
+    A second signal ends the process at once. Entries that are not marked by then may be delivered twice, as after any
+    crash.
     """
 
     def __init__(self) -> None:
         self.status: ExitStatus | None = None
-        """Exit status of the signal that came; ``None``: none came."""
+        """Exit status for the signal that came; ``None``: none came."""
         self._end_at = math.inf
 
     def remaining_seconds(self) -> float:
-        """Return how long the run may go on: for ever, or a few seconds."""
+        """Return for how long the run may continue: infinity, or a few seconds."""
         return self._end_at - time.monotonic()
 
     def __enter__(self) -> Self:
@@ -82,6 +83,6 @@ class UntilInterrupted:
         self._end_at = time.monotonic() + _SECONDS_TO_END
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_DFL)
-        # Not by way of sys.stderr: the signal may have interrupted a write to it.
+        # Not through sys.stderr: the signal may have interrupted a write to it.
         with contextlib.suppress(OSError):
-            os.write(2, b"\nEnding after what is under way. Press Ctrl-C again to end at once.\n")
+            os.write(2, b"\nFinishing the batches in flight. Press Ctrl-C again to end at once.\n")

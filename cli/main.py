@@ -38,7 +38,7 @@ class _Commands(click.Group):
         program = ctx.ensure_object(Program)
         try:
             status: ExitStatus = super().invoke(ctx)
-            if sys.stdout is not None:  # as it is for a program that was started with a closed one
+            if sys.stdout is not None:  # None if the program was started with standard output closed
                 sys.stdout.flush()
         except (click.ClickException, click.exceptions.Exit):
             raise
@@ -67,7 +67,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message=f"{NAME} %(version)s")
 def commands() -> None:
-    """Carry Kong Gateway's audit entries to AWS CloudTrail Lake.
+    """Deliver Kong Gateway's audit log to AWS CloudTrail Lake.
 
     Settings are environment variables, such as CHANNEL_ARN. See docs/command-line.md.
     """
@@ -85,9 +85,9 @@ def main(
     Parameters
     ----------
     arguments
-        By default those of the process.
+        The arguments; by default those of the process.
     program_name
-        How the help calls the program.
+        The program's name in the help.
     quarantine_is_success
         As in `Program`.
 
@@ -121,8 +121,8 @@ def _is_output(error: Exception) -> bool:
 def _describe(error: Exception) -> str:
     if _is_output(error):
         reason = os.strerror(getattr(error, "errno", 0))
-        return f"Writing failed: {reason}. Check the place that the output goes to, and the temporary folder (TMPDIR)."
-    # Libraries derive their own errors from OSError; such an error here would be a fault of the program.
+        return f"Writing failed: {reason}. Check where the output goes, and the temporary folder (TMPDIR)."
+    # Libraries derive their own errors from OSError; such an error here would be a bug.
     if isinstance(error, OSError) and error.filename is not None and type(error).__module__ == "builtins":
         return f"{error.filename}: {error.strerror}."
     return describe_fault(error)

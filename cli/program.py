@@ -1,4 +1,4 @@
-"""What the commands of one invocation share."""
+"""State that the commands of one invocation share."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Program:
     quarantine_is_success
         Whether `sync` ends with status 0 if entries were put into quarantine.
     redactor
-        Knows the secrets that no message may hold.
+        Masks secrets in messages.
     """
 
     quarantine_is_success: bool = False
     redactor: Redactor = field(default_factory=Redactor)
 
     def complain(self, message: str) -> None:
-        """Say on standard error what went wrong."""
+        """Write an error message to standard error."""
         say(self.redactor.clean(f"{NAME}: {message}"))

@@ -1,4 +1,4 @@
-"""What people see: tables, progress and messages on a terminal, plain lines in a pipe."""
+"""Output: tables, progress and messages on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _BAR_COLUMNS = 70
-"""Columns from which on there is room for a bar beside the numbers."""
+"""Width of a terminal that has room for a bar beside the numbers."""
 
 
 def say(message: str) -> None:
-    """Write a message to standard error. Where that is closed or full, nothing happens."""
+    """Write a message to standard error. Does nothing if that is closed, or the disk is full."""
     try:
         click.echo(message, err=True)
     except OSError:
@@ -29,18 +29,18 @@ def say(message: str) -> None:
 
 
 def discard(stream: TextIO) -> None:
-    """Keep Python from writing once more, as it ends, what a stream could not take."""
+    """Keep Python from trying to flush a broken stream when it exits."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Tell whether tables, colours and progress make sense on a stream; ``None`` is one that is closed."""
+    """Return whether to use tables, colours and progress on a stream; ``None`` is a closed one."""
     return stream is not None and stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb", "unknown")
 
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
-    """Print names and values to standard output: a table on a terminal, a line each in a pipe.
+    """Print names and values to standard output: as a table on a terminal, as lines in a pipe.
 
     Parameters
     ----------
@@ -86,12 +86,12 @@ def _console(stream: TextIO) -> Console:
 
 
 class TerminalTelemetry:
-    """Lines on a stream, and a display of the progress if that is a terminal. What cannot be written is left out.
+    """Writes lines to a stream, and shows the progress if that is a terminal. Output that fails is dropped.
 
     Parameters
     ----------
     clean
-        Takes secrets out of a line.
+        Masks secrets in a line.
     stream
         Where to write; standard error by default.
     """
@@ -104,7 +104,7 @@ class TerminalTelemetry:
         self._started = time.monotonic()
         self._first = Pace(0.0, 0.0)
         self.misconfigured = False
-        """Whether the run found something that fails again until somebody changes something. Known at its end."""
+        """Whether the run met an error that lasts until somebody changes something. Known when the run has ended."""
 
     def __enter__(self) -> Self:
         return self
@@ -121,7 +121,7 @@ class TerminalTelemetry:
         self._line(f"{code}: ", message, details)
 
     def progress(self, report: RunReport) -> None:
-        """Show how far the run is, in place."""
+        """Update the progress display."""
         if self._console is None:
             return
         with contextlib.suppress(OSError):
@@ -138,7 +138,7 @@ class TerminalTelemetry:
         self._progress.update(task, completed=share or 0, total=None if share is None else 1, description=text)
 
     def publish(self, report: RunReport) -> None:
-        """Take the display away; the caller prints the result."""
+        """Remove the progress display; the caller prints the result."""
         self.misconfigured = report.misconfigured
         self._end_progress()
 
@@ -153,7 +153,7 @@ class TerminalTelemetry:
         line = self._clean(f"{prefix}{message}{suffix}")
         try:
             self._write(line, is_warning=bool(prefix))
-        except OSError:  # the reader has ended, or the terminal is gone: no reason for a run to fail
+        except OSError:  # the reader has ended, or the terminal is gone: the run should not fail for that
             discard(self._stream)
 
     def _write(self, line: str, *, is_warning: bool) -> None:
@@ -162,7 +162,7 @@ class TerminalTelemetry:
             return
         from rich.text import Text
 
-        # Not wrapped: the terminal does it, and what is copied from there stays one line.
+        # Wrapped by the terminal, so that a line that is copied stays one line.
         self._console.print(Text(line, style="yellow" if is_warning else ""), soft_wrap=True)
 
 
@@ -179,12 +179,12 @@ def _begin_progress(console: Console) -> Progress:
 
 
 def share_read(report: RunReport, now: float) -> float | None:
-    """Return which share of a run's time window is read.
+    """Return the share of a run's time window that is read.
 
     Parameters
     ----------
     report
-        The run's.
+        The run's report.
     now
         The end of the window, Unix seconds.
 
@@ -195,15 +195,15 @@ def share_read(report: RunReport, now: float) -> float | None:
         filter by time are read in slices.
     """
     window = report.window
-    if window is None or window.after == 0 or now <= window.after:  # from 0 on: how far back entries go is not known
+    if window is None or window.after == 0 or now <= window.after:  # 0: the time of the oldest entry is not known
         return None
     return min(report.window_seconds_read / (now - window.after), 1.0)
 
 
 class Pace(NamedTuple):
-    """How far a run was after how many seconds.
+    """The share that a run had read after some seconds.
 
-    Stretches without entries are read in no time, so the remaining time is judged by what came after the first entry.
+    Stretches without entries take no time, so the remaining time is estimated from the pace after the first entry.
     """
 
     seconds: float
@@ -211,18 +211,18 @@ class Pace(NamedTuple):
 
 
 def describe_progress(report: RunReport, share: float | None, seconds: float, first: Pace) -> str:
-    """Return one line, the least important at its end: what does not fit a narrow terminal is cut off.
+    """Return one line, with the least important part at its end: a narrow terminal cuts it off.
 
     Parameters
     ----------
     report
-        The run's.
+        The run's report.
     share
-        As from `share_read`.
+        The result of `share_read`.
     seconds
-        How long the run has taken.
+        Duration of the run so far.
     first
-        How far the run was as it met the first entry.
+        The pace when the run met the first entry.
     """
     parts = []
     if share is not None:

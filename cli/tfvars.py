@@ -1,7 +1,7 @@
-"""The settings of Kong's proof of concept, a Terraform variables file, as the context of the CDK app.
+"""Translates the Terraform variables of Kong's proof of concept into context of the CDK app.
 
-Every variable of the proof of concept is either a context value or the reason for a remark. Nothing that may be secret
-is repeated: not the token, not a URL's credentials, not the value of a name that is unknown here.
+Every variable of the proof of concept becomes a context value or a remark. Nothing that may be secret is printed: not
+the token, not the credentials in a URL, not the value of an unknown name.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ _REQUIRED = {
     "channel_arn": "the ARN of the CloudTrail Lake channel",
     "kong_admin_api": "the URL of Kong's Admin API, with protocol and port",
 }
-"""Context values that the app cannot do without, and what they are."""
+"""Context values that the app requires, and what they are."""
 
 _STAYS_BEHIND = {
     "image": "is not needed: the function's code is bundled with the app.",
-    "cloudtrail_retention": "belongs to the event data store, which the deployment leaves as it is. If your version "
-    "of the script created that store, take it out of Terraform's state before you destroy anything.",
-    "lambda_env REDIS_HOST": "is not needed: the deployment makes a cache of its own.",
+    "cloudtrail_retention": "belongs to the event data store, which the deployment does not change. If your version of "
+    "the script created that store, remove it from Terraform's state before you destroy anything.",
+    "lambda_env REDIS_HOST": "is not needed: the deployment creates its own cache.",
 }
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A variables file in the terms of the CDK app.
+    """A variables file, translated for the CDK app.
 
     Attributes
     ----------
     context : mapping
         Context values by their names.
     remarks : tuple of str
-        What did not become context and why, and what is still missing. None of them repeats a value.
+        What was not translated and why, and what is still missing. No remark repeats a value.
     """
 
     context: Mapping[str, _ContextValue]
@@ -64,7 +64,7 @@ class Translation:
         return json.dumps({"context": self.context}, indent=2)
 
     def as_arguments(self) -> str:
-        """Return the same as ``-c`` arguments of ``cdk deploy``, quoted for a shell, one a line."""
+        """Return the context as ``-c`` arguments of ``cdk deploy``, quoted for a shell, one per line."""
         lines = [f"-c {name}={shlex.quote(_argument(value))}" for name, value in self.context.items()]
         return " \\\n".join(["cdk deploy", *(f"  {line}" for line in lines)])
 
@@ -80,7 +80,7 @@ def read(path: Path) -> Translation:
     Raises
     ------
     SettingsError
-        The file cannot be read or understood; with the line of each problem, and no value.
+        If the file cannot be read or understood. The message has the line of each problem, and no value.
     """
     variables = variables_file.read(path)
     translator = _Translator(variables)
@@ -96,7 +96,7 @@ def read(path: Path) -> Translation:
 
 
 def _place(line: int) -> str:
-    """Return where something is in the file; nothing for JSON, whose parser does not tell."""
+    """Return the line of something in the file; nothing for JSON, as its parser does not say."""
     return f" (line {line})" if line else ""
 
 
@@ -109,7 +109,7 @@ def _argument(value: _ContextValue) -> str:
 
 
 class _Translator:
-    """Takes variables out of the file one by one; what is left in the end is unknown."""
+    """Removes variables from the file one by one; those that are left in the end are unknown."""
 
     def __init__(self, variables: Mapping[str, Assignment]) -> None:
         self.problems: list[tuple[int, str]] = []
@@ -141,13 +141,13 @@ class _Translator:
         context = {name: value for name, value in everything.items() if value is not None and value not in ("", [], {})}
         for name in [name for name, value in context.items() if token and _holds(value, token)]:
             del context[name]
-            self._remarks.append(f"{name}: is left out, as its value contains the token; write it by hand.")
+            self._remarks.append(f"{name}: is left out, as its value contains the token; add it by hand.")
         if token:
             self._remark_on_token(token_line, superadmin, context.get("aws_region"))
         elif superadmin:
             self._remarks.append(
-                "lambda_env KONG_ADMIN_TOKEN: is not in the file; the deployment makes an empty secret, and its output "
-                "FillKongAdminToken shows the command that fills it."
+                "lambda_env KONG_ADMIN_TOKEN: is not in the file; the deployment creates an empty secret, and its "
+                "output FillKongAdminToken shows the command that fills it."
             )
         self._remark_on_names(context)
         self._remark_on_rest()
@@ -160,7 +160,7 @@ class _Translator:
         return self._left[name].line if name in self._left else 0
 
     def _take(self, name: str, convert: Callable[[Value], _T | None], what: str) -> _T | None:
-        """Return a variable's value, None where it is absent, null or wrong."""
+        """Return a variable's value, or None if it is absent, null or wrong."""
         given = self._left.pop(name, None)
         if given is None or given.value is None:
             return None
@@ -173,14 +173,14 @@ class _Translator:
         return self._take(name, _text, "text")
 
     def _channel_arn(self) -> str | None:
-        """Return the channel, which the proof of concept asked for twice: for its policy and for its function."""
+        """Return the channel. The proof of concept has two variables for it: for its policy and its function."""
         lines = self._line("channel_arn"), self._line("lambda_env CHANNEL_ARN")
         of_policy, of_function = self._text("channel_arn"), self._text("lambda_env CHANNEL_ARN")
         if of_policy and of_function and of_policy != of_function:
             self._problem(
                 lines[0],
-                f"channel_arn differs from CHANNEL_ARN of lambda_env{_place(lines[1])}; write the channel that the "
-                "events shall go to in both places",
+                f"channel_arn differs from CHANNEL_ARN of lambda_env{_place(lines[1])}; write the same channel in both "
+                "places",
             )
         return of_policy or of_function
 
@@ -199,21 +199,21 @@ class _Translator:
         name = "lambda_env KONG_ROOT_CA"
         line, pem = self._line(name), self._text(name)
         if pem and "PRIVATE KEY-----" in pem:
-            self._problem(line, f"{name} contains a private key; write the CA's certificate alone")
+            self._problem(line, f"{name} contains a private key; write only the CA's certificate")
         return None if pem and pem.strip().lower() in _NO_CA else pem
 
     def _remark_on_token(self, line: int, superadmin: bool | None, region: _ContextValue | None) -> None:
         what = f"lambda_env KONG_ADMIN_TOKEN{_place(line)}"
         if superadmin is False:
-            self._remarks.append(f"{what}: was not used, as KONG_SUPERADMIN is false; it is left out.")
+            self._remarks.append(f"{what}: is left out: it was not used, as KONG_SUPERADMIN is false.")
             return
         regional = f" --region {shlex.quote(region)}" if isinstance(region, str) else ""
         self._remarks.append(
-            f"{what}: is not printed. Store it before you deploy; the command waits for it to be pasted:\n"
+            f"{what}: is not printed. Store it before you deploy; this command waits until you paste it:\n"
             f'    read -rs TOKEN; printf %s "$TOKEN" | aws secretsmanager create-secret{regional} '
             f"--name {TOKEN_SECRET} --secret-string file:///dev/stdin\n"
-            "  It was in this file, in Terraform's state and in the old function's environment, so let Kong issue a "
-            "new one."
+            "  It was in this file, in Terraform's state and in the old function's environment, so issue a new one in "
+            "Kong."
         )
 
     def _remark_on_names(self, context: Mapping[str, object]) -> None:
@@ -222,8 +222,8 @@ class _Translator:
                 f"{name}: is not in the file; add {what}." for name, what in _REQUIRED.items() if name not in context
             ]
         self._remarks.append(
-            "resource_name: while the old function exists, its name is taken. Choose another one now, and keep it: "
-            "the checkpoint is kept under it."
+            "resource_name: the old function has this name until it is removed. Choose another one now, and keep it: "
+            "it is part of the checkpoint's key."
         )
 
     def _remark_on_rest(self) -> None:
@@ -231,9 +231,9 @@ class _Translator:
             if name in _STAYS_BEHIND:
                 reason = _STAYS_BEHIND[name]
             elif name.startswith("lambda_env "):
-                reason = "was never passed on by the script; it is left out."
+                reason = "is left out: the script never passed it to the function."
             else:
-                reason = "is no variable of the proof of concept; it is left out."
+                reason = "is left out: it is not a variable of the proof of concept."
             self._remarks.append(f"{name}{_place(given.line)}: {reason}")
 
 

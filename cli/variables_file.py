@@ -1,7 +1,7 @@
 """Terraform's variables files, ``*.tfvars`` and ``*.tfvars.json``: names and plain values.
 
-Terraform allows neither references nor functions there. python-hcl2 reads HCL into a tree; what is no plain value is
-refused here. Messages name the line and quote nothing of it, as it may hold a token.
+Terraform allows neither references nor functions in them. python-hcl2 parses HCL into a tree; anything but a plain
+value is refused here. Messages name the line but do not quote it, as it may contain a token.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from .files import read_text
 
-_DEEPEST = 20  # maps and lists in one another; each level is a level of recursion
+_DEEPEST = 20  # nested maps and lists; each level is a level of recursion
 _MOST_DIGITS = 40
-_NO_EXPRESSIONS = "a variables file holds plain values only (text in double quotes): no references, functions or ${…}"
+_NO_EXPRESSIONS = "a variables file has plain values only (text in double quotes): no references, functions or ${…}"
 
 _NOT_CLOSED = {
-    '"': "the double quotes are not expected here; perhaps a text before them is not closed",
-    "<<": "the text that begins here with << is not closed by its word in a line of its own",
+    '"': "unexpected double quotes; perhaps a text before them is not closed",
+    "<<": "the text that begins here with << is not closed by its word on a line of its own",
     "/*": "the comment that begins here is not closed by */",
 }
-"""Why reading stops at a place that begins like this."""
+"""Why parsing stops at text that begins like this."""
 
 _ESCAPE = re.compile(r"\\(?:u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)", re.DOTALL)
 _ESCAPED = {r"\n": "\n", r"\r": "\r", r"\t": "\t", r"\"": '"', r"\\": "\\"}
@@ -41,14 +41,14 @@ Value = str | int | float | bool | None | list["Value"] | dict[str, "Assignment"
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a name was set to.
+    """The value of a name.
 
     Attributes
     ----------
     value : str, int, float, bool, None, list or dict
-        A list holds values, a map holds assignments.
+        A list has values, a map has assignments.
     line : int
-        The line of the file that sets it, counted from 1; 0 if that is not known, as in JSON.
+        The line of the file, counted from 1; 0 if it is not known, as in JSON.
     """
 
     value: Value
@@ -71,7 +71,7 @@ def read(path: Path) -> dict[str, Assignment]:
     Raises
     ------
     SettingsError
-        If the file cannot be read or is no variables file.
+        If the file cannot be read or is not a variables file.
     """
     text = read_text(path)
     try:
@@ -81,7 +81,7 @@ def read(path: Path) -> dict[str, Assignment]:
 
 
 class _NotReadable(Exception):
-    """The text is no variables file. Its message begins with the place."""
+    """The text is not a variables file. The message begins with the line."""
 
 
 def _fail(line: int, problem: str) -> NoReturn:
@@ -99,7 +99,7 @@ def _of_json(text: str) -> dict[str, Assignment]:
     except RecursionError:
         _fail(0, "lists and maps are nested too deeply")
     if not isinstance(value, dict):
-        _fail(1, 'a map was expected, as in {"NAME": "value"}')
+        _fail(1, 'expected a map, as in {"NAME": "value"}')
     return value
 
 
@@ -122,7 +122,7 @@ def _from_json(value: Any) -> Value:
 
 
 def _no_number(_: str) -> NoReturn:
-    _fail(0, "NaN and Infinity are no JSON")
+    _fail(0, "NaN and Infinity are not JSON")
 
 
 def _integer(text: str, line: int = 0) -> int:
@@ -154,14 +154,14 @@ def _of_hcl(text: str) -> dict[str, Assignment]:
     for statement in _trees(body):
         line = statement.meta.line
         if statement.data != "attribute":
-            _fail(line, "a variables file holds no blocks; write NAME = value")
+            _fail(line, "a variables file has no blocks; write NAME = value")
         name, value = _trees(statement)
         _add(assignments, _text_of(name), Assignment(_value(value), line))
     return assignments
 
 
 def _reason(text: str, error: UnexpectedInput) -> str:
-    """Say what is wrong at the place where reading had to stop, without quoting it."""
+    """Return what is wrong at the place where parsing stopped, without quoting it."""
     place = error.pos_in_stream if error.pos_in_stream is not None else len(text)
     for beginning, reason in _NOT_CLOSED.items():
         if text.startswith(beginning, place):
@@ -176,7 +176,7 @@ def _reason(text: str, error: UnexpectedInput) -> str:
 
 
 def _trees(parent: Tree[Token]) -> Iterator[Tree[Token]]:
-    """Return what stands in a tree, without punctuation, line breaks and comments."""
+    """Return the subtrees of a tree, without punctuation, line breaks and comments."""
     return (child for child in parent.children if isinstance(child, Tree) and child.data != "new_line_or_comment")
 
 
@@ -253,7 +253,7 @@ def _string(tree: Tree[Token]) -> str:
         if not isinstance(content, Token):
             _fail(line, f"{_NO_EXPRESSIONS}. A literal ${{ is written $${{")
         if "\n" in content:
-            _fail(line, "the text that begins here is not closed by double quotes in the same line")
+            _fail(line, "the text that begins here is not closed by double quotes on the same line")
         escaped = content.type in ("ESCAPED_INTERPOLATION", "ESCAPED_DIRECTIVE")
         text = content[1:] if escaped else str(content)
         parts.append(_ESCAPE.sub(lambda escape: _unescaped(escape[0], line), text))
@@ -264,7 +264,7 @@ def _unescaped(escape: str, line: int) -> str:
     if escape in _ESCAPED:
         return _ESCAPED[escape]
     if escape[1] not in "uU" or len(escape) == 2:
-        _fail(line, r"an escape in this text is unknown; there are \n \r \t \" \\ \uNNNN and \UNNNNNNNN")
+        _fail(line, r"unknown escape in this text; the known ones are \n \r \t \" \\ \uNNNN and \UNNNNNNNN")
     code = int(escape[2:], 16)
     if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:
         _fail(line, "an escape in this text stands for no character")

@@ -1,1 +1,1 @@
-"""One module for each command. What takes long to import is imported where it is used."""
+"""One module per command. Modules that take long to import are imported where they are used."""

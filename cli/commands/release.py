@@ -15,9 +15,9 @@ from ..program import Program
 @environment.settings_options
 @click.pass_obj
 def release(program: Program, env_file: Path | None, function: str | None, stack: str | None) -> ExitStatus:
-    """Deliver what is in quarantine, once the cause is gone.
+    """Deliver the entries in quarantine, once the cause is gone.
 
-    What is refused again stays, and is listed with the code of the reason.
+    Entries that are refused again stay there, and are listed with the code of the reason.
 
     \b
     Example:

@@ -26,7 +26,7 @@ _COUNTS = ("fetched", "duplicates", "delivered", "shortened", "quarantined", "fa
 def sync(program: Program, as_json: bool, env_file: Path | None, function: str | None, stack: str | None) -> ExitStatus:
     """Do one run: deliver every entry that was not delivered yet.
 
-    Secrets are read afresh each time, so a new token can be tried before Kong revokes the old one.
+    Secrets are read again each time, so you can try a new token before you revoke the old one in Kong.
 
     \b
     Example:
@@ -50,7 +50,7 @@ def sync(program: Program, as_json: bool, env_file: Path | None, function: str |
             failure, summary = error, error.summary
     if as_json:
         click.echo(json.dumps(summary))
-    elif summary["fetched"] or not (failure or summary["skipped"]):  # what got nowhere needs no table of zeros
+    elif summary["fetched"] or not (failure or summary["skipped"]):  # no table of zeros for a run that did nothing
         print_counts([(name, summary[name]) for name in _COUNTS])
     if failure is not None:
         program.complain(str(failure))

@@ -15,8 +15,8 @@ from ..terminal import say
 def tfvars(file: Path) -> ExitStatus:
     """Translate the variables of Kong's Terraform script into context of the CDK app.
 
-    FILE is a .tfvars or .tfvars.json file. Nothing is sent anywhere, and neither a token nor a value that is unknown
-    here is printed.
+    FILE is a .tfvars or .tfvars.json file. Nothing is sent anywhere. The token and the values of unknown variables are
+    not printed.
 
     \b
     Example:

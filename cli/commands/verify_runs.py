@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def verify_runs(program: Program, env_file: Path | None, function: str | None, stack: str | None) -> ExitStatus:
     """Check that no run report in the ledger was removed or altered.
 
-    Needs LEDGER and SOURCE_NAME only. It says which reports it read, and fails if there are none.
+    Needs only LEDGER and SOURCE_NAME. Says which reports it has read, and fails if there are none.
 
     \b
     Example:
@@ -44,7 +44,7 @@ def verify_runs(program: Program, env_file: Path | None, function: str | None, s
         program.complain(_nothing_found(chain))
     if chain.faults or not chain.count:
         return ExitStatus.NOT_VERIFIED
-    click.echo("The chain of run reports is whole: none was removed or altered.")
+    click.echo("The chain of run reports is complete: none was removed or altered.")
     return ExitStatus.DONE
 
 
@@ -72,7 +72,7 @@ def _time(moment: float | None) -> str:
         return "unknown"
     try:
         return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):  # an altered report may say anything
+    except (ValueError, OverflowError, OSError):  # an altered report may contain anything
         return "unknown"
 
 
@@ -80,7 +80,7 @@ def _nothing_found(chain: ReportChain) -> str:
     if chain.other_trails:
         advice = f"This ledger has reports of: {', '.join(chain.other_trails)}. Check SOURCE_NAME."
     elif chain.complete_until is not None:
-        advice = "There is a checkpoint, so runs took place, but none of them delivered anything yet."
+        advice = "There is a checkpoint, so there were runs, but none of them has delivered anything yet."
     else:
         advice = "Check LEDGER and SOURCE_NAME. A ledger has no reports until a run has delivered something."
-    return f"Nothing to verify: there is no run report of {chain.trail} in {chain.place}. {advice}"
+    return f"Nothing to verify: {chain.place} has no run reports of {chain.trail}. {advice}"

@@ -1,4 +1,4 @@
-"""``python -m kong_cloudtrail``: a door to the command line, which is in the folder ``cli`` or installed."""
+"""``python -m kong_cloudtrail``: starts the command line, which is in the folder ``cli`` or installed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _COMMAND_LINE = "kong_cloudtrail_cli"
-"""The package as the wheel installs it. In a checkout it is the folder ``cli``, a name that others may use as well."""
+"""The package's name in a wheel. In a checkout it is the folder ``cli``, a name that other packages may use as well."""
 
 _USAGE = 2
 _INTERRUPTED = 130
@@ -18,10 +18,10 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, by default with the arguments of the process; return its exit status.
 
-    It differs from ``kong-cloudtrail`` in one way: entries in quarantine are a success. The scripts that call this door
-    were written when a failed run was all that the status told.
+    It differs from ``kong-cloudtrail`` in one way: a run that put entries into quarantine ends with status 0. Scripts
+    that call it this way only distinguish a failed run from a successful one.
     """
-    if sys.version_info < (3, 11):  # noqa: UP036 - whoever calls it with an older Python should be told so
+    if sys.version_info < (3, 11):  # noqa: UP036 - an older Python should get a message instead of a traceback
         version = ".".join(map(str, sys.version_info[:3]))
         print(f"kong-cloudtrail: Python 3.11 or later is needed; this is Python {version}.", file=sys.stderr)
         return _USAGE
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _load_from_checkout() -> None:
-    """Import the command line that belongs to this file, if this is a checkout."""
+    """Import the command line of the same checkout, if this is one."""
     folder = Path(__file__).resolve().parents[2] / "cli"
     spec = importlib.util.spec_from_file_location(
         _COMMAND_LINE, folder / "__init__.py", submodule_search_locations=[str(folder)]

@@ -1,4 +1,4 @@
-"""Puts the parts together as the settings say. Used by both composition roots, ``handler`` and ``__main__``."""
+"""Builds the parts of a run as the settings say. The handler and the command line use it."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ from .state.valkey import ValkeyLock, ValkeySeenSet, connect
 _T = TypeVar("_T")
 
 DEFAULT_LEDGER = "./ledger"
-"""Where quarantine and originals go if LEDGER is not set. No checkpoint is kept there: a folder that merely happens to
-lie in the working directory must not decide what is read."""
+"""Where quarantine and originals go if LEDGER is not set. No checkpoint is kept there: a folder that happens to be in
+the working directory must not decide what is read."""
 
 
 class SystemClock:
-    """The machine's time. It goes on while the machine is suspended, where the system has a clock that does."""
+    """The machine's time. The monotonic clock includes the time that the machine was suspended, if the system can."""
 
     now = staticmethod(time.time)
     monotonic = staticmethod(
@@ -55,7 +55,7 @@ class SystemClock:
 
 
 class UnlimitedTime:
-    """The time budget of a laptop."""
+    """The time budget of a process that nothing limits."""
 
     def remaining_seconds(self) -> float:
         """Return infinity."""
@@ -64,23 +64,23 @@ class UnlimitedTime:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a run waits for each of its parts. All time-outs are here; `guard` says when something new may begin.
+    """Time-outs for each service but Kong (`sources.kong.http`). `run.guard` decides when something new may begin.
 
-    A part that hangs makes the run fail, and that has to be over before the run's time is. So the shorter that is, the
-    less is waited for.
+    A service that hangs makes the run fail, and the run has to end before its time is used up. So the less time it has,
+    the shorter the time-outs.
 
     Parameters
     ----------
     cache_seconds
-        For Valkey: for a connection, and for each answer, once. A run that finds it hanging waits for two answers (the
-        one at hand, and one that another delivery has begun to wait for meanwhile) and for `release_seconds`.
+        For Valkey: for a connection, and for each answer, once. If it hangs, a run waits for two answers (its own, and
+        one that another delivery has begun to wait for in the meantime) and for `release_seconds`.
     release_seconds
-        For the lock to be given back.
+        For the release of the lock.
     connect_seconds, answer_seconds
-        For CloudTrail: for a connection, and for each part of an answer. What is late in the run is waited for only
-        until the run has to end.
+        For CloudTrail: for a connection, and for each part of an answer. Near the end of a run, a call is waited for
+        only until the run has to end.
     ledger_connect_seconds, ledger_answer_seconds
-        For S3 and for Secrets Manager: the same, three times.
+        For S3 and for Secrets Manager: the same, in each of three attempts.
     """
 
     cache_seconds: float
@@ -92,8 +92,8 @@ class Limits:
 
     @classmethod
     def within(cls, budget_seconds: float) -> Limits:
-        """Return the limits for a run that may take so long."""
-        # Invocations of one function differ by milliseconds; that is no reason for new connections.
+        """Return the limits for a run with this time budget."""
+        # The budgets of a function's invocations differ by milliseconds; that is no reason for new connections.
         seconds = math.floor(2 * min(budget_seconds, 900.0)) / 2
         return cls(
             cache_seconds=_between(0.4, seconds / 12, 3.0),
@@ -110,16 +110,16 @@ def _between(least: float, value: float, most: float) -> float:
 
 
 class Connections:
-    """The clients of the services, made when they are first used, each waiting no longer than it may.
+    """The clients of the services, created when they are first used, with the time-outs of `limits`.
 
     Parameters
     ----------
     settings
-        Which services.
+        Addresses and credentials.
     limits
-        How long to wait for them.
+        The time-outs.
     redactor
-        Told of every secret.
+        Gets every secret that is read.
     """
 
     def __init__(self, settings: Settings, limits: Limits, redactor: Redactor) -> None:
@@ -142,7 +142,7 @@ class Connections:
             username=settings.redis_username,
             password=password,
             credentials=self._cache_token,
-            # One for each batch that may mark something, for the page at hand, for the lock, and for the guard of the
+            # One for each batch that may mark something, for the current page, for the lock, and for the record of the
             # invocation.
             connections=2 * settings.parallel_deliveries + 3,
             command_seconds=self.limits.cache_seconds,
@@ -156,7 +156,7 @@ class Connections:
         return ElastiCacheIam(
             settings.redis_username,
             settings.redis_iam_cache,
-            settings.channel_region,  # a channel takes events in its own region only, so everything is there
+            settings.channel_region,  # a channel accepts events in its own region only, so everything is there
             serverless=settings.redis_serverless,
         )
 
@@ -167,7 +167,7 @@ class Connections:
 
     @cached_property
     def destination(self) -> CloudTrailLake:
-        """The channel."""
+        """The destination."""
         settings = self._settings
         return _with_aws(
             lambda: CloudTrailLake(
@@ -195,20 +195,20 @@ class Connections:
         )
 
     def close(self) -> None:
-        """Close the connections to Valkey; the others are closed when nobody needs them any more."""
+        """Close the connections to Valkey; the others are closed when they are garbage-collected."""
         if "cache" in self.__dict__:
             self.cache.close()
 
 
 class Assembly:
-    """What outlives a run: connections, and secrets for a while.
+    """Builds runs and other operations, and keeps what outlives them: connections, and secrets for a while.
 
     Parameters
     ----------
     settings
-        What to build.
+        The settings.
     redactor
-        Told of every secret.
+        Gets every secret that is read.
     """
 
     def __init__(self, settings: Settings, redactor: Redactor) -> None:
@@ -222,7 +222,7 @@ class Assembly:
                 redactor.conceal(secret.value)
 
     def connections(self, budget: TimeBudget) -> Connections:
-        """Return the connections for a run of so much time: the same ones as before if that is as much as before."""
+        """Return the connections for a run with this time budget: the existing ones if the time-outs are the same."""
         limits = Limits.within(budget.remaining_seconds())
         if self._connections is None or self._connections.limits != limits:
             self.close()
@@ -230,13 +230,13 @@ class Assembly:
         return self._connections
 
     def close(self) -> None:
-        """Close all connections; what is asked for afterwards makes new ones."""
+        """Close all connections; new ones are made when they are needed."""
         if self._connections is not None:
             self._connections.close()
             self._connections = None
 
     def collector(self, telemetry: Telemetry, budget: TimeBudget) -> Collector:
-        """Return what does one run.
+        """Return the collector for one run.
 
         Raises
         ------
@@ -284,13 +284,13 @@ class Assembly:
         )
 
     def quarantine_release(self) -> QuarantineRelease:
-        """Return what delivers the entries in quarantine. Needs neither Kong nor the cache."""
+        """Return the operation that delivers the entries in quarantine. It needs neither Kong nor the cache."""
         connections = self.connections(UnlimitedTime())
         return QuarantineRelease(connections.ledger, connections.destination)
 
     @cached_property
     def _kong_root_ca_path(self) -> str | None:
-        """The CA's certificate as a file, the only form that requests takes."""
+        """The CA's certificate as a file, the only form that requests accepts."""
         if self.settings.kong_root_ca is None:
             return None
         return _as_file(self.settings.kong_root_ca)
@@ -310,7 +310,7 @@ def trail_of(source_name: str) -> Trail:
 
 
 def open_ledger(settings: LedgerSettings, limits: Limits | None = None) -> Ledger:
-    """Return the ledger of a source's trail. Raises `SettingsError` if boto3's own configuration cannot be used."""
+    """Return the ledger of a source's trail. Raises `SettingsError` if the AWS configuration cannot be used."""
     limits = limits or Limits.within(math.inf)
     place = settings.place or DEFAULT_LEDGER
     store: ObjectStore
@@ -329,7 +329,7 @@ def open_ledger(settings: LedgerSettings, limits: Limits | None = None) -> Ledge
 
 @cache
 def _as_file(text: str) -> str:
-    """Write a text to a file that goes with the process; once, however often a run fails and begins anew."""
+    """Write a text to a temporary file that is removed when the process exits. Each text is written once."""
     folder = Path(tempfile.mkdtemp(prefix="kong-cloudtrail-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "certificates.pem"
@@ -338,7 +338,7 @@ def _as_file(text: str) -> str:
 
 
 def _with_aws(make: Callable[[], _T]) -> _T:
-    """Make something that needs boto3's own configuration: profile, region, files."""
+    """Create a client that needs boto3's own configuration: profile, region, files."""
     try:
         return make()
     except (BotoCoreError, ValueError) as error:  # botocore raises ValueError for a malformed endpoint

@@ -1,30 +1,30 @@
-"""Everything that can go wrong, and what becomes of the run and of the entries.
+"""All errors, and what each means for the run and its entries.
 
 ::
 
     CollectorError
     ├── SettingsError             nothing was tried; every problem is listed
-    ├── SecretUnavailable         run fails before anything is read
-    ├── SourceError               run fails after what was fetched is delivered; the rest is still to be fetched
-    │   ├── SourceRefused           Kong said no (401, 403, 404, 400): somebody has to change something
+    ├── SecretUnavailable         the run fails before anything is read
+    ├── SourceError               the run fails after it has delivered what it fetched; the rest is fetched later
+    │   ├── SourceRefused           Kong refused (401, 403, 404, 400): somebody has to change something
     │   ├── SourceUnavailable       Kong could not be reached, or kept failing, through all retries
-    │   └── PageTooHeavy            one response was too large or too slow: the page is asked for again, smaller
+    │   └── PageTooHeavy            one response was too large or too slow: the page is requested again, smaller
     ├── DestinationError
-    │   ├── DestinationMisconfigured  run stops, nothing further is marked; says what to change
+    │   ├── DestinationMisconfigured  the run stops, nothing more is marked; the message says what to change
     │   ├── DestinationUnavailable    a call failed and may work later: sent again within the time budget
-    │   └── BatchRefused              the whole call was refused for its content: halved until one entry stands alone
-    ├── StateError                run stops; what was delivered in the batches in flight may come twice
-    │   ├── SeenSetUnavailable      Redis could not be asked or told
-    │   │   └── CacheFull             Redis takes no more marks: nothing more is delivered
+    │   └── BatchRefused              the whole call was refused for its content: halved until the entry is isolated
+    ├── StateError                the run stops; the batches in flight may be delivered twice
+    │   ├── SeenSetUnavailable      the cache could not be read or written
+    │   │   └── CacheFull             the cache has no room for more marks: nothing more is delivered
     │   └── LockLost                another run may have begun: nothing more is delivered
-    ├── LedgerError               what depends on the ledger stays unmarked; run fails
-    │   └── CheckpointConflict      another run moved the checkpoint: ours is not written
-    ├── EntryNotMappable          this one entry goes to quarantine, the run goes on
-    ├── TimeBudgetReached         run ends cleanly, the next one goes on; not a failure
+    ├── LedgerError               what depends on the ledger stays unmarked; the run fails
+    │   └── CheckpointConflict      another run moved the checkpoint: this run does not write it
+    ├── EntryNotMappable          this entry goes to quarantine, the run continues
+    ├── TimeBudgetReached         the run ends cleanly, the next one continues; not a failure
     └── RunFailed                 raised once, at the end of a run that did not do all of its work
 
-Adapters translate what their libraries raise into these. A message says what happened, to what, and what to do
-next, in words that may be logged: never a token, a payload or a response body.
+Adapters translate the errors of their libraries into these. A message says what happened, to what, and what to do
+next. It may be logged: it never contains a token, a payload or a response body.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from typing import Any
 
 
 class CollectorError(Exception):
-    """Root of all errors that this package raises on purpose."""
+    """Base class of all errors that this package raises on purpose."""
 
 
 class SettingsError(CollectorError):
@@ -45,7 +45,7 @@ class SettingsError(CollectorError):
     Parameters
     ----------
     problems
-        One sentence each, every one of them saying what to write instead.
+        One sentence each, which says what to write instead.
     """
 
     def __init__(self, problems: Sequence[str]) -> None:
@@ -59,11 +59,11 @@ class SecretUnavailable(CollectorError):
 
 
 class SourceError(CollectorError):
-    """Kong's Admin API did not give what was asked for."""
+    """Kong's Admin API did not return what was requested."""
 
 
 class SourceRefused(SourceError):
-    """Kong refused the request; asking again will not help until somebody changes something."""
+    """Kong refused the request; a retry does not help until somebody changes something."""
 
 
 class SourceUnavailable(SourceError):
@@ -79,26 +79,26 @@ class PageTooSlow(PageTooHeavy):
 
 
 class DestinationError(CollectorError):
-    """CloudTrail did not take a batch."""
+    """The destination did not accept a batch."""
 
 
 class DestinationMisconfigured(DestinationError):
-    """The channel, the account or the permission is wrong; no entry can be delivered."""
+    """A channel, account or permission is wrong, or the like: no entry can be delivered until it is changed."""
 
 
 class DestinationUnavailable(DestinationError):
-    """The call failed as a whole for a passing reason (throttled, 5xx, no connection).
+    """The call failed as a whole for a reason that may pass (throttled, 5xx, no connection).
 
     Parameters
     ----------
     code
         The service's error code, or the class of the connection error.
     message
-        What happened and what to do, fit to be logged.
+        What happened and what to do. May be logged.
     throttled
         Whether the service asked to be called less often.
     maybe_accepted
-        Whether the entries may have been accepted all the same: the answer got lost, or says nothing.
+        Whether the entries may have been accepted all the same: the answer was lost, or could not be read.
     """
 
     def __init__(self, code: str, message: str, *, throttled: bool = False, maybe_accepted: bool = False) -> None:
@@ -109,14 +109,14 @@ class DestinationUnavailable(DestinationError):
 
 
 class BatchRefused(DestinationError):
-    """The call was refused for what it contained.
+    """The call was refused for its content.
 
     Parameters
     ----------
     code
         The service's error code.
     message
-        The service's message, fit to be logged.
+        What happened. May be logged.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -125,22 +125,22 @@ class BatchRefused(DestinationError):
 
 
 class StateError(CollectorError):
-    """The state in Redis could not be relied on."""
+    """The state in the cache cannot be relied on."""
 
 
 class SeenSetUnavailable(StateError):
-    """Redis could not be asked which entries were delivered, or told that they were."""
+    """The marks of delivered entries could not be read or written."""
 
 
 class CacheFull(SeenSetUnavailable):
-    """Redis has no memory left for marks, and nothing may be delivered that cannot be marked.
+    """The cache has no memory left for marks, and nothing may be delivered that cannot be marked.
 
     Parameters
     ----------
     message
-        What happened and what to do, fit to be logged.
+        What happened and what to do. May be logged.
     marked
-        Whether the marks at hand could still be written, thanks to memory that was reserved for them.
+        Whether these marks could still be written, in memory that was reserved for them.
     """
 
     def __init__(self, message: str, *, marked: bool) -> None:
@@ -157,11 +157,11 @@ class LedgerError(CollectorError):
 
 
 class CheckpointConflict(LedgerError):
-    """The stored checkpoint is not the one that this run started from."""
+    """The stored checkpoint is not the one that this run began with."""
 
 
 class EntryNotMappable(CollectorError):
-    """An entry from which no event can be made without inventing something."""
+    """An entry that cannot be mapped to an event without inventing a field."""
 
 
 class TimeBudgetReached(CollectorError):
@@ -174,9 +174,9 @@ class RunFailed(CollectorError):
     Parameters
     ----------
     problems
-        What went wrong, one sentence or more each.
+        What went wrong: one or more sentences each.
     summary
-        What the run did all the same: `RunReport.summary`.
+        What the run did nevertheless: `RunReport.summary`.
     """
 
     def __init__(self, problems: Sequence[str], summary: Mapping[str, Any]) -> None:
@@ -186,10 +186,10 @@ class RunFailed(CollectorError):
 
 
 def describe_fault(error: BaseException) -> str:
-    """Tell of a fault of this program by its kind and place; its own message may hold anything, a payload included."""
+    """Describe an unexpected error by its type and location. Its own message may contain anything, even a payload."""
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames[-6:]))
     return (
-        f"The program failed at a fault of its own ({type(error).__name__} at {places}). Nothing was marked that "
-        "was not delivered. Please report it."
+        f"Unexpected error: {type(error).__name__} at {places}. This is a bug; please report this line. No entry was "
+        "marked that is neither delivered nor in quarantine."
     )

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
 INVOCATION_MEMORY_SECONDS = 2 * 86_400
-"""How long it is remembered that a tick of the schedule was worked off: longer than EventBridge and Lambda retry."""
+"""How long a tick of the schedule is remembered as processed: longer than EventBridge and Lambda retry."""
 
-_UNFILLED = "<aws.scheduler."  # what EventBridge Scheduler replaces by the tick's id, and nobody else does
+_UNFILLED = "<aws.scheduler."  # a placeholder that only EventBridge Scheduler replaces by the tick's id
 
 redactor = Redactor()
 logger = Logger(
@@ -40,7 +40,7 @@ logger = Logger(
     logger_formatter=RedactingFormatter(redactor.clean),
 )
 metrics = Metrics(namespace=NAMESPACE)
-metrics.service = None  # else a second dimension beside `source` that depends on a variable
+metrics.service = None  # otherwise there is a second dimension beside `source`, which depends on a variable
 
 
 class _Unfinished(Exception):
@@ -59,18 +59,18 @@ class _LambdaTime:
         return self._context.get_remaining_time_in_millis() / 1000
 
     def get_remaining_time_in_millis(self) -> int:
-        """Tell Powertools how long a tick counts as being worked off: no longer than the run's lock outlives the run.
+        """Return for how long Powertools regards a tick as in progress: no longer than the lock outlives the run.
 
-        By the function's own deadline, a tick whose run was killed would be left alone for up to a quarter of an hour.
+        With the function's own deadline, a tick whose run was killed could not be repeated for up to 15 minutes.
         """
         return min(self._context.get_remaining_time_in_millis(), int(LOCK_SECONDS * 1000))
 
 
 class _Records:
-    """The cache, as Powertools keeps its records in it; recognises a record that it has just written itself.
+    """The cache client for Powertools' records. It recognises a record that it has just written itself.
 
-    The client repeats a command whose answer got lost, and then meets its own record. That must not look like another
-    invocation at work.
+    The client repeats a command whose answer was lost, and then finds its own record. That must not look like another
+    invocation in progress.
     """
 
     def __init__(self, client: redis.Redis) -> None:
@@ -99,21 +99,21 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     Parameters
     ----------
     event
-        ``execution_id``: names the tick of the schedule. A second delivery of the same tick does nothing. Without it,
-        or with the schedule's placeholder for it, as when invoked by hand, the run is not guarded.
-        ``fresh_secrets``: if true, all secrets are read anew, so that a rotated one can be tried at once.
+        ``execution_id``: id of the schedule's tick. A second delivery of the same tick does nothing. Without an id, or
+        with the schedule's unreplaced placeholder, as in a manual invocation, repeated invocations are not recognised.
+        ``fresh_secrets``: if true, all secrets are read again, so that a rotated one can be tried at once.
     context
-        Lambda's.
+        The Lambda context.
 
     Returns
     -------
     dict
-        The report of the run; of the earlier one, with ``repeated``, if this tick was worked off before.
+        The report of the run. If this tick was processed before, the report of that run, with ``repeated``.
 
     Raises
     ------
     CollectorError
-        If the run did not do its work: Lambda counts an error, and an alarm sees it.
+        If the run did not do its work: Lambda counts an error, and an alarm follows.
     """
     try:
         if event.get("fresh_secrets") is True:
@@ -122,10 +122,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except _Unfinished as unfinished:
         return unfinished.summary
     except IdempotencyAlreadyInProgressError:
-        logger.info("This tick of the schedule is being worked off already.", code="RUN_REPEATED")
+        logger.info("This tick of the schedule is already in progress; nothing was done.", code="RUN_REPEATED")
         return {"skipped": True}
     except CollectorError as error:
-        assembly.cache_clear()  # the next invocation begins anew: a password may have been rotated
+        assembly.cache_clear()  # the next invocation builds everything again: a password may have been rotated
         logger.error(str(error), code=type(error).__name__)
         if isinstance(error, SecretUnavailable | SettingsError):
             publish_misconfiguration(metrics, value_or_default(SOURCE_NAME, os.environ) or "")
@@ -136,7 +136,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 
 def _note_repetition(response: Any, idempotent_data: object) -> Any:
-    logger.info("This tick of the schedule was worked off before; nothing was done.", code="RUN_REPEATED")
+    logger.info("This tick of the schedule was processed before; nothing was done.", code="RUN_REPEATED")
     return {**response, "repeated": True}
 
 
@@ -148,7 +148,7 @@ def _first_of_ours(error: BaseException) -> CollectorError | None:
 
 
 def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any]:
-    """Do the run unless this tick was worked off before."""
+    """Do the run unless this tick was processed before."""
     parts = assembly()
     time = _LambdaTime(context)
 
@@ -177,9 +177,9 @@ def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any
         summary: dict[str, Any] = guarded(execution_id=execution_id)
     except IdempotencyPersistenceLayerError as error:
         if (reason := _first_of_ours(error)) is not None:
-            raise reason from None  # why the run failed matters more than that it could not be forgotten either
+            raise reason from None  # why the run failed matters more than that its record could not be removed
         problem = (
-            "The cache could not be asked or told about this tick of the schedule. What was delivered is marked; the "
+            "The cache could not be read or written for this tick of the schedule. What was delivered is marked; the "
             "next tick catches up. Check that the cache is up and can be reached: REDIS_HOST, security groups."
         )
         raise RunFailed([problem], {}) from error

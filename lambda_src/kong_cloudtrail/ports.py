@@ -1,4 +1,4 @@
-"""What a run needs from the world: a source, a destination, state, time. Tests provide it in memory."""
+"""The interfaces between a run and the world: source, destination, state, time. Tests implement them in memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Gap:
     Parameters
     ----------
     window
-        Request times that hold them; ``None`` if the gateway cannot filter, as the times are unknown then.
+        The request times of the rows; ``None`` if the gateway cannot filter, as they are unknown then.
     reason
         Why they could not be read, in a few words that may be logged.
     """
@@ -38,16 +38,16 @@ class Page:
     Parameters
     ----------
     entries
-        What it shows.
+        The entries that it shows.
     resume
-        Passed to `Source.pages`, it goes on right after this page. Opaque. ``None`` for the last page.
+        Pass it to `Source.pages` to continue right after this page. Opaque. ``None`` for the last page.
     is_last
         Whether the reading ends with this page.
     gap
-        Rows between the page before and this one that could not be read and were passed.
+        Rows between the previous page and this one that could not be read and were passed.
     as_asked
-        Whether the answer honours what was asked for: bounds, order, size, and an end that is one. If not, its entries
-        are real, but nothing is known about what lies around them.
+        Whether the answer matches the request: bounds, order, size, and that the last page is the end. If not, its
+        entries are real, but nothing is known about what lies between and around them.
     """
 
     entries: Sequence[Entry]
@@ -61,35 +61,35 @@ class Source(Protocol):
     """Where entries come from. Methods raise `SourceError` if the gateway does not answer as documented."""
 
     def describe(self) -> Gateway:
-        """Ask for version, host name and clock. Never raises `SourceError`: a run can do without."""
+        """Ask for version, host name and clock. Never raises `SourceError`: a run can do without them."""
 
     def filters_by_time(self, later: int) -> bool:
         """Find out whether time filters work, by asking for entries from `later` (Unix seconds) on."""
 
     def has_entries_before(self, timestamp: int) -> bool:
-        """Tell whether there is any entry older than `timestamp` (Unix seconds)."""
+        """Return whether there is any entry older than `timestamp` (Unix seconds)."""
 
     def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
-        """Read a window page by page, or everything for ``None``; the last page says so, and may be empty."""
+        """Read a window page by page, or everything for ``None``. The last page may be empty."""
 
 
 NOT_MAPPABLE = "NotMappable"
-"""The code of an entry in quarantine of which no event could be made, in place of one of the destination's."""
+"""The code in quarantine of an entry that could not be mapped to an event, in place of one of the destination's."""
 
 
 class Verdict(Enum):
-    """What a destination says of an entry that it did not accept."""
+    """What a destination says about an entry that it did not accept."""
 
     REFUSED = auto()
     """The entry breaks a rule: it will never be accepted as it is."""
     DAMAGED = auto()
-    """The entry was damaged on its way, at first; it is refused for good if that happens twice."""
+    """The entry was damaged in transit. If that happens twice, it counts as refused."""
     THROTTLED = auto()
     """The destination asks to be called less often."""
     OUTAGE = auto()
-    """The destination has a problem of its own, which passes."""
+    """The destination has a temporary problem of its own."""
     UNKNOWN = auto()
-    """Not documented."""
+    """The code is not documented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,9 @@ class Failure:
     code
         The destination's error code.
     message
-        Its message. May repeat content: for the quarantine, never for a log.
+        Its message. It may repeat content: for the quarantine, never for a log.
     verdict
-        What the code says about trying again.
+        Whether trying again can help.
     """
 
     code: str
@@ -113,16 +113,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the destination says of a batch.
+    """What the destination says about a batch.
 
     Parameters
     ----------
     successful
-        Ids that were accepted for good.
+        Ids that were accepted.
     failed
-        Ids that were not. An id in neither is unconfirmed.
+        Ids that were not accepted, with the reasons. An id in neither is unconfirmed.
     misconfiguration
-        If nothing is accepted until somebody changes something: what to change, fit to be logged. Else "".
+        If nothing is accepted until somebody changes something: what to change. May be logged. Otherwise "".
     """
 
     successful: frozenset[str]
@@ -132,18 +132,18 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """How to speak of a destination, and where to look when it fails. Each sentence is fit to be logged.
+    """The name of a destination in messages, and what to check when it fails. All of it may be logged.
 
     Parameters
     ----------
     name
-        What people call it.
+        Its usual name.
     if_down
-        Where to look if it accepts nothing that it is sent.
+        What to check if it accepts nothing.
     if_all_refused
         What to check if it refuses every call for its content.
     if_answers_get_lost
-        Where to look if its answers do not arrive or cannot be read.
+        What to check if its answers do not arrive or cannot be read.
     """
 
     name: str
@@ -153,34 +153,34 @@ class Advice:
 
 
 class Mapper(Protocol):
-    """Makes events of the entries of one gateway."""
+    """Maps the entries of one gateway to events."""
 
     def map(self, entry: Entry) -> Event:
-        """Make the event of an entry. Raises `EntryNotMappable` if a required field could only be invented."""
+        """Return the event of an entry. Raises `EntryNotMappable` if a required field would have to be invented."""
 
 
 class Packer(Protocol):
     """Packs events into batches within the limits of a call, in the order in which they come."""
 
     def add(self, event: Event) -> Batch | None:
-        """Put an event in; return the batch that it filled, or that had to be closed before it, if any."""
+        """Add an event; return the batch that it completes, or the one that it no longer fits into, if any."""
 
     def flush(self) -> Batch | None:
-        """Return what is left, if anything."""
+        """Return the last batch, if it has events."""
 
 
 class Destination(Protocol):
-    """Where entries are kept. The folder of a destination is the only place that knows its form, limits and codes."""
+    """Where entries are kept. Only the folder of a destination knows its format, limits and codes."""
 
     @property
     def advice(self) -> Advice:
-        """How to speak of it."""
+        """Its name in messages, and what to check when it fails."""
 
     def mapper(self, gateway: Gateway) -> Mapper:
-        """Return what makes events of the entries of a gateway."""
+        """Return a mapper for the entries of a gateway."""
 
     def packer(self) -> Packer:
-        """Return what packs events."""
+        """Return an empty packer."""
 
     def deliver(self, events: Sequence[Event]) -> Answer:
         """Deliver one batch, in one call.
@@ -188,38 +188,38 @@ class Destination(Protocol):
         Raises
         ------
         DestinationError
-            If the call as a whole was not accepted, or if that is not known: `DestinationUnavailable.maybe_accepted`.
+            If the call as a whole was not accepted, or if that is unknown: `DestinationUnavailable.maybe_accepted`.
         """
 
 
 class SeenSet(Protocol):
-    """Which entries were delivered already. Every method raises `SeenSetUnavailable`."""
+    """Which entries were delivered already. Every method may raise `SeenSetUnavailable`."""
 
     def open(self) -> CacheState:
-        """Identify the cache, and reserve room for the marks of what will be in flight. Raises `CacheFull`."""
+        """Identify the cache, and reserve memory for the marks of everything in flight. Raises `CacheFull`."""
 
     def seen(self, keys: Sequence[str]) -> set[str]:
-        """Return those of the keys that are marked, with one round trip."""
+        """Return the keys that are marked, with one round trip."""
 
     def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
-        """Mark keys for so long, with one round trip. Raises `CacheFull`."""
+        """Mark keys, with one round trip. The marks expire after `lifetime_seconds`. Raises `CacheFull`."""
 
 
 class RunLock(Protocol):
-    """Lets one run at a time work on a source."""
+    """Lets one run at a time work on a trail."""
 
     def acquire(self) -> bool:
         """Take the lock; ``False`` if another run holds it. Raises `SeenSetUnavailable`."""
 
     def check(self) -> None:
-        """Raise `LockLost` unless the lock is still ours."""
+        """Raise `LockLost` unless the lock is still held."""
 
     def release(self) -> None:
-        """Give it back if it is still ours; never raises."""
+        """Release the lock if it is still held; never raises."""
 
 
 class Ledger(Protocol):
-    """The durable truth of one trail. Every method raises `LedgerError`."""
+    """The durable state of one trail. Every method may raise `LedgerError`."""
 
     def load_checkpoint(self) -> Checkpoint:
         """Return the checkpoint; an empty one if none was written yet."""
@@ -230,20 +230,20 @@ class Ledger(Protocol):
         Raises
         ------
         CheckpointConflict
-            If another run has written since.
+            If another run has written one since.
         """
 
     def add_report(self, report: RunReport, checkpoint: Checkpoint) -> Checkpoint:
-        """Chain the report of a run to the ones before it; return the checkpoint, not yet saved, that knows of it."""
+        """Add a run's report to the chain; return the checkpoint that refers to it, not yet saved."""
 
     def keep_original(self, original: Original) -> None:
         """Keep a whole entry, before its shortened event is delivered."""
 
     def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> str:
-        """Keep an entry that cannot be delivered, with the reason; return where, in a form that a person can follow."""
+        """Keep an entry that cannot be delivered, with the reason; return a location that a person can look up."""
 
     def quarantine_size(self, at_most: int) -> int:
-        """Return how many entries are in quarantine, counted up to a number."""
+        """Return the number of entries in quarantine; counting stops at `at_most`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ class Quarantined:
     Parameters
     ----------
     name
-        Of its object.
+        Name of its object in the store.
     entry
         The whole entry.
     gateway
@@ -266,10 +266,10 @@ class Quarantined:
 
 
 class Quarantine(Protocol):
-    """What lies in quarantine of one trail. Every method raises `LedgerError`."""
+    """The quarantine of one trail. Every method may raise `LedgerError`."""
 
     def quarantined(self) -> Iterator[Quarantined]:
-        """Return the entries."""
+        """Return the entries in quarantine."""
 
     def keep_original(self, original: Original) -> None:
         """Keep a whole entry, before its shortened event is delivered."""
@@ -295,16 +295,16 @@ class Stored:
 
 
 class ObjectStore(Protocol):
-    """A durable store of small objects by name. Every method raises `LedgerError`."""
+    """A durable store of small objects by name. Every method may raise `LedgerError`."""
 
     def locate(self, name: str) -> str:
-        """Return where an object is or would be, in a form that a person can follow."""
+        """Return where an object is or would be, as a location that a person can look up."""
 
     def read(self, name: str) -> Stored | None:
         """Return an object, or ``None``."""
 
     def write(self, name: str, body: bytes) -> None:
-        """Write an object, whatever was there."""
+        """Write an object, and replace an existing one."""
 
     def write_if(self, name: str, body: bytes, version: str | None) -> str | None:
         """Write an object if its version is still the given one (``None``: if it does not exist).
@@ -312,14 +312,14 @@ class ObjectStore(Protocol):
         Returns
         -------
         str or None
-            The new version; ``None`` if somebody else had written, and nothing was.
+            The new version; ``None`` if the object has another version, and nothing was written.
         """
 
     def move(self, name: str, new_name: str) -> None:
-        """Give an object another name; nothing happens if there is none."""
+        """Rename an object; does nothing if it does not exist."""
 
     def names(self, prefix: str) -> Iterator[str]:
-        """Return the names that begin with `prefix`, in order."""
+        """Return the names that begin with `prefix`, sorted."""
 
 
 class Clock(Protocol):
@@ -329,30 +329,30 @@ class Clock(Protocol):
         """Return Unix seconds."""
 
     def monotonic(self) -> float:
-        """Return seconds since some moment."""
+        """Return seconds since an arbitrary moment."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
 
 
 class TimeBudget(Protocol):
-    """How long the run may go on."""
+    """How long a run may take."""
 
     def remaining_seconds(self) -> float:
-        """Return the seconds until the run would be killed; infinite on a laptop."""
+        """Return the seconds until the run would be killed; infinity if nothing limits it."""
 
 
 class Telemetry(Protocol):
-    """What operators see of a run. Nothing here may fail a run, and nothing may hold a payload or a token."""
+    """Log and metrics of a run. No method makes a run fail, and nothing may contain a payload or a token."""
 
     def info(self, code: str, message: str, **details: Any) -> None:
-        """Tell what happened; `code` is stable, for runbooks and searches."""
+        """Log what happened; `code` is stable, for runbooks and searches."""
 
     def warning(self, code: str, message: str, **details: Any) -> None:
-        """Tell of something that somebody should look at."""
+        """Log something that somebody should look into."""
 
     def progress(self, report: RunReport) -> None:
-        """Tell how far the run is."""
+        """Show how far the run is."""
 
     def publish(self, report: RunReport) -> None:
-        """Publish the run's counts as metrics, once, at its end."""
+        """Publish the run's counts as metrics, once, when it ends."""

@@ -1,1 +1,1 @@
-"""The main job on one machine, to watch and to break."""
+"""The demo: a deployment on one machine, to watch and to break."""

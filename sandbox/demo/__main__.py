@@ -1,8 +1,8 @@
-"""The main job on one machine: deploy the real stack to a local AWS, and watch audit entries arrive in CloudTrail.
+"""The demo: deploys the real stack to a local AWS, and shows audit entries arrive in CloudTrail.
 
-``make demo`` runs it. Nothing is pretended but the three things that nobody can run at home: Kong Gateway Enterprise,
-CloudTrail Lake and AWS's control plane. The stack is deployed by ``cdk deploy``, the function is the bundled one, the
-cache is a real Valkey behind TLS, and every address is on loopback.
+``make demo`` runs it. Only the three things that cannot run on one machine are simulated: Kong Gateway Enterprise,
+CloudTrail Lake and AWS's control plane. ``cdk deploy`` deploys the stack, the function is the bundled one, the cache is
+a real Valkey behind TLS, and every address is on loopback.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def main() -> int:
     """Run the demo; return 0 only if both sides agree."""
     parser = argparse.ArgumentParser(prog="make demo")
     parser.add_argument(
-        "--keep", action="store_true", help="show it in the browser too, and leave everything running until Ctrl-C"
+        "--keep", action="store_true", help="also show it in the browser, and keep everything running until Ctrl-C"
     )
     keep = parser.parse_args().keep
-    # A terminated demo leaves its `with` blocks as an interrupted one does, and so stops what it started.
+    # A terminated demo exits its `with` blocks as an interrupted one does, and so stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     try:
@@ -68,7 +68,7 @@ def _prove(site: Site, deployment: Deployment, started: float) -> None:
     )
     site.use_admin_api(["services/billing", "services/search", "consumers/mobile-app"])
     console.print(
-        f"\nKong holds {HISTORY_ENTRIES} audit entries of the last {HISTORY_DAYS} days; alice just made three more."
+        f"\nKong has {HISTORY_ENTRIES} audit entries of the last {HISTORY_DAYS} days, and alice has just added three."
     )
 
     expected = len(_ids_at_kong(site))
@@ -80,24 +80,24 @@ def _prove(site: Site, deployment: Deployment, started: float) -> None:
     _expect("the second run delivers nothing", 0, second["delivered"])
 
     site.use_admin_api(["services/billing", "plugins/rate-limiting"])
-    third = _run(deployment, "Third run, after alice made two calls more")
+    third = _run(deployment, "Third run, after alice made two more calls")
     _expect("the third run delivers the two new ones", 2, third["delivered"])
 
     at_kong, at_cloudtrail = _ids_at_kong(site), site.cloudtrail.accepted_uids()
     _expect("no entry was delivered twice", len(set(at_cloudtrail)), len(at_cloudtrail))
     if at_kong != set(at_cloudtrail):
         raise DemoError(f"Kong and CloudTrail differ in {len(at_kong ^ set(at_cloudtrail))} entries.")
-    table = Table("", "entries", title="Counted on both sides", title_justify="left")
+    table = Table("", "entries", title="Counts on both sides", title_justify="left")
     table.add_row("Kong's audit log, read page by page", str(len(at_kong)))
-    table.add_row("CloudTrail, events accepted", str(len(at_cloudtrail)))
+    table.add_row("CloudTrail, accepted events", str(len(at_cloudtrail)))
     table.add_row("in both, by request id", str(len(at_kong & set(at_cloudtrail))))
     console.print()
     console.print(table)
-    console.print(f"\n[bold green]All of it is right.[/] {time.monotonic() - started:.0f} s in all.")
+    console.print(f"\n[bold green]Both sides agree.[/] {time.monotonic() - started:.0f} s in total.")
 
 
 def _ids_at_kong(site: Site) -> set[str]:
-    """Read the audit log as an auditor would who trusts nobody: page by page, with another client than the function."""
+    """Read the audit log independently of the function: page by page, with another client."""
     ids: set[str] = set()
     parameters: dict[str, str] = {"size": "100"}
     while True:
@@ -120,7 +120,7 @@ def _run(deployment: Deployment, title: str) -> dict[str, Any]:
     with step(title):
         result = deployment.invoke()
     console.print(
-        f"  fetched {result['fetched']}, known {result['duplicates']}, delivered [bold]{result['delivered']}[/], "
+        f"  fetched {result['fetched']}, duplicates {result['duplicates']}, delivered [bold]{result['delivered']}[/], "
         f"failed {result['failed']} [dim]({result['run_seconds']} s in the function)[/]"
     )
     return result
@@ -128,7 +128,7 @@ def _run(deployment: Deployment, title: str) -> dict[str, Any]:
 
 def _expect(what: str, expected: int, actual: int) -> None:
     if actual != expected:
-        raise DemoError(f"expected that {what}: {expected} expected, {actual} seen.")
+        raise DemoError(f"Expected that {what}: expected {expected}, got {actual}.")
     console.print(f"  [green]✓[/] {what}: {actual}")
 
 
@@ -164,7 +164,7 @@ def _prove_and_stay(site: Site, deployment: Deployment, started: float) -> None:
             _prove(site, deployment, started)
             demo.open()
             console.print(
-                "\nStill running, until Ctrl-C. In another terminal, first the exports, then any of the rest:\n"
+                "\nEverything runs until Ctrl-C. In another terminal, paste the exports, then any other line:\n"
             )
             for line in lines:
                 console.print(line, soft_wrap=True, markup=False)
@@ -174,7 +174,7 @@ def _prove_and_stay(site: Site, deployment: Deployment, started: float) -> None:
 
 @contextmanager
 def _events_server(site: Site) -> Iterator[str]:
-    """Offer what CloudTrail accepted, whole, to a `POST` from a terminal."""
+    """Serve the events that CloudTrail accepted to a `POST` from a terminal."""
     control = ControlServer(site.cloudtrail, (AcceptedEvent,))
     control.start()
     try:
@@ -207,7 +207,7 @@ def _live_demo(site: Site, deployment: Deployment, lines: list[str]) -> LiveDemo
     kinds = cycle(("services", "routes", "consumers", "plugins"))
 
     def invoke() -> None:
-        with suppress(RunFailed):  # the page shows it: it looks at the function's log
+        with suppress(RunFailed):  # the page shows the failure: it reads the function's log
             deployment.invoke()
 
     watch = Watch(

@@ -1,4 +1,4 @@
-"""What the demo's page shows and does: where every entry is, whether the parts work, and the buttons behind it.
+"""What the demo's page shows and does: where every entry is, whether the parts work, and what the buttons do.
 
 Nothing here shows a token, a payload or a query string. An entry is shown by its id, time, method, path, user and
 status.
@@ -35,15 +35,15 @@ class LiveDemo:
     Parameters
     ----------
     watch
-        Looks at everything. Closed by `close`.
+        Reads the state of everything. Closed by `close`.
     kong, cloudtrail, cache
         What can be broken.
     invoke
         Runs the collector once, to the end.
     use_admin_api
-        Makes so many Admin API calls, which Kong then has in its audit log.
+        Makes the given number of Admin API calls, which Kong records in its audit log.
     commands
-        Lines for a terminal, shown as they are.
+        Lines for a terminal, shown unchanged.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class LiveDemo:
     def open(self) -> None:
         """Let visitors press the buttons; until then they are told to wait."""
         self._is_open = True
-        self._tell("The demo has shown that it works. The buttons are ready.")
+        self._tell("The demo's own checks have passed. The buttons are ready.")
 
     def close(self) -> None:
         """Close the connections."""
@@ -216,7 +216,7 @@ class LiveDemo:
             self._happenings = [*self._happenings, happening][-SHOWN_HAPPENINGS:]
 
     def _tell_of_new(self, runs: list[Run]) -> None:
-        """Tell of the runs that ended since the last look, whoever started them."""
+        """List the runs that have ended since the last call, whoever started them."""
         with self._lock:
             new = [run for run in runs if run.id not in self._told_runs]
             self._told_runs.update(run.id for run in new)

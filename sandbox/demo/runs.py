@@ -1,4 +1,4 @@
-"""What the function's log says of its runs: the page shows all of them, whoever started them."""
+"""The runs in the function's log: the page shows all of them, whoever started them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-UNKNOWN_FAILURE = "The function ended without a report. Look into its log."
+UNKNOWN_FAILURE = "The function ended without a report. Check its log."
 
 
 @dataclass(frozen=True)
@@ -17,11 +17,11 @@ class Run:
     Parameters
     ----------
     id
-        Names it.
+        Identifies the run.
     ended_at
         Unix seconds.
     report
-        Its counts; None if it did not get so far.
+        Its counts; None if it did not get that far.
     error
         Why it failed; None if it did not.
     """
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def outcome(self) -> str:
-        """What came of it, in a word or two."""
+        """The result in a word or two."""
         report = self.report or {}
         if self.error is not None:
             return "failed"
@@ -46,18 +46,18 @@ class Run:
         return "delivered" if report.get("delivered") else "nothing new"
 
     def summary(self) -> str:
-        """Say in a sentence what came of it."""
+        """Return the result in a sentence."""
         if self.error is not None:
             return f"The run failed: {self.error}"
         report = self.report or {}
         if report.get("skipped"):
-            return "The run was skipped: another run is at work."
+            return "The run was skipped: another run is in progress."
         parts = [f"{report.get(name, 0)} {name}" for name in ("fetched", "delivered", "quarantined") if name in report]
         return f"The run ended: {', '.join(parts)}." if parts else "The run ended."
 
 
 def runs_of_log(messages: Iterable[tuple[float, str]]) -> list[Run]:
-    """Return the runs that a log tells of, oldest first.
+    """Return the runs in a log, oldest first.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Everything that runs for the demo: started, deployed, and used as a visitor of AWS and of Kong would."""
+"""Everything that runs for the demo: starts and deploys it, and uses AWS and Kong as their users would."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty(
 
 
 class DemoError(Exception):
-    """Something did not come out as it has to; the message says what."""
+    """The demo had an unexpected result; the message says which."""
 
 
 class RunFailed(DemoError):
@@ -51,7 +51,7 @@ class RunFailed(DemoError):
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
-    """Show a title while something is done, and how long it took."""
+    """Show a title while something is done, and then how long it took."""
     started = time.monotonic()
     with console.status(f"{title} ..."):
         yield
@@ -164,12 +164,12 @@ class Deployment:
         return result
 
     def runs(self) -> list[Run]:
-        """Return the runs of the last hour, oldest first, as the function's log tells of them."""
+        """Return the runs of the last hour in the function's log, oldest first."""
         since = int((time.time() - _RUN_HISTORY_SECONDS) * 1000)
         answer = self._logs.filter_log_events(logGroupName=self.log_group_name, startTime=since)
         return runs_of_log((event["timestamp"] / 1000, event["message"]) for event in answer["events"])
 
-    # -- the ledger, as `demo_live.LedgerObjects`
+    # -- the ledger, as `watch.LedgerObjects`
 
     def names(self) -> Iterator[str]:
         """Return the names of the ledger's objects."""
@@ -204,7 +204,7 @@ def deploy(site: Site) -> Deployment:
             Name="kong-admin-token", SecretString=site.kong_token
         )["ARN"]
     with step("cdk bootstrap"):
-        # Away from the app, which needs no settings to be bootstrapped for.
+        # In another directory: bootstrapping needs neither the app nor its settings.
         _cdk(site, "bootstrap", "aws://000000000000/us-east-1", directory=site.directory)
     outputs = site.directory / "outputs.json"
     context = {
@@ -215,7 +215,7 @@ def deploy(site: Site) -> Deployment:
         "kong_superadmin": "true",
         "kong_admin_token_secret": token_secret,
         "kong_root_ca": str(site.kong.ca_pem_path),
-        # Only here: where the emulator is, and whose certificate the local cache shows.
+        # Only in the demo: the emulator's address, and the CA of the local cache's certificate.
         "lambda_env": json.dumps(
             {
                 "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": site.cloudtrail.url,
@@ -266,11 +266,11 @@ def _schedule_target(site: Site, function_name: str) -> dict[str, Any]:
 
 
 def _let_function_into_cache(site: Site, variables: Mapping[str, str]) -> None:
-    """Let the local Valkey admit whom the stack lets in: ElastiCache would have done so by itself."""
+    """Create the stack's cache user in the local Valkey, as ElastiCache would do by itself."""
     with site.cache.valkey.client() as client:
         if "REDIS_IAM_CACHE" in variables:
             (user,) = site.client("elasticache").describe_users(UserId=variables["REDIS_USERNAME"])["Users"]
-            # With just the rights that the stack gives it. The token that the function signs only AWS could check.
+            # With exactly the rights that the stack gives it. Only AWS could check the token that the function signs.
             client.execute_command("ACL", "SETUSER", user["UserName"], "nopass", *user["AccessString"].split())
         else:
             secret = site.client("secretsmanager").get_secret_value(SecretId=variables["REDIS_PASSWORD_SECRET"])

@@ -1,4 +1,4 @@
-"""What a visitor can type while the demo is kept running: complete as it stands, and without a secret in it."""
+"""Commands for a terminal while the demo is kept running. They are complete, and contain no secret."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _NOT_FOR_A_TERMINAL = ("LOG_LEVEL", "CDK_")
 def exports(
     *, function_environment: Mapping[str, str], aws_environment: Mapping[str, str], kong_root_ca: Path
 ) -> list[str]:
-    """Return the lines that make `aws` and `python -m kong_cloudtrail` work on the demo.
+    """Return the lines that point `aws` and `python -m kong_cloudtrail` to the demo.
 
     Parameters
     ----------
     function_environment
         The deployed function's settings. They name the secret that holds Kong's token, not the token.
     aws_environment
-        What leads to the local AWS.
+        Variables that point to the local AWS.
     kong_root_ca
-        A file with the certificate that the function's settings hold as a text of many lines.
+        A file with the certificate, which is a text of many lines in the function's settings.
     """
     variables = {
         **function_environment,
@@ -43,31 +43,31 @@ def exports(
 
 
 def commands(*, function_name: str, log_group_name: str, token_header: Path, events_url: str) -> list[str]:
-    """Return the lines that use what `exports` has set.
+    """Return the example commands, which need the variables of `exports`.
 
     Parameters
     ----------
     function_name, log_group_name
-        Of the deployed function.
+        Names of the deployed function and its log group.
     token_header
-        A file with the header that holds Kong's token: on a command line, others on this machine could see it.
+        A file with the header that has Kong's token: on a command line, others on this machine could see it.
     events_url
-        Where CloudTrail's events are, for a `POST`.
+        URL that returns CloudTrail's events for a `POST`.
     """
     kong = f'curl -s --cacert "$KONG_ROOT_CA" -H @{token_header}'
     report = token_header.with_name("report.json")
     collector = f"{sys.executable} -m kong_cloudtrail"
     return [
-        "# an Admin API call to be audited, and the audit log",
+        "# make an Admin API call, and read the audit log",
         f'{kong} "$KONG_ADMIN_API/services" -d name=mine',
         f'{kong} "$KONG_ADMIN_API/audit/requests?size=3"',
-        "# run the function, and look at its log",
+        "# run the function, and read its log",
         f"aws lambda invoke --function-name {function_name} {report} && cat {report}",
         f"aws logs filter-log-events --output text --log-group-name {log_group_name}",
         "# the collector as a program, with the function's settings",
         f"{collector} sync",
         f"{collector} release",
         f"{collector} verify-runs",
-        "# what CloudTrail accepted",
+        "# show the events that CloudTrail accepted",
         f"curl -s -X POST {events_url}",
     ]

@@ -1,4 +1,4 @@
-"""Looking at both sides of a running demo: what Kong shows, what CloudTrail has, what is marked or in quarantine."""
+"""The state of a running demo on both sides: what Kong shows, what CloudTrail has, what is marked or in quarantine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sandbox.machinery.valkey import Valkey
 
 _PAGE_SIZE = 1000
 PICTURE_SECONDS = 0.3
-"""How long one look at everything serves all open pages."""
+"""For how long one reading of the state serves all open pages."""
 
 
 class LedgerObjects(Protocol):
@@ -39,9 +39,9 @@ class Arrival:
     Parameters
     ----------
     event_id
-        Assigned by CloudTrail when it first came.
+        The id that CloudTrail assigned when the entry first arrived.
     received_at
-        When that was, Unix seconds.
+        When it first arrived, Unix seconds.
     times
         How often it was accepted.
     """
@@ -53,7 +53,7 @@ class Arrival:
 
 @dataclass(frozen=True)
 class Picture:
-    """What a look at everything showed, by request id.
+    """The state of everything at one time, by request id.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ class Picture:
 
 
 class Watch:
-    """Looks at every part of a running demo, past whatever a visitor has broken. Safe to use from several threads.
+    """Reads the state of every part of a running demo, even if it is broken. Safe to use from several threads.
 
     Parameters
     ----------
@@ -122,10 +122,10 @@ class Watch:
         self._runs = runs
 
     def look(self) -> Picture:
-        """Look at everything, unless that was just done."""
+        """Return the state of everything, as of at most `PICTURE_SECONDS` ago."""
         with self._lock:
             if self._picture is None or time.monotonic() - self._taken_at > PICTURE_SECONDS:
-                runs = self._runs()  # first, so that what they have done shows in the rest
+                runs = self._runs()  # first, so that the rest shows their effects
                 self._picture = Picture(
                     self._kong.read(), self._cloudtrail.read(), self._read_marks(), self._quarantine.read(), runs
                 )
@@ -150,7 +150,7 @@ class Watch:
 
 
 class _KongEntries:
-    """The audit log, read over HTTP as anybody would; each time only what is new."""
+    """The audit log, read over HTTP; each time only what is new."""
 
     def __init__(self, kong: KongSimulator, token: str) -> None:
         self._kong = kong
@@ -163,7 +163,7 @@ class _KongEntries:
     def read(self) -> dict[str, Mapping[str, Any]]:
         newest = max((row["request_timestamp"] for row in self._entries.values()), default=0)
         entries = self._entries | self._read_since(newest)
-        if len(entries) != self._kong.entry_count():  # some are gone, or older ones have come
+        if len(entries) != self._kong.entry_count():  # some have expired, or older ones have become visible
             entries = self._read_since(0)
         self._entries = entries
         return entries

@@ -137,6 +137,13 @@ def test_operations_know_runs_and_shared_words(module: str) -> None:
     assert ours(MODULES[module]) <= {*CORE, *within("domain", "run", "operations")}
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "run").glob("*.py")), ids=lambda path: path.name)
+def test_a_run_names_neither_a_source_nor_a_destination(path: Path) -> None:
+    text = path.read_text(encoding="utf-8").lower().replace("kong-cloudtrail", "")  # the name of the program
+
+    assert not [name for name in ("kong", "cloudtrail", "putauditevents") if name in text]
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_nobody_imports_a_composition_root(module: str) -> None:
     assert not set(COMPOSITION_ROOTS) & ours(MODULES[module])

@@ -94,7 +94,7 @@ def test_a_run_needs_no_more_rights_than_the_users(
         module.assembly.cache_clear()
 
     assert [report["delivered"] for report in reports] == [250, 250, 0, 0]
-    assert reports[1]["repeated"], "the same tick twice is worked off once"
+    assert reports[1]["repeated"], "the same tick twice is processed once"
     with server.client() as admin:
         refused = admin.execute_command("ACL", "LOG")
         assert refused == [], "the client asked for more than the user may do"

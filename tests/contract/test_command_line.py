@@ -351,7 +351,7 @@ class TestFailure:
     def test_fault_of_the_program(self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("kong_cloudtrail.settings.Settings.from_mapping", lambda _: 1 / 0)
 
-        terminal.run("sync").assert_failed(ExitStatus.PROGRAM, "ZeroDivisionError", "report it")
+        terminal.run("sync").assert_failed(ExitStatus.PROGRAM, "ZeroDivisionError", "report this line")
 
     @pytest.mark.parametrize("arguments", [("synch",), (), ("sync", "--jsno"), ("tfvars",)])
     def test_wrong_arguments_show_the_usage(self, terminal: Terminal, arguments: tuple[str, ...]) -> None:
@@ -387,7 +387,7 @@ class TestOutput:
             _, err = process.communicate(timeout=60)
 
         assert process.returncode == ExitStatus.PROGRAM
-        assert err.startswith("kong-cloudtrail: Writing failed: No space left on device. Check the place")
+        assert err.startswith("kong-cloudtrail: Writing failed: No space left on device. Check where")
         assert err.count("\n") == 1
 
     def test_reader_of_everything_that_has_ended(self, terminal: Terminal, site: Site) -> None:
@@ -445,7 +445,7 @@ class TestSignals:
             wait_until(lambda: bool(observer.keys("*:lock")))
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        process.stderr.readline(), process.stderr.readline()  # it says that it goes on
+        process.stderr.readline(), process.stderr.readline()  # it says that it finishes
 
         process.send_signal(signal.SIGINT)
 
@@ -544,7 +544,7 @@ class TestVerifyRuns:
         assert facts["first run"].startswith(f"1, {datetime.fromtimestamp(written, UTC):%Y-%m-%dT%H:%M:%S}Z")
         assert facts["last run"].startswith("2, 20")
         assert {facts[name][:2] for name in ("entries from", "entries until")} == {"20"}
-        assert result == "The chain of run reports is whole: none was removed or altered."
+        assert result == "The chain of run reports is complete: none was removed or altered."
 
     def test_needs_nothing_but_the_ledger_and_the_name_of_the_source(
         self, terminal: Terminal, site: Site, chain: list[Path]
@@ -616,7 +616,7 @@ class TestVerifyRuns:
         fields = json.loads(checkpoint.read_text()) | {"run": {"number": 0, "sha256": "0" * 64}}
         checkpoint.write_text(json.dumps(fields))
 
-        terminal.run("verify-runs").assert_failed(ExitStatus.NOT_VERIFIED, "none of them delivered anything yet")
+        terminal.run("verify-runs").assert_failed(ExitStatus.NOT_VERIFIED, "none of them has delivered anything yet")
 
 
 class TestSurroundings:

@@ -545,4 +545,4 @@ class TestLog:
         assert runs[0].summary() == "The run ended: 5 fetched, 5 delivered."
         assert runs[1].summary() == "The run failed: Kong did not answer."
         assert runs[2].report is None
-        assert runs[3].summary() == "The run was skipped: another run is at work."
+        assert runs[3].summary() == "The run was skipped: another run is in progress."

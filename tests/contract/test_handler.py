@@ -430,7 +430,7 @@ class TestFailedRun:
     def test_of_a_cache_that_is_away_says_so(self, function: Function, site: Site) -> None:
         site.valkey.stop()
 
-        with pytest.raises(RunFailed, match="The cache could not be asked"):
+        with pytest.raises(RunFailed, match="The cache could not be read or written"):
             function.tick("one")
 
         assert site.kong.requests == []

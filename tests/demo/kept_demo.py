@@ -51,7 +51,7 @@ def test_what_it_prints_works_as_printed(tmp_path: Path) -> None:
         started = psutil.Process(demo.pid).children(recursive=True)
         url = lines[-1].removeprefix("In the browser: ")
         commands = [line for line in lines if line.startswith(("export ", "curl ", "aws ", sys.executable))]
-        assert "All of it is right." in "\n".join(lines)
+        assert "Both sides agree." in "\n".join(lines)
         assert [line for line in lines if line.startswith("Watch it in the browser: ")] == [
             f"Watch it in the browser: {url}"
         ]
@@ -73,7 +73,7 @@ def test_what_it_prints_works_as_printed(tmp_path: Path) -> None:
     assert len(commands) == 4 + 8
     assert '"delivered": 1' in shell.stdout  # the function found the call that curl made
     assert "RUN_ENDED" in shell.stdout
-    assert "The chain of run reports is whole" in shell.stdout
+    assert "The chain of run reports is complete" in shell.stdout
     assert len(json.loads(shell.stdout.splitlines()[-1])) == 256
     assert state["ready"]
     assert state["verdict"]["text"] == "All 256 entries at Kong are in CloudTrail Lake, each once."

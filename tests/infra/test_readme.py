@@ -1,4 +1,4 @@
-"""The README and the pages that it leads to: links that lead somewhere, here and on a package index."""
+"""The README and the other pages: links that lead somewhere, here and on a package index; files that exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ import pytest
 from tests.helpers import REPOSITORY
 
 README = REPOSITORY / "README.md"
-PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md")), REPOSITORY / "sandbox" / "README.md"]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "*/README.md")
+    for path in REPOSITORY.glob(pattern)
+    if "node_modules" not in path.parts
+)
+FOLDERS = ("lambda_src", "stacks", "cli", "sandbox", "torture", "benchmarks", "tools", "tests", "examples")
+MODULES = [str(path.relative_to(REPOSITORY)) for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py")]
 ForIndex = Callable[[str, str | None], str]
 LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 REPOSITORY_URL = "https://git.example.com/platform/kong-cloudtrail"
@@ -50,6 +57,14 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         linked = (page.parent / name).resolve() if name else page
         assert linked.exists(), f"{page.name} links to {target}"
         assert not anchor or anchor in anchors(linked), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_every_module_that_a_page_names_exists(page: Path) -> None:
+    # A name in backticks, of a file in the repository; the last parts of its path are enough.
+    names = re.findall(r"`([\w/.-]+\.py)`", page.read_text("utf-8"))
+
+    assert not [name for name in names if not any(f"/{path}".endswith(f"/{name}") for path in MODULES)]
 
 
 def test_the_readme_is_short() -> None:

@@ -10,7 +10,7 @@ from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable, RunFailed
 from kong_cloudtrail.operations.release import QuarantineRelease
 from kong_cloudtrail.ports import Answer
-from kong_cloudtrail.run.delivery import MAX_QUARANTINED_TOLD
+from kong_cloudtrail.run.delivery import MAX_QUARANTINED_LOGGED
 from kong_cloudtrail.run.shipment import MAX_ATTEMPTS
 from kong_cloudtrail.sources.kong.entries import read_entry
 
@@ -176,7 +176,7 @@ class TestLoudQuarantine:
         world.run()
 
         codes = [code for code in world.telemetry.codes if "QUARANTINED" in code]
-        assert codes == ["ENTRY_QUARANTINED"] * MAX_QUARANTINED_TOLD + ["MORE_QUARANTINED"]
+        assert codes == ["ENTRY_QUARANTINED"] * MAX_QUARANTINED_LOGGED + ["MORE_QUARANTINED"]
 
     def test_is_counted_by_later_runs_too_until_it_is_empty(self) -> None:
         world = world_of(3)
@@ -501,7 +501,7 @@ def test_refusal_of_every_call_is_no_matter_of_content() -> None:
     world = World(kong=Kong(entries(300), page_size=1000))
     world.cloudtrail.always = fail_with(BatchRefused("ValidationException", "refused"))
 
-    with pytest.raises(RunFailed, match="whatever entry it holds"):
+    with pytest.raises(RunFailed, match="whatever entries it contains"):
         world.run()
 
     assert world.quarantined == []

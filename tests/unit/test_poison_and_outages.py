@@ -17,9 +17,9 @@ from kong_cloudtrail.run.shipment import MAX_ATTEMPTS, SUSPICIOUS_ATTEMPTS
 from tests.fakes import Kong, Reaction, World, accept_all, fail_with, refuse
 from tests.helpers import NOW, Budget, FakeClock, entries, entry, wait_until
 
-SERVER_ERROR = DestinationUnavailable("InternalServerError", "CloudTrail did not take a batch.")
-MIDDLEBOX = DestinationUnavailable("403", "CloudTrail did not take a batch (403, status 403).")
-LOST = DestinationUnavailable("ConnectionClosedError", "The answer got lost.", maybe_accepted=True)
+SERVER_ERROR = DestinationUnavailable("InternalServerError", "CloudTrail did not accept a batch.")
+MIDDLEBOX = DestinationUnavailable("403", "CloudTrail did not accept a batch (403, status 403).")
+LOST = DestinationUnavailable("ConnectionClosedError", "The answer was lost.", maybe_accepted=True)
 THROTTLED = DestinationUnavailable("ThrottlingException", "Slow down.", throttled=True)
 
 

@@ -102,7 +102,7 @@ def test_complete_file(tmp_path: Path) -> None:
     )
     assert "line 17" in remark_on(translation, "lambda_env REDIS_HOST")
     assert "line 22" in remark_on(translation, "image")
-    assert "its name is taken" in remark_on(translation, "resource_name")
+    assert "has this name until it is removed" in remark_on(translation, "resource_name")
     assert len(translation.remarks) == 4
 
 
@@ -168,9 +168,9 @@ def test_the_same_as_json(tmp_path: Path) -> None:
     [
         ("{", ", line 1: is not JSON"),
         (f'{{\n"{PLANTED}": }}', ", line 2: is not JSON"),
-        ("[]", ", line 1: a map was expected"),
+        ("[]", ", line 1: expected a map"),
         (f'{{"a": 1, "{PLANTED}": 1, "{PLANTED}": 2}}', ": a name is set a second time"),
-        ('{"a": NaN}', ": NaN and Infinity are no JSON"),
+        ('{"a": NaN}', ": NaN and Infinity are not JSON"),
         ('{"a": 1e999}', ": a number is too large"),
         ('{"a": ' + "9" * 5000 + "}", ": the number is too long"),
         ("[" * 100_000, ": lists and maps are nested too deeply"),
@@ -200,7 +200,7 @@ def test_what_is_unknown_is_named_and_not_repeated(tmp_path: Path) -> None:
         f'kong_token = "{PLANTED}"\ncloudtrail_retention = 90\nlambda_env = {{\nREDIS_PASSWORD = "{PLANTED}"\n}}\n',
     )
     assert translation.context == {}
-    assert remark_on(translation, "kong_token").endswith("is no variable of the proof of concept; it is left out.")
+    assert remark_on(translation, "kong_token").endswith("is left out: it is not a variable of the proof of concept.")
     assert "Terraform's state" in remark_on(translation, "cloudtrail_retention")
     assert "line 4" in remark_on(translation, "lambda_env REDIS_PASSWORD")
     assert PLANTED not in "".join(translation.remarks)
@@ -212,7 +212,7 @@ def test_what_is_unknown_is_named_and_not_repeated(tmp_path: Path) -> None:
         ("true", PLANTED, {"kong_superadmin": True, "kong_admin_token_secret": "kong-admin-token"}, "Store it before"),
         ('"1"', PLANTED, {"kong_superadmin": True, "kong_admin_token_secret": "kong-admin-token"}, "Store it before"),
         ("null", PLANTED, {"kong_admin_token_secret": "kong-admin-token"}, "Store it before"),
-        ("false", PLANTED, {"kong_superadmin": False}, "was not used, as KONG_SUPERADMIN is false"),
+        ("false", PLANTED, {"kong_superadmin": False}, "it was not used, as KONG_SUPERADMIN is false"),
         ("true", "", {"kong_superadmin": True}, "FillKongAdminToken"),
     ],
 )
@@ -245,31 +245,31 @@ def test_no_root_ca(tmp_path: Path, nothing: str) -> None:
     [
         (f'existing_vpc = "{PLANTED}', "line 1: the file ends in the middle of a value"),
         (f'existing_vpc = "{PLANTED}\naws_region = "us-east-1"', "line 2: the file ends in the middle of a value"),
-        ('a = "b"\nc = d"', "line 2: the double quotes are not expected here; perhaps a text before them"),
+        ('a = "b"\nc = d"', "line 2: unexpected double quotes; perhaps a text before them"),
         (f'\n\nlambda_env = {{\n  KONG_ADMIN_TOKEN = "{PLANTED}"\n', "line 5: the file ends in the middle of a value"),
-        (f"existing_vpc = {PLANTED}", "line 1: a variables file holds plain values only (text in double quotes)"),
-        ('image = "${var.image}"', "line 1: a variables file holds plain values only"),
-        ("a = <<EOT\none\n%{ if true }\nEOT\n", "line 3: a variables file holds plain values only"),
+        (f"existing_vpc = {PLANTED}", "line 1: a variables file has plain values only (text in double quotes)"),
+        ('image = "${var.image}"', "line 1: a variables file has plain values only"),
+        ("a = <<EOT\none\n%{ if true }\nEOT\n", "line 3: a variables file has plain values only"),
         ("a = <<EOT\none\n", "line 1: the text that begins here with << is not closed by its word"),
         ("a = <<\none\n", "line 1: the text that begins here with << is not closed"),
-        ("a = var.b", "line 1: a variables file holds plain values only"),
-        ("a = 1 + 2", "line 1: a variables file holds plain values only"),
-        ("a = [for x in y : x]", "line 1: a variables file holds plain values only"),
+        ("a = var.b", "line 1: a variables file has plain values only"),
+        ("a = 1 + 2", "line 1: a variables file has plain values only"),
+        ("a = [for x in y : x]", "line 1: a variables file has plain values only"),
         ("a =\n1", "line 1: cannot be read from column"),
         ("a = -", "line 1: cannot be read from column"),
-        ('a = "one\ntwo"', "line 1: the text that begins here is not closed by double quotes in the same line"),
+        ('a = "one\ntwo"', "line 1: the text that begins here is not closed by double quotes on the same line"),
         ("a = " + "[" * 5000, "line 1: the file ends in the middle of a value"),
-        ("a = { (b) = 1 }", "line 1: a variables file holds plain values only"),
-        ("a = { b.c = 1 }", "line 1: a variables file holds plain values only"),
-        ("a = !true", "line 1: a variables file holds plain values only"),
+        ("a = { (b) = 1 }", "line 1: a variables file has plain values only"),
+        ("a = { b.c = 1 }", "line 1: a variables file has plain values only"),
+        ("a = !true", "line 1: a variables file has plain values only"),
         ("a = [1\n2]", "line 2: cannot be read from column 1 on"),
         ("a = { b 1 }", "line 1: cannot be read from column 9 on"),
-        ("variable {\n}", "line 1: a variables file holds no blocks"),
-        ('"a" = 1', "line 1: the double quotes are not expected here"),
+        ("variable {\n}", "line 1: a variables file has no blocks"),
+        ('"a" = 1', "line 1: unexpected double quotes"),
         ("a = 1\na = 2", "line 2: a name is set a second time; the first time is in line 1"),
         (f"a = {{\n {PLANTED} = 1\n {PLANTED} = 2\n}}", "line 3: a name is set a second time; the first time is in"),
         ("a = /* 1", "line 1: the comment that begins here is not closed"),
-        (r'a = "\q"', "line 1: an escape in this text is unknown"),
+        (r'a = "\q"', "line 1: unknown escape in this text"),
         (r'a = "\ud800"', "line 1: an escape in this text stands for no character"),
         ("a = 1e999", "line 1: the number is too large"),
         ("a = " + "9" * 5000, "line 1: the number is too long"),

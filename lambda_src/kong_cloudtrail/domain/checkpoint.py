@@ -1,4 +1,4 @@
-"""How far a trail is done: what one run leaves to the next."""
+"""How far a trail is done: what one run saves for the next."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ NO_REPORT_SHA256 = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class CacheState:
-    """What tells a cache that kept its marks from one that lost some.
+    """The state of the cache, to recognise that it has lost marks.
 
     Parameters
     ----------
     cache_id
-        Random, made when the cache had none. Another one means that the cache was emptied or replaced.
+        A random id, written when the cache has none. A different one means that the cache was emptied or replaced.
     marks_written
-        Marks ever written to this cache for this trail. A lower number than before means that the cache was restored
-        from an old snapshot.
+        Number of marks ever written to this cache for this trail. A lower number than before means that the cache was
+        restored from an old snapshot.
     """
 
     cache_id: str
@@ -30,23 +30,23 @@ class CacheState:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a reading goes on that a run could not finish.
+    """Where a reading continues that a run could not finish.
 
     Parameters
     ----------
     window
         The slice that is being read; ``None`` if everything is read, without filters.
     resume
-        Where in it, as the source said (`ports.Page.resume`); ``None``: at its beginning.
+        Where in the slice, as the source said (`ports.Page.resume`); ``None``: at its beginning.
     newest
-        Newest request time of all that this reading showed so far, Unix seconds, without what was dated in the future;
-        ``None`` if it showed none.
+        Newest request time in this reading so far, Unix seconds, without entries dated in the future; ``None`` if there
+        is none.
     limit
-        What the clocks showed as the slice was begun, Unix seconds: what is dated later is dated in the future.
+        The time by the clocks when the slice was begun, Unix seconds: later entries are dated in the future.
     began_at
         When the reading began, Unix seconds by our own clock.
     proven
-        Whether every answer so far was as asked. If not, the reading goes on, and the checkpoint stays.
+        Whether every answer so far was as asked. If not, the reading continues, and the checkpoint stays.
     """
 
     window: Window | None
@@ -64,7 +64,7 @@ class OpenGap:
     Parameters
     ----------
     window
-        Its request times; ``None`` if they are not known, as on a gateway that cannot filter.
+        Its request times; ``None`` if they are unknown, as on a gateway that cannot filter.
     kind
         ``unreadable``: the source could not show a row. ``undelivered``: an entry could not be delivered.
     reason
@@ -86,35 +86,35 @@ class Checkpoint:
     Parameters
     ----------
     complete_until
-        Unix seconds: every entry that the source showed with an older request time is delivered or quarantined, but
-        for the gaps. Never later than the newest request time that the source showed. ``None`` before anything was
+        Unix seconds: every entry that the source showed with an older request time is delivered or in quarantine,
+        except for gaps. Never later than the newest request time that the source showed. ``None`` before anything was
         settled.
     begins_at
-        Where the first run was asked to begin, Unix seconds; ``None``: at everything that the source retains.
+        Where the first run was asked to begin, Unix seconds; ``None``: at the oldest entry that the source retains.
     first_run_at
         When the first run began, Unix seconds by our own clock.
     caught_up_at
         When the last reading began that settled everything that the source showed, Unix seconds by our own clock.
     reading
-        Where the next run goes on, if the last one could not finish its reading.
+        Where the next run continues, if the last one could not finish its reading.
     gaps
         What was passed and is still to be settled, oldest first.
     sweep
-        Where the sweep goes on that is under way; ``None`` if none is.
+        Where an unfinished sweep continues; ``None`` if there is none.
     sweep_due
         When the next sweep begins, Unix seconds by our own clock; ``None`` before the first run.
     cache
-        The cache that holds the marks, as the newest run found it.
+        The state of the cache in the newest run.
     marks_whole_after
-        Entries with an older request time may have lost their marks, Unix seconds; ``None``: all marks are there.
+        Entries with an older request time may have lost their marks, Unix seconds; ``None``: all marks are present.
     gateway_version
-        The gateway's version as the newest run found it.
+        The gateway's version in the newest run.
     gateway_ahead_seconds
         How far the gateway's clock was ahead of ours when it was last shown.
     run_number, run_sha256
         Number and hash of the newest run report.
     version
-        Of the stored object that this was read from; ``None`` if there was none.
+        Version of the stored object that this was read from; ``None`` if there was none.
     """
 
     complete_until: int | None = None

@@ -1,4 +1,4 @@
-"""One record of a gateway's audit log, and what tells it from all others."""
+"""One record of a gateway's audit log, and what identifies it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from .jsontext import encode
 
 MAX_RETENTION_SECONDS = 10 * 365 * 86_400
-"""Longer than anybody lets a gateway keep entries: what says more is not believed."""
+"""No gateway keeps entries for longer: greater values are not believed."""
 
 LATEST_SECOND = 253_402_300_799
 """9999-12-31T23:59:59Z in Unix seconds, the last moment that has a year of four digits."""
@@ -26,14 +26,14 @@ class Entry:
     value
         The parsed JSON, normally an object. Whatever a source shows is an entry, however odd.
     id
-        Names the entry in calls, events and object names: 1 to 128 letters, digits, ``-`` and ``_``.
+        Identifies the entry in calls, events and object names: 1 to 128 letters, digits, ``-`` and ``_``.
     key
-        Names the entry in the seen set: `id` and a fingerprint of the content, so that a different entry under an id
-        that was used before is a different entry.
+        Identifies the entry in the seen set: `id` and a fingerprint of the content. So two entries with the same id and
+        different content are two entries.
     timestamp
-        When the request was made, Unix seconds; ``None`` if the entry does not say so.
+        When the request was made, Unix seconds; ``None`` if the entry does not say.
     remaining_seconds
-        How long the source will go on showing the entry.
+        For how long the source will still show the entry.
     """
 
     value: Any
@@ -43,7 +43,7 @@ class Entry:
     remaining_seconds: int
 
     def original(self) -> bytes:
-        """Return the whole entry as JSON: what the ledger keeps when the event could not hold everything."""
+        """Return the whole entry as JSON, as the ledger keeps it if the event is shortened."""
         return encode(self.value).encode("ascii")
 
 
@@ -53,8 +53,8 @@ def whole_seconds(value: object) -> int | None:
     Returns
     -------
     int or None
-        ``None`` for anything but a number, or a text of one, that is a moment between 1970 and 9999. What is none must
-        not become a bound of anything that is read.
+        ``None`` for anything but a number, or a number as text, between the years 1970 and 9999. Other values must not
+        become bounds of a window.
     """
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_TIMESTAMP_DIGITS:
         value = int(value)

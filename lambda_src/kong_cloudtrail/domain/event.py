@@ -11,16 +11,16 @@ from .entry import Entry
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """A whole entry that the ledger has to keep, because its event holds less.
+    """A whole entry that the ledger has to keep, because its event is shortened.
 
     Parameters
     ----------
     entry_id
-        Of the entry.
+        Id of the entry.
     body
         The entry as JSON.
     sha256
-        Of `body`, hexadecimal.
+        SHA-256 of `body`, hexadecimal.
     """
 
     entry_id: str
@@ -29,7 +29,7 @@ class Original:
 
     @classmethod
     def of(cls, entry: Entry) -> Original:
-        """Take the original of an entry."""
+        """Return the original of an entry."""
         body = entry.original()
         return cls(entry.id, body, hashlib.sha256(body).hexdigest())
 
@@ -41,11 +41,11 @@ class Event:
     Parameters
     ----------
     entry
-        What it was made from.
+        The entry that it was mapped from.
     data
         The event as text, ASCII only, in the form of the destination.
     original
-        The whole entry, if the event holds less; else ``None``.
+        The whole entry, if the event is shortened; otherwise ``None``.
     """
 
     entry: Entry
@@ -59,7 +59,7 @@ class Event:
 
     @property
     def original_bytes(self) -> int:
-        """Size of the whole entry if the event holds less, else 0."""
+        """Size of the whole entry if the event is shortened, otherwise 0."""
         return 0 if self.original is None else len(self.original.body)
 
 
@@ -70,9 +70,9 @@ class Batch:
     Parameters
     ----------
     events
-        At least one, no id twice.
+        At least one event, and no id twice.
     original_bytes
-        Size of the whole entries that the ledger has to keep before.
+        Size of the whole entries that the ledger has to keep before the call.
     """
 
     events: Sequence[Event]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 UNKNOWN_VERSION = "unknown"
-"""The version of a gateway that does not tell it."""
+"""The version of a gateway that does not say it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +15,12 @@ class Gateway:
     Parameters
     ----------
     version
-        E.g. ``3.10.0.2-enterprise-edition``; `UNKNOWN_VERSION` if it does not tell.
+        For example ``3.10.0.2-enterprise-edition``; `UNKNOWN_VERSION` if it does not say.
     hostname
-        Of the control-plane node, else the host of the Admin API's URL.
+        Host name of the control-plane node, or else the host of the Admin API's URL.
     clock
-        What the ``Date`` header of the gateway, or of a proxy before it, showed as the run began, Unix seconds;
-        ``None`` if there was no valid one.
+        The ``Date`` header of the gateway, or of a proxy in front of it, when the run began, Unix seconds; ``None`` if
+        there was no valid one.
     """
 
     version: str

@@ -1,7 +1,7 @@
-"""JSON without loss: what Kong wrote is what CloudTrail gets.
+"""JSON without loss: what the source wrote is what the destination gets.
 
-Python's defaults lose three things that an audit trail must keep: a repeated key (the last one wins), the digits of a
-number that no double holds, and bytes that are not UTF-8. The decoders here keep or refuse each of them.
+Python's defaults lose three things that an audit trail must keep: repeated keys (the last one wins), digits of a number
+that a double cannot represent, and bytes that are not UTF-8. The decoders here keep or refuse each of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_SAFE_INTEGER = 2**53
 """Above this, JSON readers that use doubles round integers (RFC 8259, section 6)."""
 
 MAX_NESTING = 200
-"""Deeper JSON is kept as text: parsers on the way may refuse it, and none of Kong's own bodies comes near."""
+"""Deeper JSON is kept as text: other parsers may refuse it, and none of Kong's own bodies is nearly as deep."""
 
 _MAX_INTEGER_DIGITS = 4000  # CPython refuses to convert more than 4300 digits
 
@@ -77,10 +77,10 @@ _strict_decoder = json.JSONDecoder(
     object_pairs_hook=_unique_keys, parse_int=_safe_integer, parse_float=_safe_float, parse_constant=_refuse_constant
 )
 _tolerant: dict[str, Any] = {
-    "strict": False,  # control characters in strings are no JSON, but they are what was sent
+    "strict": False,  # control characters in strings are not valid JSON, but they are what was sent
     "object_pairs_hook": _pairs_if_repeated,
     "parse_float": _float_or_text,
-    "parse_constant": str,  # NaN and the infinities: no JSON either, kept as text
+    "parse_constant": str,  # NaN and infinities: not valid JSON either, kept as text
 }
 _page_decoder = json.JSONDecoder(**_tolerant)
 _long_integers_decoder = json.JSONDecoder(**_tolerant, parse_int=_integer_or_text)
@@ -100,9 +100,9 @@ def decode_page(body: bytes) -> Any:
     """Parse a response body of Kong.
 
     Bytes that are not UTF-8 become lone surrogates (PEP 383), so that one odd entry does not make its page unreadable.
-    A number that Python would round stays the text that it was; integers are exact. An object with a repeated key
-    becomes an array of its names and values. What is nested deeper than `MAX_NESTING` stays the text that it was, so
-    that whatever is made of the answer can be serialised.
+    A number that Python would round is kept as text; integers are exact. An object with a repeated key becomes an array
+    of its names and values. Values nested deeper than `MAX_NESTING` are kept as text, so that everything derived from
+    the answer can be serialised.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def decode_page(body: bytes) -> Any:
         If the body is not JSON.
     """
     text = body.decode("utf-8", "surrogateescape")
-    # Few pages hold what takes the longer way: an integer of thousands of digits, deep nesting, or no JSON.
+    # Few pages need the slow path: an integer of thousands of digits, deep nesting, or invalid JSON.
     with contextlib.suppress(ValueError, RecursionError):
         document = _page_decoder.decode(text)
         if not _is_nested_deeper(document, text):
@@ -119,13 +119,13 @@ def decode_page(body: bytes) -> Any:
 
 
 def decode_container(text: str) -> dict[str, Any] | list[Any] | None:
-    """Parse a text that holds a JSON object or array, where parsing loses nothing.
+    """Parse a text that is a JSON object or array, if parsing loses nothing.
 
     Returns
     -------
     dict, list or None
-        ``None`` for a text that should stay a text: a scalar, not JSON, a repeated key, a number that a double would
-        round, or nested deeper than `MAX_NESTING`.
+        ``None`` if the text should stay text: it is a scalar or not JSON, has a repeated key or a number that a double
+        would round, or is nested deeper than `MAX_NESTING`.
     """
     if not text.lstrip(" \t\r\n").startswith(("{", "[")):
         return None

@@ -10,7 +10,7 @@ from .trail import Trail
 from .window import Window
 
 MAX_COUNTED = 10_000
-"""Entries in quarantine that a run counts at most: more objects than one wants to list in each run."""
+"""A run counts at most so many entries in quarantine: to list more objects in every run would be slow."""
 
 
 @dataclass(slots=True)
@@ -20,63 +20,62 @@ class RunReport:
     Parameters
     ----------
     trail
-        Whose run it was.
+        The trail of the run.
     window
-        What was to be read; ``None`` if everything (a gateway without time filters) or if the run did not get so far.
+        What was to be read; ``None`` for everything (a gateway without time filters), or if the run did not get so far.
     fetched
-        Entries that Kong showed.
+        Entries that the source showed.
     duplicates
-        Of these, delivered before, or shown twice.
+        Fetched entries that were delivered before, or shown twice.
     delivered
-        Of these, confirmed by CloudTrail and marked.
+        Fetched entries that the destination confirmed, and that are marked.
     quarantined
-        Of these, kept in quarantine and marked.
+        Fetched entries that were put into quarantine, and are marked.
     failed
-        Of these, not delivered although there was time: they stay unmarked and are fetched again.
+        Fetched entries that were not delivered although there was time. They stay unmarked and are fetched again.
     backlog
-        Of these, left to the next run because the time was used up. More may wait in Kong.
+        Fetched entries that are left to the next run because the time was used up. The source may have more.
     shortened
-        Of the delivered ones, delivered with excerpts, the original kept in the ledger.
+        Delivered entries whose events are shortened; the ledger keeps the originals.
     pages
-        Pages read from Kong.
+        Pages read.
     page_seconds
-        How long Kong took over pages, repeated requests included, added up.
+        How long the source took for pages in total, repeated requests included.
     batches
-        Calls of PutAuditEvents that were answered.
+        Calls to the destination that were answered.
     delivery_seconds
-        How long these calls took, added up.
+        How long these calls took in total.
     throttled
-        Times that CloudTrail asked for less.
+        How often the destination throttled.
     delivered_bytes
         Bytes of event data delivered: what CloudTrail Lake bills.
     error_codes
-        How often each error code was given for an entry or a call.
+        How often each error code was given, for an entry or a call.
     finished
-        Whether everything that was to be read was read and is delivered or quarantined.
+        Whether everything that was to be read was read, and is delivered or in quarantine.
     misconfigured
-        Whether something went wrong that will go wrong again until somebody changes something.
+        Whether something failed that will fail again until somebody changes something.
     skipped
         Whether another run held the lock, so that this one did nothing.
     run_seconds
-        How long the run took.
+        Duration of the run.
     oldest_undelivered_age_seconds
-        How long ago the oldest entry was made that may still be undelivered; 0 if all is delivered,
-        ``None`` if that is not known.
+        Age of the oldest entry that may still be undelivered; 0 if everything is delivered, ``None`` if unknown.
     checkpoint_lag_seconds
-        How long ago a run last had delivered everything that the gateway showed, or, before that, the first run began;
-        0 if this run did; ``None`` if that is not known.
+        How long ago a run last had delivered everything that the source showed, or, if none has, the first run began;
+        0 if this run did, ``None`` if unknown.
     found_late
-        New entries that are older than the checkpoint by more than the overlap: no run before could see them.
+        New entries that are older than the checkpoint by more than the overlap: no earlier run could see them.
     max_lateness_seconds
-        How much older than the checkpoint the oldest of these is: it became visible no later than so long after it was
-        made.
+        How much older than the checkpoint the oldest of these is: an upper limit of the time until it became visible.
     gaps
-        Stretches that the gateway could not show, or that could not be delivered, and that are read again; ``None`` if
-        the run did not get so far as to know.
+        Open gaps: stretches that could not be read or delivered, and that are tried again; ``None`` if the run did not
+        get far enough to know.
     quarantine_open
-        Entries in quarantine as the run ended, whenever they came there, up to `MAX_COUNTED`; ``None`` if not known.
+        Entries in quarantine when the run ended, of this run and earlier ones, up to `MAX_COUNTED`; ``None`` if
+        unknown.
     window_seconds_read
-        How much of the window is read so far, in seconds of request time. For a display of the progress.
+        How much of the window is read so far, in seconds of request time. For a progress display.
     """
 
     trail: Trail
@@ -109,12 +108,12 @@ class RunReport:
 
     @property
     def kong_latency_seconds(self) -> float | None:
-        """Mean time until a page was there; ``None`` without pages."""
+        """Mean time for a page; ``None`` without pages."""
         return self.page_seconds / self.pages if self.pages else None
 
     @property
     def cloudtrail_latency_seconds(self) -> float | None:
-        """Mean time until a call of PutAuditEvents was answered; ``None`` without calls."""
+        """Mean time for a call to the destination; ``None`` without calls."""
         return self.delivery_seconds / self.batches if self.batches else None
 
     def summary(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A trail: one stream of one source, kept in one destination."""
+"""A trail: one stream of one source in one destination."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """What names a trail in every key of the ledger and the cache.
+    """The names of a trail, as they are part of every key in the ledger and the cache.
 
     Each trail has its own checkpoint, seen set, quarantine and run reports, so one never holds up another.
 
     Parameters
     ----------
     source
-        Name of the gateway, as in ``SOURCE_NAME``.
+        Name of the gateway: ``SOURCE_NAME``.
     stream
-        What the gateway records: ``requests``.
+        What the gateway records, such as ``requests``.
     destination
-        Where its entries are kept: ``cloudtrail-lake``.
+        Where its entries are kept, such as ``cloudtrail-lake``.
     """
 
     source: str
@@ -27,7 +27,7 @@ class Trail:
 
     @property
     def path(self) -> str:
-        """The three names, as they stand in a key."""
+        """The three names, as they appear in a key."""
         return f"{self.source}/{self.stream}/{self.destination}"
 
     def __str__(self) -> str:

@@ -27,23 +27,24 @@ class Window:
 
 
 class Slices:
-    """Cut a window that is open at its upper end into slices, oldest first.
+    """Cuts a window without an upper bound into slices, oldest first.
 
-    The last slice is open as well. A healthy trail gets one slice, and so one request. A backlog of weeks gets several,
-    so that the checkpoint moves while the run works through it. Each slice is as long as the one before suggests.
+    The last slice has no upper bound either. A healthy trail gets one slice, and so one request. A backlog of weeks
+    gets several, so that the checkpoint moves during the run. The number of pages of a slice determines the width of
+    the next one.
 
     Parameters
     ----------
     after
         Where the window begins, Unix seconds.
     horizon
-        Where the last slice begins at the latest, Unix seconds.
+        The latest possible beginning of the last slice, Unix seconds.
     known_seconds
-        How much of the window's beginning an earlier run has read. It is part of the first slice, on top of its width.
+        How much of the window's beginning an earlier run has read. The first slice is longer by this much.
     width_seconds
         Width of the first slice.
     target_pages
-        Pages that a slice should have. Fewer pages cost more requests; more pages move the checkpoint later.
+        Pages that a slice should have. With fewer pages there are more requests; with more, the checkpoint moves later.
     """
 
     def __init__(
@@ -69,6 +70,6 @@ class Slices:
         yield Window(self._after, None)
 
     def had(self, pages: int) -> None:
-        """Tell how many pages the slice just read had. The width of the next one follows from it."""
+        """Record how many pages the last slice had. This determines the width of the next one."""
         factor = min(_GREATEST_GROWTH, self._target_pages / max(pages, 1))
         self._width_seconds = max(1, int(self._width_seconds * factor))

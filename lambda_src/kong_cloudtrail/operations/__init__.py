@@ -1,1 +1,1 @@
-"""What an operator asks for: one verb a module."""
+"""Verbs: what an operator can ask for, one module each."""

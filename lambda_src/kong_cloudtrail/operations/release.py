@@ -1,9 +1,9 @@
-"""Delivering what lies in quarantine, once the cause is gone.
+"""Delivering the entries in quarantine, once the cause is gone.
 
-No part of a run: these entries are marked, so no run fetches them again, and the gateway need not retain them any
-more. What the destination accepts leaves the quarantine; what it refuses again, or what still cannot be mapped, stays.
-If the process dies after a call and before the move, the same entries are delivered once more the next time, with the
-same ``UID``.
+This is not part of a run: entries in quarantine are marked, so no run delivers them, and the gateway need not retain
+them any more. An entry that the destination accepts leaves the quarantine. One that is refused again, or still cannot
+be mapped, stays. If the process dies after a call and before the move, the entry is delivered once more the next time,
+with the same ``UID``.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from ..ports import NOT_MAPPABLE, Destination, Quarantine, Quarantined
 from ..run.shipment import UNCONFIRMED
 
 GIVE_UP_AFTER_FAILURES = 3
-"""Entries in a row of which the call fails: then it is the destination, and not the entries."""
+"""Failed calls in a row after which the destination is the reason, and not the entries."""
 
 
 @dataclass(slots=True)
 class Released:
-    """What became of a quarantine.
+    """The result of a release.
 
     Parameters
     ----------
     delivered
-        Entries that left it.
+        Number of entries that were delivered, and left the quarantine.
     refused
-        Names of the objects that stay, each with the code of the reason.
+        Names of the objects that stay in quarantine, each with the code of the reason.
     """
 
     delivered: int = 0
@@ -35,14 +35,14 @@ class Released:
 
 
 class QuarantineRelease:
-    """Delivers what lies in the quarantine of one trail.
+    """Delivers the entries in the quarantine of one trail.
 
     Parameters
     ----------
     quarantine
-        Where they are.
+        The quarantine.
     destination
-        Where they go.
+        The trail's destination.
     """
 
     def __init__(self, quarantine: Quarantine, destination: Destination) -> None:
@@ -50,12 +50,13 @@ class QuarantineRelease:
         self._destination = destination
 
     def run(self) -> Released:
-        """Try every entry once, each with a call of its own: there are few, and each has its own fate.
+        """Try every entry once, each in a call of its own: there are few, and each succeeds or fails by itself.
 
         Raises
         ------
         DestinationError
-            If the destination is down, or takes nothing at all. What it accepted before has left the quarantine.
+            If the destination is down, or accepts nothing at all. Entries that it accepted before have left the
+            quarantine.
         LedgerError
             If the quarantine cannot be read or changed.
         """

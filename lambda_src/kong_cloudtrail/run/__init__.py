@@ -1,1 +1,1 @@
-"""One run: read, drop what was delivered, map, deliver, remember. It knows neither source nor destination."""
+"""One run: read, drop what was delivered before, map, deliver, mark. It serves any source and destination."""

@@ -3,11 +3,11 @@
 ::
 
     source ──page──▶ entries ──seen set──▶ new ──map──▶ events ──pack──▶ batches ══▶ destination    (several at once)
-       ▲                                   │ not mappable                 │ successful   │ bad record
+       ▲                                   │ not mappable                 │ accepted     │ refused
       └── the next page meanwhile         └─▶ quarantine, mark           └─▶ mark       └─▶ quarantine, mark
 
-What is read, and in which order, is in ``reading``; how far the source is done, in ``progress``. It knows neither
-source nor destination: see ``ports``. What a reader may rely on is in docs/delivery-guarantees.md.
+``reading`` decides what is read and in which order, and ``progress`` moves the checkpoint. The parts of a run are
+interfaces: see ``ports``. docs/delivery-guarantees.md says what users may rely on.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from .progress import Progress
 from .reading import Bounds, Purpose, Reader, Reading
 
 FUTURE_SECONDS = 3600
-"""How far ahead of all clocks the question lies that tells whether the gateway filters by time."""
+"""To find out whether the gateway filters by time, it is asked for entries this far ahead of all clocks."""
 
 _MARK_MARGIN_SECONDS = 3600
-"""A mark outlives the gateway's entry by this and twice the overlap: clocks differ, and a run takes time."""
+"""A mark outlives the gateway's entry by this plus twice the overlap: clocks differ, and a run takes time."""
 
 _MISCONFIGURATIONS = (DestinationMisconfigured, SecretUnavailable, SourceRefused)
-"""What no later run will overcome unless somebody changes something."""
+"""Errors that every later run will meet as well, until somebody changes something."""
 
 
 class Collector:
-    """Carries the new entries of one source to the destination.
+    """Delivers the new entries of one trail.
 
     Parameters
     ----------
     plan
-        How.
+        The settings that a run follows.
     source, seen, destination, ledger, lock, telemetry, clock
         The parts; see ``ports``.
     reading_guard, delivery_guard
@@ -94,12 +94,12 @@ class Collector:
         Returns
         -------
         RunReport
-            What was done. ``finished`` is false if the time did not suffice: the next run goes on.
+            What was done. ``finished`` is false if there was not enough time: the next run continues.
 
         Raises
         ------
         RunFailed
-            If anything stands undelivered for another reason than time. All else was delivered before.
+            If anything stays undelivered for another reason than lack of time. Everything else was delivered before.
         """
         report = RunReport(self._plan.trail)
         self._started = self._clock.monotonic()
@@ -118,7 +118,7 @@ class Collector:
                     "expires within seconds: run again.",
                 )
         except TimeBudgetReached:
-            self._tell_unfinished(report)
+            self._log_unfinished(report)
         except CollectorError as error:
             problems = [error]
         finally:
@@ -139,7 +139,7 @@ class Collector:
             sweep_seconds=plan.sweep_seconds,
         )
         indicators = Indicators(progress, report)
-        indicators.measure(int(self._clock.now()))  # what holds if the run gets no further
+        indicators.measure(int(self._clock.now()))  # reported if the run gets no further
         report.gaps = len(progress.checkpoint.gaps)
         gateway = self._source.describe()
         ahead_seconds = progress.checkpoint.gateway_ahead_seconds
@@ -187,11 +187,11 @@ class Collector:
         indicators: Indicators,
         report: RunReport,
     ) -> None:
-        """Work through everything that the reader reads."""
+        """Process everything that the reader reads."""
         checkpoint = progress.checkpoint
         assumed_before = max(checkpoint.begins_at or 0, checkpoint.marks_whole_after or 0) or None
         for reading in self._read_ahead(reader):
-            self._tell_of(reading, report)
+            self._log_reading(reading, report)
             if reading.page is not None:
                 everything = reading.purpose is Purpose.NEW and reading.window is None
                 intake.take(
@@ -207,7 +207,7 @@ class Collector:
             self._telemetry.progress(report)
 
     def _read_ahead(self, reader: Reader) -> Iterator[Reading]:
-        """Fetch the next page, be it of the next slice, while the last one is being worked on."""
+        """Fetch the next page, even if it is of the next slice, while the last one is being processed."""
         readings = iter(reader)
         with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
             self._reading_guard.check()
@@ -217,7 +217,7 @@ class Collector:
                 yield reading
                 reading = following.result()
 
-    # -- as a run begins
+    # -- when a run begins
 
     def _look_back(self, progress: Progress, bounds: Bounds) -> None:
         """Note where the trail begins, if not at everything that the gateway retains."""
@@ -227,19 +227,19 @@ class Collector:
         if not plan.keep_checkpoint:
             self._telemetry.warning(
                 "LOOK_BACK_EACH_RUN",
-                "LEDGER is not set, so nothing remembers where the first run began: each run looks back by "
-                "INITIAL_LOOKBACK_SECONDS, and what is older by then is not delivered. Set LEDGER.",
+                "LEDGER is not set, so the beginning of the first run is not remembered: each run looks back by "
+                "INITIAL_LOOKBACK_SECONDS, and older entries are not delivered. Set LEDGER.",
             )
         if progress.checkpoint.complete_until is None:
             progress.begin_at(max(bounds.earliest - plan.initial_lookback_seconds, 0))
 
     def _forget_lost_marks(self, progress: Progress, *, filters: bool) -> None:
-        """Let sweeps go back as far as the gateway retains again, once it has deleted all that lost its marks."""
+        """Let sweeps read everything again, once the gateway has deleted all entries that lost their marks."""
         whole_after = progress.checkpoint.marks_whole_after
         if whole_after is not None and filters and not self._source.has_entries_before(whole_after):
             progress.marks_are_whole_again()
 
-    # -- how it ended
+    # -- when a run ends
 
     def _conclude(
         self,
@@ -251,7 +251,7 @@ class Collector:
         report: RunReport,
         stopped_by: CollectorError | None,
     ) -> list[CollectorError]:
-        """Fill in the rest of the report, write what the ledger keeps of the run, and return what went wrong."""
+        """Complete the report, save checkpoint and report in the ledger, and return what went wrong."""
         stops = [error for error in (reader.stopped_by, stopped_by, delivery.stopped_by) if error is not None]
         failures = [error for error in stops if not isinstance(error, TimeBudgetReached)]
         problems = [*reader.problems, *delivery.problems, *failures]
@@ -268,7 +268,7 @@ class Collector:
         report.run_seconds = self._clock.monotonic() - self._started
         indicators.oldest_undelivered = delivery.oldest_undelivered
         indicators.measure(int(self._clock.now()), bounds.gateway - bounds.now)
-        with contextlib.suppress(LedgerError):  # saving meets it too, and tells
+        with contextlib.suppress(LedgerError):  # saving fails as well then, and reports it
             report.quarantine_open = self._ledger.quarantine_size(MAX_COUNTED)
         try:
             progress.save(report)
@@ -278,45 +278,45 @@ class Collector:
         if report.failed:
             problems.insert(0, self._undelivered(report))
         if out_of_time:
-            self._tell_unfinished(report)
-        self._tell_end(reader, report)
+            self._log_unfinished(report)
+        self._log_warnings(reader, report)
         return problems
 
-    def _tell_of(self, reading: Reading, report: RunReport) -> None:
+    def _log_reading(self, reading: Reading, report: RunReport) -> None:
         page, part = reading.page, reading.part
         if page is not None and page.gap is not None:
             report.gaps = (report.gaps or 0) + 1
             self._telemetry.warning(
                 "GAP_PASSED",
                 f"The gateway cannot show an entry ({page.gap.reason}). The run continues after it, and sweeps try it "
-                "again. Look into the gateway's error log and its database.",
+                "again. Check the gateway's error log and its database.",
                 reason=page.gap.reason,
                 window=_times(page.gap.window),
             )
         if reading.purpose is Purpose.SWEEP and part is not None and part.position is None:
             self._telemetry.info(
-                "SWEEP_ENDED", "Everything older was looked through.", window=_times(part.slice_window)
+                "SWEEP_ENDED", "The sweep has read everything older.", window=_times(part.slice_window)
             )
 
-    def _tell_end(self, reader: Reader, report: RunReport) -> None:
+    def _log_warnings(self, reader: Reader, report: RunReport) -> None:
         if not reader.is_proven:
             self._telemetry.warning(
                 "MIXED_CONTROL_PLANE",
-                "The gateway did not answer as asked: its nodes run different releases, or a proxy answers by itself. "
-                "What was shown is delivered. The checkpoint stays until all answers are as asked: finish the upgrade, "
-                "or check what is between this collector and the gateway.",
+                "The gateway's answers do not match the requests: its nodes run different releases, or a proxy answers "
+                "in its place. The entries that it showed are delivered. The checkpoint stays until all answers match: "
+                "finish the upgrade, or check what is between this collector and the gateway.",
             )
         if report.found_late:
             self._telemetry.warning(
                 "ENTRIES_FOUND_LATE",
-                f"{report.found_late} entries were found that became visible too late for the runs before this one, up "
-                f"to {report.max_lateness_seconds} s after they were made. They are delivered. If this happens again, "
-                "set the clocks of the control plane by NTP, or raise OVERLAP_SECONDS.",
+                f"{report.found_late} entries became visible too late for earlier runs, up to "
+                f"{report.max_lateness_seconds} s after they were recorded. They are delivered now. If this happens "
+                "again, set the clocks of the control plane by NTP, or raise OVERLAP_SECONDS.",
             )
 
-    def _tell_unfinished(self, report: RunReport) -> None:
+    def _log_unfinished(self, report: RunReport) -> None:
         self._telemetry.warning(
-            "RUN_UNFINISHED", "The time was used up; the next run goes on from here.", backlog=report.backlog
+            "RUN_UNFINISHED", "The run's time is used up; the next run continues from here.", backlog=report.backlog
         )
 
     def _undelivered(self, report: RunReport) -> CollectorError:
@@ -327,7 +327,7 @@ class Collector:
             + "They stay unmarked: the next run fetches and delivers them again."
         )
 
-    # -- putting the parts of a run together
+    # -- building the parts of a run
 
     def _delivery(self, gateway: Gateway, report: RunReport) -> Delivery:
         return Delivery(

@@ -1,13 +1,13 @@
-"""Delivering batches: send, confirm, mark. In this order, whatever happens.
+"""Delivering batches: send, confirm, mark. Always in this order.
 
-What becomes of an entry if the process dies
-    before the call           it is unmarked: the next run fetches and delivers it
+What happens to an entry if the process dies
+    before the call           it is not marked: the next run fetches and delivers it
     during or after the call  it may have been accepted: the next run delivers it again, with the same ``UID``
-    after it was marked       it is done
+    after it was marked       nothing more: it is done
 
-Only ids that the destination calls successful are marked, and ids that are safely in quarantine. Several batches are
-under way at once; the number falls when the destination throttles and rises again when it takes what it gets.
-`shipment` says what is sent again.
+Only entries that the destination has accepted are marked, and entries that are in quarantine. Several batches are in
+flight at once: fewer when the destination throttles, and more again when it accepts. `shipment` decides what is sent
+again.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ from .shipment import LifeSigns, Shipment, shows_life
 from .workers import Workers
 
 MAX_WAITING_ORIGINAL_BYTES = 24 * 2**20
-"""Of whole entries behind shortened events, under way at once: bounds memory when entries of 10 MB come in a row."""
+"""Limit for the whole entries behind shortened events in flight: it bounds memory when many entries have 10 MB."""
 
-MAX_QUARANTINED_TOLD = 20
-"""Entries in quarantine that a run lists one by one: a destination that refuses everything must not flood the log."""
+MAX_QUARANTINED_LOGGED = 20
+"""Entries that a run logs one by one: a destination that refuses everything must not flood the log."""
 
 LONGEST_CALL_SECONDS = 60.0
-"""If nothing ends for so long, it is given up: bytes that trickle in prolong every time-out of a call."""
+"""Calls are given up if none ends for so long: a slow trickle of bytes extends every time-out of a call."""
 
 
 @dataclass(eq=False, slots=True)
 class _Task:
-    """Something under way.
+    """A batch, or an entry for the quarantine, in flight.
 
     Parameters
     ----------
     entries
-        What it settles.
+        The entries in it.
     original_bytes
-        What it weighs, see `Places`.
+        Size of its originals, see `Places`.
     outcome
-        Told when it has ended, or was given up.
+        Set when it has ended, or was given up.
     """
 
     entries: Sequence[Entry]
@@ -67,22 +67,22 @@ class _Task:
 
 
 class Delivery:
-    """Batches on their way to the destination.
+    """Delivers batches, several at once.
 
     Parameters
     ----------
     destination, seen, ledger, guard, clock
-        The parts that it works with.
+        The parts of the run; see ``ports``.
     gateway
         Where the entries come from.
     report
-        Counts what becomes of each entry.
+        Counts what happens to each entry.
     telemetry
-        Is told of each entry in quarantine.
+        Logs entries that go to quarantine.
     parallel_deliveries
-        Calls under way at once, at most.
+        Calls in flight at once, at most.
     mark_margin_seconds
-        How much longer than the source shows an entry its mark is kept.
+        How much longer a mark is kept than the source shows its entry.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Delivery:
     ) -> None:
         self._destination = destination
         self.advice: Advice = destination.advice
-        """How to speak of the destination."""
+        """The destination's name and advice, for messages."""
         self._seen = seen
         self._ledger = ledger
         self._guard = guard
@@ -112,8 +112,8 @@ class Delivery:
         self._quarantined = 0
         self._mark_margin_seconds = mark_margin_seconds
         self._pace = Pace(parallel_deliveries)
-        # One batch waiting for each that is under way keeps the lanes full and memory bounded. As many threads as
-        # places: a batch that waits for another attempt has one, and no lane.
+        # One waiting batch for each call in flight keeps the lanes full and memory bounded. There are as many threads
+        # as places: a batch that waits for another attempt occupies a thread, and no lane.
         self._places = Places(2 * parallel_deliveries, MAX_WAITING_ORIGINAL_BYTES)
         self._workers = Workers(2 * parallel_deliveries, "delivery")
         self._changed = threading.Condition()
@@ -124,22 +124,22 @@ class Delivery:
         self.life = LifeSigns()
         """Which calls the destination answered with a sign of life."""
         self.one_search = threading.Lock()
-        """Held while looking for what calls fail of."""
-        self.under_way: set[str] = set()
+        """Held by the batch that searches for the entry that makes calls fail."""
+        self.in_flight: set[str] = set()
         """Keys of entries that are neither marked nor given up yet."""
         self.oldest_undelivered: int | None = None
-        """Unix seconds of the oldest entry that was taken over but not delivered."""
+        """Request time of the oldest entry that was submitted but not delivered, Unix seconds."""
         self.given_up = 0
         """Entries that were not delivered although there was time."""
         self.problems: list[CollectorError] = []
         """What went wrong with single entries or batches while the rest went on."""
         self.stopped_by: CollectorError | None = None
-        """Why nothing more is delivered, if so."""
+        """Why nothing more is delivered; ``None`` while deliveries continue."""
 
     # -- for the collector
 
     def submit(self, batch: Batch) -> Future[bool]:
-        """Take a batch over; waits while too many are under way.
+        """Start the delivery of a batch; waits while too many are in flight.
 
         Returns
         -------
@@ -153,7 +153,7 @@ class Delivery:
         )
 
     def quarantine(self, entry: Entry, reason: str) -> Future[bool]:
-        """Take over an entry of which no event can be made. Returns as `submit`."""
+        """Start putting an entry that cannot be mapped into quarantine. Returns as `submit`."""
         failure = Failure(NOT_MAPPABLE, reason)
         return self._in_background([entry], lambda: self.put_in_quarantine(entry, failure, attempts=0))
 
@@ -165,19 +165,19 @@ class Delivery:
         SeenSetUnavailable
             If the cache does not answer, or is full.
         """
-        # One lifetime for all halves what has to be packed; entries of one batch expire at about the same time anyway.
+        # One lifetime for all halves the size of the command; entries of a batch expire at about the same time anyway.
         longest_seconds = max(entry.remaining_seconds for entry in entries)
         self._seen.mark([entry.key for entry in entries], longest_seconds + self._mark_margin_seconds)
 
     def check(self) -> None:
-        """Raise what made deliveries stop, if anything did."""
+        """Raise the error that stopped deliveries, if there was one."""
         if self.stopped_by is not None:
             raise self.stopped_by
 
     def close(self) -> None:
-        """Wait for everything that is under way; but not beyond the run's end, nor for a call that does not end.
+        """Wait for everything in flight, but not beyond the run's end, nor for a call that does not end.
 
-        Every outcome is told afterwards. What is given up stays unmarked, and is a reason to have stopped.
+        Every outcome is set afterwards. Entries that are given up stay unmarked, and `stopped_by` says why.
         """
         with self._changed:
             while self._in_hand() and not self._is_overdue():
@@ -189,7 +189,7 @@ class Delivery:
         self._pace.end()
         self._workers.end()
 
-    # -- what is under way
+    # -- tasks in flight
 
     def _in_background(
         self, entries: Sequence[Entry], work: Callable[[], bool], *, original_bytes: int = 0
@@ -220,13 +220,13 @@ class Delivery:
                 self._end(task, done=done, fault=fault)
 
     def _end(self, task: _Task, *, done: bool, fault: BaseException | None = None, has_place: bool = True) -> None:
-        """Tell the outcome of a task. To be called while holding the lock."""
+        """Set the outcome of a task. Call it with the lock held."""
         self._tasks.remove(task)
         if not done:
             timestamps = [entry.timestamp for entry in task.entries if entry.timestamp is not None]
             known = [] if self.oldest_undelivered is None else [self.oldest_undelivered]
             self.oldest_undelivered = min(timestamps + known, default=None)
-        self.under_way.difference_update([entry.key for entry in task.entries])
+        self.in_flight.difference_update([entry.key for entry in task.entries])
         if has_place:
             self._places.give_back(task.original_bytes)
         if fault is None:
@@ -247,11 +247,11 @@ class Delivery:
         self._changed.notify_all()
 
     def _in_hand(self) -> int:
-        """Return how many tasks have to be waited for: once stopped, not those that wait for another attempt."""
+        """Return the number of tasks to wait for. Once stopped, tasks that wait for another attempt do not count."""
         return len(self._tasks) - (self._asleep if self.stopped_by is not None else 0)
 
     def _is_overdue(self) -> bool:
-        """Tell whether to wait no longer: the run has to end, or nothing ends any more."""
+        """Return whether waiting is over: the run has to end, or no call ends any more."""
         return self._guard.seconds_to_end() <= 0 or self._clock.monotonic() - self._last_progress > LONGEST_CALL_SECONDS
 
     def _need_not_wait(self) -> bool:
@@ -261,14 +261,14 @@ class Delivery:
         return self.stopped_by is not None
 
     def _give_up_what_hangs(self) -> None:
-        """Stop because of what is in hand and does not end. To be called while holding the lock."""
+        """Stop if there are tasks that do not end. Call it with the lock held."""
         if not self._in_hand():
             return
         entries = sum(len(task.entries) for task in self._tasks)
         self._stop(
             DestinationUnavailable(
                 "Unanswered",
-                f"{entries} entries were still in flight when the run had to end: {self.advice.name} or the cache does "
+                f"{entries} entries were still in flight when the run had to end: {self.advice.name} or the cache did "
                 "not answer. They may have been accepted and are not marked, so they may be delivered a second time, "
                 "with the same UID. Check the network paths to both, and their dashboards.",
                 maybe_accepted=True,
@@ -283,9 +283,9 @@ class Delivery:
             return Shipment(self, lane).deliver(kept) and len(kept) == len(events)
 
     def send(self, events: Sequence[Event]) -> Answer:
-        """Make one call, in a lane that was taken, and mark what is accepted."""
+        """Make one call, in a lane that was taken, and mark the accepted entries."""
         self.check()
-        self._guard.check()  # after the wait for the lane: the last look before entries leave
+        self._guard.check()  # the last check before entries leave, after the wait for the lane
         self._last_progress = started = self._clock.monotonic()
         call = self.life.begin()
         try:
@@ -326,7 +326,7 @@ class Delivery:
             raise full
 
     def _mark_settled(self, entries: Sequence[Entry]) -> CacheFull | None:
-        """Mark entries; return what to raise if these are marked and nothing more may be delivered."""
+        """Mark entries; return the error to raise if they are marked but nothing more may be delivered."""
         try:
             self.mark(entries)
         except CacheFull as full:
@@ -338,7 +338,7 @@ class Delivery:
     # -- for shipments
 
     def wait(self, seconds: float) -> None:
-        """Wait before another attempt; whoever closes a stopped delivery does not wait for that."""
+        """Wait before another attempt. `close` does not wait for this once deliveries have stopped."""
         with self._changed:
             self._asleep += 1
             self._changed.notify_all()
@@ -350,18 +350,18 @@ class Delivery:
         self.check()
 
     def has_time_for(self, seconds: float) -> bool:
-        """Tell whether something new may still begin after a wait."""
+        """Return whether something new may still begin after a wait."""
         return self._guard.remaining_seconds() >= seconds
 
     def give_up(self, count: int, error: DestinationUnavailable | None = None) -> None:
-        """Note that so many entries stay undelivered although there was time."""
+        """Record that so many entries stay undelivered although there was time."""
         with self._changed:
             if not self._closed:
                 self.given_up += count
                 self.problems += [] if error is None else [error]
 
     def count_code(self, code: str, times: int) -> None:
-        """Note that an error code was given so many times."""
+        """Count an error code."""
         with self._changed:
             if not self._closed:
                 self._report.error_codes[code] += times
@@ -374,29 +374,29 @@ class Delivery:
             self._withhold(error)
             return False
         full = self._mark_settled([entry])
-        self._tell_of_quarantine(entry, failure.code, place)
+        self._log_quarantine(entry, failure.code, place)
         self._add_to_report(quarantined=1)
         if full is not None:
             raise full
         return True
 
-    def _tell_of_quarantine(self, entry: Entry, code: str, place: str) -> None:
+    def _log_quarantine(self, entry: Entry, code: str, place: str) -> None:
         with self._changed:
             self._quarantined += 1
-            told = self._quarantined
-        if told <= MAX_QUARANTINED_TOLD:
+            count = self._quarantined
+        if count <= MAX_QUARANTINED_LOGGED:
             self._telemetry.warning(
                 "ENTRY_QUARANTINED",
                 f"An entry was put into quarantine ({code}): {entry.id}. It is kept whole in {place}. Remove the cause,"
                 " then run `kong-cloudtrail release`.",
             )
-        if told == MAX_QUARANTINED_TOLD:
+        if count == MAX_QUARANTINED_LOGGED:
             self._telemetry.warning(
                 "MORE_QUARANTINED",
-                f"{told} entries were put into quarantine by this run. Further ones are counted, but not listed here.",
+                f"{count} entries were put into quarantine by this run. Further ones are counted, but not listed here.",
             )
 
-    # -- if the ledger is down, what needs it stays unmarked and the others go on
+    # -- if the ledger is down, entries that need it stay unmarked, and the others are delivered
 
     def _keep_original(self, event: Event) -> bool:
         if event.original is None:
@@ -414,7 +414,7 @@ class Delivery:
                 self.given_up += 1
                 self.problems.append(error)
 
-    # -- counting; a call that was given up may still end, but not change the report any more
+    # -- counting; a call that was given up may still end, but no longer changes the report
 
     def _slow_down(self) -> None:
         self._pace.slow_down()
@@ -428,7 +428,7 @@ class Delivery:
 
 
 def _weight(error: CollectorError) -> int:
-    """Rank the reasons to stop: one that says what to change, one that is a failure, and time that is up."""
+    """Rank the reasons to stop: misconfigurations first, then failures, then lack of time."""
     if isinstance(error, DestinationMisconfigured):
         return 2
     return 0 if isinstance(error, TimeBudgetReached) else 1

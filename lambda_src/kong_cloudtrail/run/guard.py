@@ -1,4 +1,4 @@
-"""May the run begin something new? Only while there is time left and the lock is ours."""
+"""Whether the run may begin something new: only while there is time left and the lock is held."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..ports import Clock, RunLock, TimeBudget
 
 @dataclass(frozen=True, slots=True)
 class Reserve:
-    """Time that is kept for what is under way.
+    """Time that is kept back to finish what is in flight.
 
     Parameters
     ----------
     least_seconds
-        Of any budget.
+        Kept back of any budget.
     share
-        Of the budget, on top of that.
+        Share of the budget that is added to it.
     longest_seconds
-        Of a long budget.
+        Upper limit of the sum.
     """
 
     least_seconds: float
@@ -32,28 +32,28 @@ class Reserve:
 
 
 FOR_ENDING = Reserve(0.15, 0.03, 0.8)
-"""To give the lock back and to publish the report: what is still under way by then is given up."""
+"""To release the lock and to publish the report: what is still in flight by then is given up."""
 
 FOR_DELIVERING = Reserve(0.5, 0.22, 20.0)
-"""What a call of the destination and its marks may take, and the end."""
+"""For a call to the destination, its marks, and the end of the run."""
 
 FOR_READING = Reserve(0.6, 0.3, 35.0)
-"""The same, and before that the delivery of what was read: a run never leaves off with entries in its hands."""
+"""The same, and before it a page: entries that were read can still be delivered by this run."""
 
 
 class RunGuard:
-    """Asked before each page, each batch and each wait.
+    """Checks time and lock before each page, each batch and each wait.
 
     Parameters
     ----------
     budget
-        How long the run may go on.
+        How long the run may take.
     lock
         The run's lock.
     clock
         Used to wait.
     reserve
-        What has to be left of the budget when something new begins.
+        How much of the budget has to be left when something new begins.
     """
 
     def __init__(self, budget: TimeBudget, lock: RunLock, clock: Clock, reserve: Reserve) -> None:
@@ -78,19 +78,19 @@ class RunGuard:
         self._lock.check()
 
     def remaining_seconds(self) -> float:
-        """Return how long something new may still begin; negative if no longer."""
+        """Return for how many seconds something new may still begin; negative if that time is over."""
         return self._budget.remaining_seconds() - self._reserve_seconds
 
     def seconds_to_end(self) -> float:
-        """Return how long something that is under way may be waited for; negative if no longer."""
+        """Return for how many seconds something in flight may be waited for; negative if that time is over."""
         return self._budget.remaining_seconds() - self._ending_seconds
 
     def time_is_up(self) -> TimeBudgetReached:
-        """Return what to raise when nothing new may begin any more."""
-        return TimeBudgetReached("The run's time is used up; the next run goes on where this one ends.")
+        """Return the error to raise when nothing new may begin any more."""
+        return TimeBudgetReached("The run's time is used up; the next run continues where this one ends.")
 
     def sleep(self, seconds: float) -> None:
-        """Wait, unless the time left does not allow for it. Raises as `check`."""
+        """Wait, if enough time is left. Raises as `check`."""
         self._check_time(seconds)
         self._clock.sleep(seconds)
         self.check()

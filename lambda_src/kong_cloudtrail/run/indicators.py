@@ -1,4 +1,4 @@
-"""How far behind a run leaves the trail: the two ages that alarms look at."""
+"""How far behind the trail is after a run: the two ages that alarms watch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from .reading import Part
 
 
 class Indicators:
-    """Measures how old the oldest entry may be that is still undelivered, and how long ago all was delivered.
+    """Measures the age of the oldest entry that may be undelivered, and the time since everything was delivered.
 
     Parameters
     ----------
     progress
-        Knows what is settled.
+        The checkpoint of the run.
     report
-        Takes the measures.
+        Where the ages are recorded.
     """
 
     def __init__(self, progress: Progress, report: RunReport) -> None:
@@ -23,15 +23,15 @@ class Indicators:
         self._report = report
         self._oldest_seen: int | None = None
         self.oldest_undelivered: int | None = None
-        """Request time of the oldest entry that was taken over but not delivered, Unix seconds."""
+        """Request time of the oldest entry that was submitted but not delivered, Unix seconds."""
 
     def note(self, part: Part) -> None:
-        """Take note of what was read."""
+        """Record the request times of a part that was read."""
         if part.span is not None:
             self._oldest_seen = min(part.span.after, self._oldest_seen or part.span.after)
 
     def measure(self, own_now: int, gateway_ahead_seconds: int = 0) -> None:
-        """Fill in the ages.
+        """Record the ages in the report.
 
         Parameters
         ----------
@@ -43,9 +43,7 @@ class Indicators:
         report, progress = self._report, self._progress
         settled_until = progress.settled_until
         if settled_until is None:
-            settled_until = (
-                self._oldest_seen
-            )  # nothing was ever settled: all that the gateway showed may be undelivered
+            settled_until = self._oldest_seen  # nothing was ever settled: everything may be undelivered
         now = own_now + gateway_ahead_seconds  # request times are the gateway's
         undelivered = [gap.window.after for gap in progress.checkpoint.gaps if gap.window is not None]
         if self.oldest_undelivered is not None:

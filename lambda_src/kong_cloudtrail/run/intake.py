@@ -1,4 +1,4 @@
-"""From a page of entries to batches under way: drop what was seen, map the rest, pack it."""
+"""From a page of entries to batches in flight: drop entries that are marked, map the others, pack the events."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .delivery import Delivery
 
 
 class Intake:
-    """Takes pages and hands batches to the delivery.
+    """Takes pages, and submits batches to the delivery.
 
     Parameters
     ----------
     mapper
-        Makes events of entries.
+        Maps entries to events.
     packer
-        Makes batches of events.
+        Packs events into batches.
     seen
-        Knows what was delivered before.
+        The marks of entries that were delivered before.
     delivery
         Where batches go.
     report
-        Counts what was fetched and what was known.
+        Counts entries that were fetched, and duplicates.
     overlap_seconds
         How far before the checkpoint runs begin.
     """
@@ -51,24 +51,24 @@ class Intake:
         self._outcomes: list[Future[bool]] = []
 
     def take(self, page: Sequence[Entry], *, assumed_before: int | None = None, checkpoint: int | None = None) -> None:
-        """Send the new entries of a page on their way, full batches at a time.
+        """Submit the new entries of a page, in full batches.
 
         Parameters
         ----------
         page
-            What the source shows.
+            The entries that the source shows.
         assumed_before
-            Entries with an older request time, Unix seconds, are none of this run's even if they are not marked:
-            nothing tells whether they were delivered, or they lie before the trail begins.
+            Entries with an older request time, Unix seconds, are skipped even if they are not marked: it is not known
+            whether they were delivered, or they are older than the beginning of the trail.
         checkpoint
-            Where the checkpoint stood as the run began, Unix seconds: new entries that are older by more than the
-            overlap are counted as found late.
+            The checkpoint when the run began, Unix seconds: new entries that are older by more than the overlap are
+            counted as found late.
         """
         entries = {entry.key: entry for entry in page}
-        # First what is under way, then what is marked: an entry that goes from the one to the other in between is
-        # found in the second. The other way round it would be found in neither.
-        under_way = self._delivery.under_way
-        candidates = [key for key in entries if key not in under_way]
+        # First entries in flight, then marked ones: an entry that is marked in between is found by the second look-up.
+        # The other way round it would be found by neither.
+        in_flight = self._delivery.in_flight
+        candidates = [key for key in entries if key not in in_flight]
         seen = self._seen.seen(candidates)
         fresh = [entries[key] for key in candidates if key not in seen]
         if assumed_before is not None:
@@ -82,7 +82,7 @@ class Intake:
             self._send(entry)
 
     def end_part(self) -> list[Future[bool]]:
-        """Send off what is left, so that no batch holds entries of two parts.
+        """Submit the last batch, so that no batch holds entries of two parts.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class Intake:
         report.max_lateness_seconds = max([report.max_lateness_seconds, *lateness])
 
     def _send(self, entry: Entry) -> None:
-        self._delivery.under_way.add(entry.key)
+        self._delivery.in_flight.add(entry.key)
         try:
             event = self._mapper.map(entry)
         except EntryNotMappable as error:
@@ -116,6 +116,6 @@ class Intake:
 
 
 def _is_dated_before(entry: Entry, moment: int) -> bool:
-    # A date from before a gateway could have kept anything is no date: nothing is known of such an entry.
+    # A date that is older than any gateway's retention is wrong: nothing is known about such an entry.
     date = entry.timestamp
     return date is not None and moment - MAX_RETENTION_SECONDS <= date < moment

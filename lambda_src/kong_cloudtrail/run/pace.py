@@ -1,4 +1,4 @@
-"""How much may be under way at once: calls, adapted to what the service takes, and batches, by what they weigh."""
+"""How much may be in flight at once: calls, adapted to what the service accepts, and batches, by size."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable
 from typing import Self
 
 POLL_SECONDS = 0.05
-"""How often whoever waits for somebody else looks whether it is still worth it."""
+"""How often a waiting thread checks whether to stop waiting."""
 
 
 class Pace:
     """Lanes for calls: one until the service has accepted something, then all, and fewer when throttled.
 
-    Half as many after a throttling, one more for each round of successes: the rule by which TCP shares a line, and for
-    the same reason, as the quota of 100 calls a second is shared with others in the account and region.
+    Throttling halves the lanes, and each round of successes adds one. TCP shares a line by the same rule, and for the
+    same reason: a service's quota is shared with others in the account and region.
 
     Parameters
     ----------
     lanes
-        Calls under way at once, at most.
+        Calls in flight at once, at most.
     """
 
     def __init__(self, lanes: int) -> None:
@@ -35,7 +35,7 @@ class Pace:
         return Lane(self)
 
     def prove(self) -> None:
-        """Open all lanes: the service accepts what it gets, and says so."""
+        """Open all lanes: the service has accepted something."""
         if not self._proven:
             with self._changed:
                 self._proven = True
@@ -47,14 +47,14 @@ class Pace:
             self._open = max(1.0, self._open / 2)
 
     def speed_up(self) -> None:
-        """Open a part of a lane: as many successes as there are open lanes open one more."""
+        """Note a success. As many successes as there are open lanes open one more."""
         with self._changed:
             before = int(self._open)
             self._open = min(float(self._lanes), self._open + 1 / self._open)
             self._changed.notify(int(self._open) - before)
 
     def end(self) -> None:
-        """Let nobody wait for a lane any more."""
+        """Let all waiting threads pass."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -71,7 +71,7 @@ class Pace:
 
 
 class Lane:
-    """The right to have a call under way. A context manager that gives it back at its end."""
+    """The right to make a call. A context manager that gives it back on exit."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -84,7 +84,7 @@ class Lane:
         self.leave()
 
     def take(self) -> None:
-        """Wait for a lane, unless this one is taken already; once the pace has ended, there is no wait."""
+        """Wait for a lane, unless this one is taken already. Does not wait once the pace has ended."""
         if not self._taken:
             self._pace._enter()
             self._taken = True
@@ -97,14 +97,14 @@ class Lane:
 
 
 class Places:
-    """Room for batches that are under way or wait for it: a number of them, and bytes behind them.
+    """Room for batches that are in flight or waiting: bounds their number and the size of their originals.
 
     Parameters
     ----------
     count
         Batches at most.
     original_bytes
-        Bytes of their originals at most; a single batch is let in whatever it weighs.
+        Bytes of their originals at most. A single batch is admitted whatever its size.
     """
 
     def __init__(self, count: int, original_bytes: int) -> None:
@@ -118,9 +118,9 @@ class Places:
         Parameters
         ----------
         original_bytes
-            Bytes behind the batch.
+            Bytes of the batch's originals.
         unless
-            Asked now and then while there is none: whether to wait no longer.
+            Called repeatedly while there is no room; returns whether to stop waiting.
 
         Returns
         -------
@@ -133,7 +133,7 @@ class Places:
         return True
 
     def give_back(self, original_bytes: int) -> None:
-        """Give back what was taken."""
+        """Free the room that a batch took."""
         with self._changed:
             self._free_count += 1
             self._free_bytes += original_bytes

@@ -1,4 +1,4 @@
-"""How runs go about their work: the settings that the engine follows."""
+"""The settings that a run follows."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ..domain.trail import Trail
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a run goes about its work.
+    """The settings that a run follows.
 
     Parameters
     ----------
     trail
-        Names the trail.
+        The trail that the run works on.
     keep_checkpoint
-        Whether runs begin where the last one ended. If not, each reads everything that the gateway retains.
+        Whether a run begins where the last one ended. If not, each run reads everything that the gateway retains.
     overlap_seconds
         How far before the checkpoint a run begins, to catch entries that became visible late.
     sweep_seconds
-        How long after the beginning of a sweep the next one begins; 0: there are none.
+        Time from the beginning of a sweep to that of the next one; 0: no sweeps.
     initial_lookback_seconds
-        How far back the first run begins; ``None``: at everything that the gateway retains.
+        How far back the first run begins; ``None``: it reads everything that the gateway retains.
     parallel_deliveries
-        Batches under way at once.
+        Batches in flight at once.
     """
 
     trail: Trail

@@ -1,8 +1,8 @@
-"""How far a source is done: what is saved once parts are settled, and only then.
+"""How far a trail is done: the checkpoint moves past parts that are settled, and only past those.
 
-The checkpoint stands at the newest request time that the gateway showed, so it trusts no clock. It moves past what is
-delivered or in quarantine, part by part, and in order. What stays undelivered, or could not be read, while newer parts
-are settled becomes a gap: the trail goes on, and the gap is read again until it is closed.
+An entry is settled once it is delivered or in quarantine, and marked. The checkpoint is the newest request time that
+the gateway showed, so it trusts no clock. It moves part by part, in order. If a part could not be read or delivered
+while newer ones are settled, it becomes a gap: the trail continues, and the gap is read again until it is closed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ..ports import Gap, Ledger
 from .reading import Bounds, Part, Purpose
 
 CLOCK_TOLERANCE_SECONDS = 300
-"""Nodes of one control plane, asked in turn, may differ by so much without anybody being alarmed."""
+"""The clocks of a control plane's nodes may differ by so much without a warning."""
 
 MAX_GAPS = 100
-"""Gaps that are kept at a time. Beyond that something else is wrong, and the checkpoint stays."""
+"""Gaps that are kept at a time. With more, something else is wrong, and the checkpoint stays."""
 
 _DAY_SECONDS = 86_400
 
@@ -53,11 +53,11 @@ class Progress:
     ledger
         Where it is kept.
     keep
-        Whether it is kept at all; if not, every run begins as the first one.
+        Whether there is a checkpoint; if not, every run begins as the first one does.
     overlap_seconds
         How far before the checkpoint a run begins.
     sweep_seconds
-        How long after the beginning of a sweep the next one begins; 0: never.
+        Time from the beginning of a sweep to that of the next one; 0: no sweeps.
     """
 
     def __init__(self, ledger: Ledger, *, keep: bool, overlap_seconds: int, sweep_seconds: int) -> None:
@@ -78,30 +78,30 @@ class Progress:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The checkpoint as it stands, saved or not."""
+        """The current checkpoint, saved or not."""
         return self._checkpoint
 
     @property
     def is_blocked(self) -> bool:
-        """Whether something new was read that the checkpoint cannot pass."""
+        """Whether new entries were read that the checkpoint cannot pass."""
         return self._new.is_stuck
 
     @property
     def settled_until(self) -> int | None:
-        """Return up to when everything was settled, but for the gaps, Unix seconds; ``None`` if that is not known."""
+        """Up to when everything is settled, except for gaps, Unix seconds; ``None`` if that is not known."""
         moments = [self._checkpoint.complete_until, self._checkpoint.caught_up_at]
         return max((moment for moment in moments if moment is not None), default=None)
 
     @property
     def behind_since(self) -> int | None:
-        """Return when everything was delivered last, or else the first run began: Unix seconds by our own clock."""
+        """When everything was last delivered, or else when the first run began: Unix seconds by our own clock."""
         caught_up_at = self._checkpoint.caught_up_at
         return self._checkpoint.first_run_at if caught_up_at is None else caught_up_at
 
-    # -- as a run begins
+    # -- when a run begins
 
     def begin(self, cache: CacheState, gateway_version: str, bounds: Bounds) -> Iterator[Notice]:
-        """Compare the world with what the last run left, and adapt the checkpoint.
+        """Compare cache, gateway and clocks with what the last run saved, and adapt the checkpoint.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Progress:
             self.sweep_soon()
         due = self._checkpoint.sweep_due
         if self._sweep_seconds and (due is None or due > bounds.now + self._sweep_seconds):
-            # Reading for the first time is a sweep. A moment too far ahead was set by a clock that was ahead.
+            # The first reading is a sweep. A due time that is too far ahead was set by a clock that was ahead.
             due = bounds.now + self._sweep_seconds if due is None else bounds.now
         self._checkpoint = replace(
             self._checkpoint,
@@ -141,9 +141,9 @@ class Progress:
         )
 
     def begin_at(self, beginning: int) -> None:
-        """Save where the trail begins, Unix seconds, before anything of it is read.
+        """Save where the trail begins, Unix seconds, before anything is read.
 
-        A look-back that every run counted anew would pass over what the run before could not deliver.
+        If each run computed it anew, entries that the run before could not deliver would be skipped.
 
         Raises
         ------
@@ -163,13 +163,13 @@ class Progress:
         self._checkpoint = replace(checkpoint, marks_whole_after=whole_after, sweep=None)
         return Notice(
             "MARKS_LOST",
-            "The cache was emptied, replaced, or restored from an old snapshot since the last run. What was delivered "
-            "within the overlap comes once more, with the same UID. Older entries are taken as delivered: sweeps do "
-            "not go back beyond that moment until the gateway has deleted what is older.",
+            "The cache was emptied, replaced, or restored from an old snapshot since the last run. Entries within the "
+            "overlap are delivered once more, with the same UID. Older entries count as delivered: sweeps do not go "
+            "back further until the gateway has deleted them.",
         )
 
     def _clock_jumped(self, bounds: Bounds) -> bool:
-        """Tell whether the checkpoint lies in the future: then a clock was ahead, or is behind now."""
+        """Return whether the checkpoint is in the future: then a clock was ahead, or is behind now."""
         checkpoint = self._checkpoint
         # The overlap covers smaller differences.
         tolerance_seconds = max(CLOCK_TOLERANCE_SECONDS, self._overlap_seconds)
@@ -180,7 +180,7 @@ class Progress:
         checkpoint = self._checkpoint
         whole_after = checkpoint.marks_whole_after
         if whole_after is not None:
-            # Neither marks nor clocks tell what was delivered: rather once more than never.
+            # Neither marks nor clocks show what was delivered: better twice than never.
             whole_after = min(whole_after, bounds.earliest - _DAY_SECONDS)
         reading = checkpoint.reading
         if reading is not None and reading.window is not None and reading.window.after > bounds.earliest:
@@ -196,23 +196,23 @@ class Progress:
         self.sweep_soon()
         return Notice(
             "CLOCK_JUMPED",
-            "The checkpoint lies in the future: a clock of the control plane or of this machine was ahead, or is "
-            "behind now. A sweep looks for what this may have hidden. Set the clocks by NTP.",
+            "The checkpoint is in the future: a clock of the control plane or of this machine was ahead, or is behind "
+            "now. A sweep will find entries that were missed because of it. Set the clocks by NTP.",
         )
 
     def marks_are_whole_again(self) -> None:
-        """Note that the gateway keeps nothing any more that may have lost its mark."""
+        """Record that the gateway no longer keeps entries that may have lost their marks."""
         self._checkpoint = replace(self._checkpoint, marks_whole_after=None)
 
     def sweep_soon(self) -> None:
-        """Ask for a sweep that begins anew, in the next run that begins one."""
+        """Make a new sweep due in the next run."""
         if self._sweep_seconds:
             self._checkpoint = replace(self._checkpoint, sweep=None, sweep_due=self._now)
 
-    # -- as a run goes on
+    # -- during a run
 
     def part_read(self, part: Part, outcomes: list[Future[bool]]) -> None:
-        """Note that a part was read to its end, and what becomes of its batches."""
+        """Record that a part was read to its end, with the outcomes of its batches."""
         match part.purpose:
             case Purpose.NEW:
                 self._new.add(part, outcomes)
@@ -224,12 +224,12 @@ class Progress:
     def move(self) -> None:
         """Save what is settled by now.
 
-        If the ledger takes nothing, the run goes on without: what was delivered is marked.
+        If the ledger cannot be written, the run continues without: what was delivered is marked.
 
         Raises
         ------
         CheckpointConflict
-            If another run has saved since.
+            If another run has saved the checkpoint since.
         """
         self.settle()
         if self._cannot_save is None and self._is_worth_saving():
@@ -242,7 +242,7 @@ class Progress:
         self._swept.settle(self._now)
 
     def save(self, report: RunReport) -> None:
-        """Save the checkpoint, and add the run's report to the chain if it did something.
+        """Save the checkpoint, and add the run's report to the chain if it delivered or quarantined something.
 
         Raises
         ------
@@ -253,7 +253,7 @@ class Progress:
             return
         did_something = bool(report.delivered or report.quarantined)
         if self._checkpoint != self._saved or (did_something and not self._has_saved):
-            self._save()  # before the report: a chain that no checkpoint knows of would grow with every run
+            self._save()  # before the report: without it, every run would add a report that no checkpoint refers to
         if did_something:
             self._checkpoint = self._ledger.add_report(report, self._checkpoint)
             self._save()
@@ -290,7 +290,7 @@ class Progress:
         gaps = checkpoint.gaps
         has_caught_up = part.position is None and part.reading_proven
         if has_caught_up and part.slice_window is None:
-            # Everything was read: what was a gap before is settled, or was met again.
+            # Everything was read: earlier gaps are settled, or were found again.
             gaps = tuple(gap for gap in gaps if gap.since >= part.began_at)
         self._checkpoint = replace(
             checkpoint,
@@ -306,12 +306,12 @@ class Progress:
         self._checkpoint = replace(checkpoint, sweep=part.position, sweep_due=due)
 
     def _settle_gaps(self) -> None:
-        """Close gaps that are settled, and narrow those of which a part is."""
+        """Close gaps that are settled, and narrow those that are settled in part."""
         pending, self._retried = self._retried, []
         for part, outcomes in pending:
             gap = part.retried
             if gap is None or gap in self._still_open:
-                continue  # its parts count in order
+                continue  # an earlier part of it is not settled, and parts count in order
             if not all(outcome.done() for outcome in outcomes):
                 self._retried.append((part, outcomes))
             elif part.proven and all(outcome.result() for outcome in outcomes):
@@ -320,7 +320,7 @@ class Progress:
                 self._still_open.add(gap)
 
     def _narrow(self, gap: OpenGap, part: Part) -> None:
-        """Take from a gap what a settled part of it has read: rows come newest first."""
+        """Shrink a gap by the stretch that a settled part of it has read: rows come newest first."""
         current = self._narrowed.pop(gap, gap)
         others = [one for one in self._checkpoint.gaps if one != current]
         if part.position is not None and part.span is not None and gap.window is not None:
@@ -330,7 +330,7 @@ class Progress:
         self._set_gaps([*others, *(_unreadable(one, gap.since) for one in part.gaps)])
 
     def _add_gaps(self, gaps: Sequence[OpenGap]) -> bool:
-        """Add gaps, unless they cannot be kept; tell whether they were added."""
+        """Add gaps, unless they cannot be kept; return whether they were added."""
         known = {gap.window for gap in self._checkpoint.gaps if gap.window is not None}
         added = [gap for gap in gaps if gap.window not in known]
         if added and (not self._keep or len(self._checkpoint.gaps) + len(added) > MAX_GAPS):
@@ -349,11 +349,11 @@ class _Track:
     Parameters
     ----------
     advance
-        Called with each part that is settled, once all before it are settled or are gaps.
+        Called with each settled part, once all parts before it are settled or are gaps.
     add_gaps
         Called with new gaps; returns whether they can be kept.
     passes_empty
-        Whether a part without entries shows that what is undelivered before it can be passed.
+        Whether a part without entries lets undelivered parts before it become gaps.
     """
 
     def __init__(
@@ -371,23 +371,23 @@ class _Track:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a part is not settled, and no newer one is."""
+        """Whether a part could not be settled, and no newer one is settled."""
         return bool(self._stuck)
 
     def add(self, part: Part, outcomes: Sequence[Future[bool]]) -> None:
-        """Add the part that was read next."""
+        """Add the next part."""
         self._open.append((part, outcomes))
 
     def settle(self, now: int) -> None:
-        """Advance past what is settled by now."""
+        """Advance past the parts that are settled by now."""
         while self._open and all(outcome.done() for outcome in self._open[0][1]):
             part, outcomes = self._open.popleft()
-            # Without filters there is no window to read again: the reading goes on, though it will prove nothing.
+            # Without filters there is no window to read again: the reading continues, but proves nothing.
             can_be_passed = (part.proven or part.slice_window is None) and not part.failed
             if not can_be_passed or not all(outcome.result() for outcome in outcomes):
                 self._stuck.append(part.as_gap(now))
             elif part.span is None and not part.gaps and self._awaits_delivery:
-                continue  # nothing newer was ever delivered: the destination takes nothing, and that is no gap
+                continue  # nothing newer was delivered: the destination accepts nothing at all, and that is no gap
             elif self._pass(part, now):
                 self._advance(part)
             else:
@@ -398,7 +398,7 @@ class _Track:
         return not self._passes_empty and any(gap is not None and gap.kind == "undelivered" for gap in self._stuck)
 
     def _pass(self, part: Part, now: int) -> bool:
-        """Turn what is stuck before a settled part, and what it passed itself, into gaps; tell whether that worked."""
+        """Turn stuck parts before a settled one, and rows that it passed, into gaps; return whether that worked."""
         stuck = [gap for gap in self._stuck if gap is not None]
         if len(stuck) < len(self._stuck):
             return False

@@ -1,15 +1,15 @@
-"""What a run reads, in which order, and where the next run goes on.
+"""What a run reads, in which order, and where the next run continues.
 
 On a gateway that filters by time::
 
     gaps        what earlier runs had to pass, for a bounded share of the time
-    new         from the checkpoint less the overlap, oldest slice first, open at the upper end
-    sweep       once a day, everything older: what became visible late is found here; for a bounded time
+    new         from the checkpoint minus the overlap, oldest slice first, with no upper end
+    sweep       once a day, everything older, to find entries that became visible late; for a bounded time
 
-A gateway without filters is read from one end to the other; each run goes on where the last one had to stop.
+A gateway without filters is read from one end to the other; each run continues where the last one had to stop.
 
-Pages are grouped into parts. A part is the unit of progress: once all of its entries are settled, the position behind
-it is saved. How a gateway pages and filters is the business of the source.
+Pages are grouped into parts. A part is the unit of progress: once all of its entries are settled, the position after
+it is saved. The source hides how a gateway pages and filters.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .guard import RunGuard
 from .plan import Plan
 
 PART_PAGES = 10
-"""Pages of a part: what a killed run may have to read again."""
+"""Pages of a part: as many may have to be read again after a run was killed."""
 
 SWEEP_RUN_SECONDS = 60.0
-"""How long a run goes on with a sweep: the next run, and new entries with it, should not wait for an old one."""
+"""How long a run sweeps: the next run, and new entries with it, should not have to wait for an old one."""
 
 GAP_SHARE = 0.25
-"""Of a run's time for reading, spent on gaps at most."""
+"""Share of a run's time for reading that is spent on gaps at most."""
 
 _GAP_RUN_SECONDS = 60.0
 _FIRST_LOOK_BACK_SECONDS = 86_400
@@ -50,7 +50,7 @@ class Purpose(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some pages in a row, read to be settled together.
+    """Consecutive pages that are settled together.
 
     Parameters
     ----------
@@ -59,22 +59,22 @@ class Part:
     slice_window
         The slice that they belong to; ``None`` if everything is read.
     position
-        Where the reading goes on after them; ``None``: it is complete.
+        Where the reading continues after them; ``None``: it is complete.
     complete_until
-        Where the checkpoint may stand once this part and all before it are settled, Unix seconds; ``None`` if this part
-        says nothing about it.
+        The checkpoint once this part and all before it are settled, Unix seconds; ``None`` if this part does not
+        determine it.
     span
-        Request times of the entries, ``None`` if there are none with a time.
+        Request times of the entries; ``None`` if no entry has one.
     has_undated
-        Whether there are entries without a request time, which no window finds again.
+        Whether there are entries without a request time, which no window can find again.
     gaps
-        What was passed on the way.
+        Rows that were passed, as they could not be read.
     proven
-        Whether every page was as asked. If not, more entries may lie between those that were shown.
+        Whether every page was as asked. If not, there may be more entries between those that were shown.
     reading_proven
-        Whether every page of the reading was, from its beginning to here.
+        Whether every page of the reading so far was as asked.
     failed
-        Why the rest of the slice could not be read; "" if it was.
+        Why the rest of the slice could not be read; "" if it was read.
     began_at
         When the reading began, Unix seconds by our own clock.
     retried
@@ -95,7 +95,7 @@ class Part:
     retried: OpenGap | None
 
     def as_gap(self, since: int) -> OpenGap | None:
-        """Return what it takes to read this part once more; ``None`` if no window can tell."""
+        """Return the gap that reads this part again; ``None`` if no window covers it."""
         if not self.proven or self.slice_window is None:
             return None
         if self.failed or self.has_undated:
@@ -111,7 +111,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the reader hands over: the entries of a page, and the part that ends with it.
+    """What the reader yields: the entries of a page, and the part that ends with it.
 
     Parameters
     ----------
@@ -133,18 +133,18 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the clocks say, Unix seconds. None of it decides what is read or how far the checkpoint moves forward.
+    """The time by the clocks, Unix seconds. It decides neither what is read nor how far the checkpoint moves forward.
 
     Parameters
     ----------
     now
         Our own clock.
     earliest
-        The earlier one of our own clock and the gateway's: the checkpoint never passes it.
+        The earlier of our own clock and the gateway's: the checkpoint never passes it.
     latest
-        The later one of the two.
+        The later of the two.
     gateway
-        The gateway's clock, for ages of entries; our own one if the gateway's is not known.
+        The gateway's clock, for ages of entries; our own clock if the gateway's is not known.
     """
 
     now: int
@@ -154,7 +154,7 @@ class Bounds:
 
     @classmethod
     def of(cls, own: int, gateway: int | None, *, gateway_ahead_seconds: int = 0) -> Bounds:
-        """Combine our own clock with what the gateway, or a proxy before it, showed as its time.
+        """Combine our own clock with the time that the gateway, or a proxy in front of it, showed.
 
         Parameters
         ----------
@@ -177,17 +177,17 @@ class Reader:
     filters
         Whether the source filters by time.
     checkpoint
-        As the run found it.
+        The checkpoint when the run began.
     bounds
-        What the clocks say.
+        The time by the clocks.
     plan
         The settings.
     guard
-        Tells how long reading may go on.
+        Limits the time for reading.
     clock
         Measures time.
     report
-        Counts how long the gateway took.
+        Records what was read, and how long the gateway took.
     """
 
     def __init__(
@@ -213,13 +213,13 @@ class Reader:
         self._pages_read = 0
         self._slices_seconds_read = 0
         self.is_complete = False
-        """Whether all that is new was read, by a reading that this run began itself."""
+        """Whether everything new was read, by a reading that this run began itself."""
         self.is_proven = True
-        """Whether every answer was what had been asked for."""
+        """Whether every answer was as asked."""
         self.problems: list[CollectorError] = []
-        """Slices that could not be read while others could."""
+        """Errors of slices that could not be read while others could."""
         self.stopped_by: CollectorError | None = None
-        """Why nothing more is read, if so; known before the last part is handed over."""
+        """Why nothing more is read; ``None`` while reading continues. It is set before the last part is yielded."""
 
     def __iter__(self) -> Iterator[Reading]:
         if not self._filters:
@@ -234,7 +234,7 @@ class Reader:
     # -- new entries
 
     def _rounds(self, read: Callable[[Position], Generator[Reading, None, int | None]]) -> Iterator[Reading]:
-        """Go on with the reading of an earlier run, if there is one; then read from the beginning."""
+        """Continue the reading of an earlier run, if there is one; then read from the beginning."""
         unfinished = self._checkpoint.reading
         newest = self._checkpoint.complete_until
         if unfinished is not None and (unfinished.window is None) == (not self._filters):
@@ -244,7 +244,7 @@ class Reader:
         self.is_complete = self.is_proven and not self.problems
 
     def _beginning(self, newest: int | None) -> Position:
-        """Return where a reading begins, given the newest request time that was read before it."""
+        """Return where a reading begins, given the newest request time that was read before."""
         window = Window(self._first_request_time(newest), None) if self._filters else None
         return Position(window, None, None, self._bounds.earliest, self._bounds.now)
 
@@ -256,7 +256,7 @@ class Reader:
             return begins_at
         if not self._plan.keep_checkpoint:
             return 0
-        # Slices should not begin in 1970: look for a moment before which there is nothing.
+        # Slices should not begin in 1970: find a time before which there are no entries.
         look_back_seconds = _FIRST_LOOK_BACK_SECONDS
         while (beginning := self._bounds.earliest - look_back_seconds) > 0:
             if not self._source.has_entries_before(beginning):
@@ -286,9 +286,7 @@ class Reader:
             except SourceUnavailable as error:
                 if failed_before or is_last:
                     raise
-                failed_before = (
-                    True  # one slice must not hold up the newer ones; after two in a row, the gateway is down
-                )
+                failed_before = True  # one slice must not hold up newer ones; two in a row: the gateway is down
                 self.problems.append(error)
                 self.stopped_by = None
                 yield Reading(Purpose.NEW, begin.window, None, _unread(begin, error))
@@ -301,16 +299,16 @@ class Reader:
     def _cut(self, after: int) -> Slices:
         checkpoint = self._checkpoint
         known_until = max(checkpoint.complete_until or 0, checkpoint.caught_up_at or 0)
-        # The last slice holds the whole overlap: nothing in it is read earlier than the newest entry. Without a
-        # checkpoint there is nothing to move slice by slice.
+        # The last slice contains the whole overlap, so that all of it is read when the newest entries are. Without a
+        # checkpoint there is no reason for slices.
         horizon = self._bounds.earliest - self._plan.overlap_seconds if self._plan.keep_checkpoint else 0
         return Slices(after, horizon=horizon, known_seconds=max(known_until - after, 0))
 
     def _slice(self, begin: Position, *, rest: int | None) -> Generator[Reading, None, int | None]:
         """Read one slice; return the newest request time so far.
 
-        A slice that is not answered as asked proves nothing. Everything is read once then, without filters, so that
-        what can be seen is delivered; the checkpoint stays.
+        If an answer is not as asked, the slice proves nothing. Then everything is read once without filters, so that
+        all entries that the gateway shows are delivered; the checkpoint stays.
         """
         newest = yield from self._read(Purpose.NEW, begin, rest=rest)
         if not self.is_proven:
@@ -322,7 +320,7 @@ class Reader:
         """Read everything, without filters; return the newest request time."""
         return (yield from self._read(Purpose.NEW, start))
 
-    # -- what lies further back
+    # -- older entries
 
     def _gaps(self, *, with_unreadable: bool) -> Iterator[Reading]:
         """Read gaps again, oldest first: undelivered ones in every run, unreadable ones with every sweep."""
@@ -338,7 +336,7 @@ class Reader:
             yield from self._read(Purpose.GAP, begin, is_over=is_over, retried=gap)
 
     def _sweep_position(self) -> Position | None:
-        """Return where to sweep, if this run should."""
+        """Return where to sweep; ``None`` if no sweep is due."""
         checkpoint, due, now = self._checkpoint, self._checkpoint.sweep_due, self._bounds.now
         if not self._plan.sweep_seconds or not self._plan.keep_checkpoint or checkpoint.complete_until is None:
             return None
@@ -354,7 +352,7 @@ class Reader:
         yield from self._read(Purpose.SWEEP, start, is_over=self._deadline(SWEEP_RUN_SECONDS))
 
     def _deadline(self, seconds: float) -> Callable[[], bool]:
-        """Return what tells whether so much time has passed, or the run's time for reading is over."""
+        """Return a function that says whether so much time has passed, or the run's time for reading is over."""
         end = self._clock.monotonic() + seconds
         return lambda: self._clock.monotonic() >= end or self._guard.remaining_seconds() < 0
 
@@ -374,14 +372,14 @@ class Reader:
         Parameters
         ----------
         purpose
-            Why.
+            Why it is read.
         begin
-            Where.
+            The position to begin at.
         rest
             Where the next slice of the same reading begins; ``None``: there is none.
         is_over
-            Asked before each page whether to leave the rest to another run. Without it, the end of the run's time is
-            raised.
+            Called before each page; returns whether to leave the rest to another run. Without it, `TimeBudgetReached`
+            is raised when the run's time is used up.
         retried
             The gap that is read again.
         """
@@ -406,7 +404,7 @@ class Reader:
             if builder.pages:
                 yield Reading(purpose, begin.window, None, builder.end(_at(begin, resume, builder), None))
             raise
-        if builder.pages:  # the time for it is over
+        if builder.pages:  # the time for gaps or sweeps is over
             yield Reading(purpose, begin.window, None, builder.end(_at(begin, resume, builder), None))
         return builder.newest
 
@@ -427,7 +425,7 @@ class Reader:
 
     @staticmethod
     def _behind(begin: Position, page: Page, builder: _PartBuilder, rest: int | None) -> Position | None:
-        """Return the position behind a page."""
+        """Return the position after a page."""
         if not page.is_last:
             return _at(begin, page.resume, builder)
         if rest is None:
@@ -435,20 +433,20 @@ class Reader:
         return Position(Window(rest, None), None, builder.newest, begin.limit, begin.began_at)
 
     def _complete_until(self, begin: Position, builder: _PartBuilder) -> int | None:
-        """Return how far everything is read once a slice is: to the newest request time that it showed."""
+        """Return up to when everything is read once a slice is: up to the newest request time in it."""
         if builder.newest is None or builder.purpose is not Purpose.NEW or not builder.reading_proven:
             return None
         if begin.window is not None:
             return builder.newest
-        # Without filters rows come in any order. What was recorded while they were read may have been passed; it is no
-        # older than the newest row by more than the reading took.
+        # Without filters rows come in any order. Entries that were recorded during the reading may have been missed;
+        # they are no older than the newest row minus the duration of the reading.
         if builder.has_untimed_gap:
             return None
         return builder.newest - max(int(self._clock.now()) - begin.began_at, 0) - 1
 
 
 def _unread(begin: Position, error: CollectorError) -> Part:
-    """Return the part that stands for a slice, or the rest of it, that could not be read."""
+    """Return the part for a slice, or the rest of one, that could not be read."""
     builder = _PartBuilder(Purpose.NEW, begin)
     builder.failed = type(error).__name__
     return builder.end(begin, None)
@@ -459,13 +457,13 @@ def _at(begin: Position, resume: str | None, builder: _PartBuilder) -> Position:
 
 
 class _PartBuilder:
-    """Takes the pages of a part."""
+    """Collects the pages of a part."""
 
     def __init__(self, purpose: Purpose, begin: Position, retried: OpenGap | None = None) -> None:
         self.purpose = purpose
         self.pages = 0
         self.newest = begin.newest
-        """Newest request time so far that is not dated in the future; ``None`` if there is none."""
+        """Newest request time so far, without entries dated in the future; ``None`` if there is none."""
         self.failed = ""
         self.has_untimed_gap = False
         self._shown: tuple[int, ...] = ()
@@ -479,11 +477,11 @@ class _PartBuilder:
 
     @property
     def seconds_shown(self) -> int:
-        """How much request time lies between the oldest and the newest entry of the slice so far."""
+        """Seconds of request time between the oldest and the newest entry of the slice so far."""
         return self._shown[-1] - self._shown[0] if self._shown else 0
 
     def next(self) -> _PartBuilder:
-        """Return one for the following part of the same slice."""
+        """Return a builder for the next part of the same slice."""
         following = _PartBuilder(self.purpose, self._begin, self._retried)
         following.newest = self.newest
         following.reading_proven = self.reading_proven
@@ -492,7 +490,7 @@ class _PartBuilder:
         return following
 
     def take(self, page: Page) -> None:
-        """Take a page."""
+        """Add a page."""
         self.pages += 1
         self._proven &= page.as_asked
         self.reading_proven &= page.as_asked
@@ -505,13 +503,13 @@ class _PartBuilder:
             earliest, latest, limit = min(times), max(times), self._begin.limit
             self._times += (earliest, latest)
             self._shown = (min((earliest, *self._shown)), max((latest, *self._shown)))
-            # What is dated in the future says nothing about how far everything is read.
+            # Entries dated in the future do not show how far everything is read.
             newest = latest if latest <= limit else max((one for one in times if one <= limit), default=None)
             if newest is not None:
                 self.newest = newest if self.newest is None else max(self.newest, newest)
 
     def end(self, position: Position | None, complete_until: int | None) -> Part:
-        """Return the part."""
+        """Return the finished part."""
         return Part(
             purpose=self.purpose,
             slice_window=self._begin.window,

@@ -1,18 +1,19 @@
-"""One batch on its way: what is sent again, in what parts, and when an entry, or the destination itself, is given up.
+"""The delivery of one batch: what is sent again, in which parts, and when an entry or the destination is given up.
 
-What an answer says of an entry, and what follows
+What an answer says about an entry, and what follows
     accepted                  it is marked
-    bad record                quarantine
+    refused                   quarantine
     damaged (checksum)        sent once more; quarantine if it happens again
     throttled, outage         sent again, up to `MAX_ATTEMPTS` such answers; then it waits for the next run
     unknown code              sent again, up to `MAX_ATTEMPTS` such answers; then quarantine
-    the call failed or was    sent again, then in ever smaller parts; an entry to which calls fail even alone goes to
-    refused as a whole        quarantine
-    no answer that says       it may have been accepted, so it is sent once more at most, alone; then it waits for the
-    anything of it            next run
+    the call failed or was    sent again, then in ever smaller parts; an entry for which calls fail even if it is alone
+    refused as a whole        goes to quarantine
+    no answer about it        it may have been accepted, so it is sent at most once more, alone; then it waits for the
+                              next run
 
-Quarantine for a reason that could also be an outage asks for a sign of life: something was accepted since, or, where
-calls fail as a whole, refused as a bad record. If there is none, it is an outage: nothing is marked, and the run fails.
+If the reason could also be an outage, an entry goes to quarantine only after a sign of life: the destination accepted
+something since, or, where calls fail as a whole, refused a single entry. Without one, it is an outage: nothing is
+marked, and the run fails.
 """
 
 from __future__ import annotations
@@ -34,32 +35,32 @@ from ..ports import Advice, Answer, Failure, Verdict
 from .pace import Lane
 
 MAX_ATTEMPTS = 7
-"""Answers of one kind to an entry before it is given up for this run: about a quarter of a minute of waiting in all."""
+"""Answers of one kind to an entry before it is given up for this run: about 15 seconds of waiting in total."""
 
 SUSPICIOUS_ATTEMPTS = 3
-"""The same for a call that fails as a whole while others are accepted, and for what there is no more time for."""
+"""The same for a call that fails as a whole while others are accepted, and for entries for which time has run out."""
 
 PROBES = 8
-"""Entries sent alone, from all over a batch, to find out whether the destination takes anything at all."""
+"""Random entries of a batch that are sent alone to find out whether the destination accepts anything."""
 
 LONE_ATTEMPTS = 4
-"""Further sendings of an entry to which calls fail even alone, before it goes to quarantine."""
+"""Further attempts for an entry for which calls fail even if it is alone, before it goes to quarantine."""
 
 WITNESSES = 3
-"""Entries kept back until others stand alone: one of them has to be accepted after those were not."""
+"""Entries that are held back until the suspects are isolated: one has to be accepted after the suspects were not."""
 
 GIVE_UP_AFTER_REFUSALS = 10
-"""Calls in a row, refused for their content while none is accepted: then it is not their content."""
+"""Calls in a row that are refused for their content while none is accepted: then the content is not the reason."""
 
 LOST_AGAIN_LIMIT = 3
-"""Entries of a batch of which the second answer may get lost too, while the destination accepts others."""
+"""Entries of a batch whose second answer may get lost as well, while the destination accepts others."""
 
 UNCONFIRMED = "Unconfirmed"
-"""Stands for the error code of an entry that the destination's answer does not name."""
+"""In place of an error code, for an entry that the destination's answer does not name."""
 
 
 def shows_life(answer: Answer, events: Sequence[Event]) -> bool:
-    """Tell whether an answer accepts some of the entries, or judges them one by one as the documentation says."""
+    """Return whether an answer accepts some of the entries, or refuses single ones with a documented code."""
     return any(event.id in answer.successful for event in events) or any(
         failure.verdict is Verdict.REFUSED for failure in answer.failed.values()
     )
@@ -68,7 +69,7 @@ def shows_life(answer: Answer, events: Sequence[Event]) -> bool:
 class LifeSigns:
     """Which calls the destination answered with a sign of life. Safe to use from several threads.
 
-    A moment is a number of calls: of those that had begun by then.
+    A moment is the number of calls that had begun by then.
     """
 
     def __init__(self) -> None:
@@ -79,15 +80,15 @@ class LifeSigns:
         self._in_vain = 0
 
     def begin(self) -> int:
-        """Note that a call begins; return its number."""
+        """Record that a call begins; return its number."""
         with self._lock:
             self._begun += 1
             return self._begun
 
     def end(self, call: int, *, alive: bool, accepted: bool = False, throttled: bool = False) -> None:
-        """Note that a call has ended: whether its answer was a sign of life, and whether anything was accepted.
+        """Record that a call has ended: whether its answer was a sign of life, and whether anything was accepted.
 
-        Throttling says nothing of it.
+        A throttled call counts neither way.
         """
         with self._lock:
             if accepted:
@@ -103,14 +104,14 @@ class LifeSigns:
         return self._begun
 
     def since(self, moment: int) -> bool:
-        """Tell whether there was a sign of life in a call that began after a moment.
+        """Return whether there was a sign of life in a call that began after a moment.
 
-        A call that began before may have been judged before, too, whenever its answer arrived.
+        Calls that began earlier do not count, whenever their answers arrived.
         """
         return self._latest_alive > moment
 
     def accepted_since(self, moment: int) -> bool:
-        """Tell whether anything was accepted in a call that began after a moment."""
+        """Return whether anything was accepted in a call that began after a moment."""
         return self._latest_accepted > moment
 
     def calls_in_vain(self) -> int:
@@ -123,7 +124,7 @@ class Desk(Protocol):
 
     @property
     def advice(self) -> Advice:
-        """How to speak of the destination."""
+        """The destination's name and advice, for messages."""
 
     @property
     def life(self) -> LifeSigns:
@@ -131,25 +132,25 @@ class Desk(Protocol):
 
     @property
     def one_search(self) -> AbstractContextManager[object]:
-        """Held while looking for what calls fail of: in an outage, one batch finds out for all."""
+        """Held by the batch that searches for what makes calls fail: in an outage, one batch searches for all."""
 
     def send(self, events: Sequence[Event]) -> Answer:
-        """Make one call, and mark what is accepted. Raises what `Destination.deliver` does, and what ends the run."""
+        """Make one call, and mark accepted entries. Raises as `Destination.deliver`, and the errors that stop a run."""
 
     def wait(self, seconds: float) -> None:
-        """Wait before another attempt. Raises what ends the run."""
+        """Wait before another attempt. Raises the errors that stop a run."""
 
     def has_time_for(self, seconds: float) -> bool:
-        """Tell whether something new may still begin after a wait."""
+        """Return whether something new may still begin after a wait."""
 
     def count_code(self, code: str, times: int) -> None:
-        """Note that an error code was given for so many entries."""
+        """Count an error code, given for so many entries."""
 
     def put_in_quarantine(self, entry: Entry, failure: Failure, attempts: int) -> bool:
         """Put an entry into quarantine; ``False`` if that was not possible."""
 
     def give_up(self, count: int, error: DestinationUnavailable | None = None) -> None:
-        """Note that so many entries stay undelivered although there was time."""
+        """Record that so many entries stay undelivered although there was time."""
 
 
 class _Cause(Enum):
@@ -183,22 +184,22 @@ _WholeCall: TypeAlias = DestinationUnavailable | BatchRefused
 
 @dataclass(slots=True)
 class _History:
-    """What became of an entry so far that is not settled yet.
+    """The attempts so far for an entry that is not settled yet.
 
     Parameters
     ----------
     times
-        How often each cause was met.
+        How often each cause occurred.
     first
-        The moment at which each cause was met for the first time.
+        The moment at which each cause first occurred.
     cause, failure
-        The latest.
+        The latest ones.
     sent
         How often the entry was sent.
     alone_since
-        Moment at which calls with it alone began to fail.
+        Moment at which calls with this entry alone began to fail.
     failures_alone
-        How many of these failed in a row.
+        How many of those calls failed in a row.
     """
 
     times: Counter[_Cause] = field(default_factory=Counter)
@@ -210,7 +211,7 @@ class _History:
     failures_alone: int = 0
 
     def note(self, cause: _Cause, failure: Failure, moment: int, *, alone: bool) -> None:
-        """Note why the entry was not accepted this time."""
+        """Record why the entry was not accepted this time."""
         self.times[cause] += 1
         self.first.setdefault(cause, moment)
         self.cause, self.failure = cause, failure
@@ -229,10 +230,10 @@ class Shipment:
     Parameters
     ----------
     desk
-        Sends, marks, quarantines.
+        Sends, marks and quarantines.
     lane
         Held during each call and its marks, and as long as an entry of this batch may have been accepted without
-        being marked: so no more batches than lanes come twice if the process dies.
+        being marked. So no more batches than lanes are delivered twice if the process dies.
     """
 
     def __init__(self, desk: Desk, lane: Lane) -> None:
@@ -255,17 +256,17 @@ class Shipment:
         Raises
         ------
         DestinationUnavailable
-            If the destination is down, or answers get lost, or what it refuses for a passing reason cannot be sent
-            again for lack of time.
+            If the destination is down, or answers get lost, or there is no time to send again what failed for a passing
+            reason.
         DestinationMisconfigured
             If no call can succeed until somebody changes something.
         TimeBudgetReached
-            If time is up, and all went well.
+            If the run's time is used up, and nothing went wrong.
         """
         self._size = len(events)
         try:
             self._deliver(events)
-            self._let_wait_what_got_lost_again()
+            self._leave_lost_to_next_run()
         except TimeBudgetReached as time_is_up:
             failure = self._failure_for_lack_of_time()
             if failure is not None:
@@ -302,7 +303,7 @@ class Shipment:
         Returns
         -------
         tuple
-            What has to be sent again, and why the call failed as a whole, if it did.
+            The events to send again, and the error of the call as a whole, if it failed.
         """
         before = self._desk.life.moment()
         self._lane.take()
@@ -342,7 +343,7 @@ class Shipment:
             history.note(cause, Failure(error.code, str(error)), moment, alone=len(events) == 1)
 
     def _note_answers(self, events: Sequence[Event], answer: Answer, moment: int) -> list[Event]:
-        """Note what an answer says of the entries that it does not call successful; return those to be quarantined."""
+        """Record what an answer says about entries that were not accepted; return those to be quarantined."""
         refused = []
         codes: Counter[str] = Counter()
         for event in events:
@@ -372,15 +373,15 @@ class Shipment:
         self._complete = False
         self._desk.give_up(len(events), error)
 
-    # -- answers that say again and again that an entry is not accepted
+    # -- entries that are not accepted, again and again
 
     def _judge(self, events: Sequence[Event], limits: Mapping[_Cause, int]) -> list[Event]:
-        """Give up the entries that had so many answers of one kind; return the others.
+        """Give up the entries that have reached a limit of answers of one kind; return the others.
 
         Raises
         ------
         DestinationUnavailable
-            If the destination accepted nothing at all meanwhile, so that it is not these entries.
+            If the destination accepted nothing at all in the meantime, so that these entries are not the reason.
         """
         waiting = []
         for event in events:
@@ -390,7 +391,7 @@ class Shipment:
                 continue
             if not self._desk.life.accepted_since(history.first[cause]):
                 if history.times[cause] < MAX_ATTEMPTS:
-                    continue  # something else may be accepted before there have been as many
+                    continue  # something else may be accepted before the limit is reached
                 raise self._outage()
             if cause in (_Cause.UNKNOWN, _Cause.DAMAGED):
                 self._quarantine(event)
@@ -400,15 +401,15 @@ class Shipment:
             self._give_up(waiting, self._error_of_the_call(waiting[0]))
         return [event for event in events if event.id in self._unsettled]
 
-    # -- answers that got lost, or say nothing
+    # -- answers that got lost or cannot be read
 
     def _is_in_doubt(self) -> bool:
         return any(history.times[_Cause.LOST] for history in self._unsettled.values())
 
     def _send_alone_what_got_lost(self, events: Sequence[Event]) -> list[Event]:
-        """Send each entry that may have been accepted once more, alone; return what has to be sent again.
+        """Send each entry that may have been accepted once more, alone; return the events to send again.
 
-        Alone, so that one to which answers always get lost does not take its neighbours along.
+        They are sent alone so that an entry whose answers always get lost does not affect its neighbours.
         """
         if not self._unsettled:
             return list(events)
@@ -419,7 +420,7 @@ class Shipment:
                 self._lose_again(event)
         if lost:
             self._desk.wait(backoff_seconds(1))
-        # In no order: the one that gets lost again should not be the first one in each run.
+        # In random order: the one whose answer gets lost again should not be the first one in each run.
         for event in random.sample(lost, len(lost)):
             left, _ = self._call([event])
             if self._times_lost(event) > 1:
@@ -428,29 +429,29 @@ class Shipment:
                 again += left
                 if self._desk.life.calls_in_vain() >= MAX_ATTEMPTS:
                     raise self._outage()
-        self._let_wait_what_got_lost_again()
+        self._leave_lost_to_next_run()
         return again
 
     def _times_lost(self, event: Event) -> int:
-        """Return how many answers to an entry got lost, if the latest one did."""
+        """Return how many answers to an entry got lost; 0 if the latest one did not."""
         history = self._unsettled.get(event.id)
         return history.times[_Cause.LOST] if history is not None and history.cause is _Cause.LOST else 0
 
     def _lose_again(self, event: Event) -> None:
-        """Note that the second answer to an entry got lost as well; one may be bad luck, or its own fault.
+        """Record that the second answer to an entry got lost as well. A single case may be chance, or due to the entry.
 
         Raises
         ------
         DestinationUnavailable
-            If it is neither: then no entry is risked any more.
+            If there are too many cases for that: then no further entry is risked.
         """
         self._lost_again.append(event)
         is_alive = self._desk.life.since(self._unsettled[event.id].first[_Cause.LOST])
         if len(self._lost_again) > (LOST_AGAIN_LIMIT if is_alive else 1):
             raise self._lost(event)
 
-    def _let_wait_what_got_lost_again(self) -> None:
-        """Leave to the next run what may have been accepted twice by now. Raises as `_lose_again`."""
+    def _leave_lost_to_next_run(self) -> None:
+        """Leave entries that may have been accepted twice by now to the next run. Raises as `_lose_again`."""
         for event in self._lost_again:
             error = self._lost(event)
             if not self._desk.life.since(self._unsettled[event.id].first[_Cause.LOST]):
@@ -462,14 +463,14 @@ class Shipment:
         code = self._unsettled[event.id].failure.code
         return self._failure(
             code,
-            f"{self._desk.advice.name}'s answers got lost or said nothing ({code}), a second time for the same entry. "
+            f"{self._desk.advice.name}'s answer was lost or could not be read ({code}), twice for the same entry. "
             f"{self._desk.advice.if_answers_get_lost}",
         )
 
-    # -- calls that fail or are refused as a whole, perhaps for one of their entries
+    # -- calls that fail or are refused as a whole, perhaps because of one of their entries
 
     def _is_suspicious(self, events: Sequence[Event], wait_seconds: float) -> bool:
-        """Tell whether the calls fail for what they hold, or may, and there is no time for more attempts."""
+        """Return whether calls fail because of their content, or may do so and there is no time for more attempts."""
         histories = [self._unsettled[event.id] for event in events]
         if any(history.cause is not _Cause.CALL_FAILED for history in histories):
             return False
@@ -479,7 +480,7 @@ class Shipment:
         return attempts >= MAX_ATTEMPTS or not self._desk.has_time_for(2 * wait_seconds)
 
     def _search(self, events: Sequence[Event]) -> None:
-        """Halve what calls fail of, until the entries that they fail for stand alone.
+        """Halve a batch until the entries that make calls fail are isolated.
 
         Raises
         ------
@@ -488,7 +489,7 @@ class Shipment:
         """
         since = _failing_since(self._unsettled[event.id] for event in events)
         hunt = _Hunt(events)
-        self._lane.leave()  # the search of another batch may wait for it
+        self._lane.leave()  # another batch that searches may be waiting for it
         with self._desk.one_search:
             is_alive = self._isolate(hunt, since)
             if is_alive:
@@ -500,7 +501,7 @@ class Shipment:
             raise self._outage()
 
     def _isolate(self, hunt: _Hunt, since: int) -> bool:
-        """Try ever smaller parts, until all suspects stand alone; ``False`` if nothing is accepted meanwhile."""
+        """Try ever smaller parts until all suspects are isolated; return ``False`` if nothing is accepted meanwhile."""
         while hunt.parts:
             if self._desk.life.calls_in_vain() < MAX_ATTEMPTS:
                 self._try(hunt, hunt.parts.pop())
@@ -512,21 +513,21 @@ class Shipment:
         return True
 
     def _hear_witnesses(self, hunt: _Hunt, since: int) -> None:
-        """Send what was kept back, to see that the destination still takes something."""
+        """Send the entries that were held back, to see whether the destination still accepts something."""
         hunt.accused_at = self._desk.life.moment()
         for witness in hunt.witnesses:
             self._try(hunt, [witness])
         self._try_suspects_again(hunt, since)
 
     def _sentence(self, hunt: _Hunt, since: int) -> None:
-        """Put into quarantine what calls fail for even alone.
+        """Put entries for which calls fail even if they are alone into quarantine.
 
         Raises
         ------
         DestinationUnavailable, DestinationMisconfigured
-            If the destination took nothing after it failed to take one of them.
+            If the destination accepted nothing after it did not accept one of them.
         """
-        # If all others of the batch were taken, this one is why the calls failed, and nothing is left to send after it.
+        # If all others of the batch were accepted, this one made the calls fail, and nothing is left to send after it.
         explained = self._complete and len(self._unsettled) == 1 < self._size and self._desk.life.since(since)
         guilty = [
             event
@@ -540,7 +541,7 @@ class Shipment:
             raise self._outage()
 
     def _is_proven(self, hunt: _Hunt, event: Event) -> bool:
-        """Tell whether the destination took something else after it failed to take an entry."""
+        """Return whether the destination accepted something else after it did not accept an entry."""
         moment = self._unsettled[event.id].alone_since
         if hunt.accused_at is None:
             return not self._may_be_passing(event) and self._desk.life.since(moment)
@@ -549,7 +550,7 @@ class Shipment:
         return self._desk.life.since(moment)
 
     def _is_alone_and_refused(self, event: Event) -> bool:
-        """Tell whether the only entry of a batch was refused for its content, and hardly any other before it."""
+        """Return whether a batch of one entry was refused for its content, and few calls were refused before it."""
         refused = self._size == 1 and self._unsettled[event.id].cause is _Cause.CALL_REFUSED
         return refused and self._desk.life.calls_in_vain() < GIVE_UP_AFTER_REFUSALS
 
@@ -564,7 +565,7 @@ class Shipment:
         return failed
 
     def _find_life(self, hunt: _Hunt) -> bool:
-        """Send single entries, whichever, until one is accepted; ``False`` if none of several is."""
+        """Send random single entries until one is accepted; return ``False`` if none of several is."""
         moment = self._desk.life.moment()
         probes = hunt.take_at_random(PROBES)
         all_failed = True
@@ -575,9 +576,9 @@ class Shipment:
         return is_alive or not all_failed or not hunt.parts
 
     def _try_suspects_again(self, hunt: _Hunt, since: int) -> None:
-        """Send entries alone a few times more, but those that were refused for their content."""
+        """Send suspects alone a few more times, except those that were refused for their content."""
         if not self._desk.life.since(since):
-            return  # then it is not these entries
+            return  # nothing is accepted: these entries are not the reason
         for attempt in range(1, LONE_ATTEMPTS + 1):
             again = [event for event in hunt.suspects if self._may_be_passing(event)]
             wait_seconds = backoff_seconds(attempt)
@@ -592,27 +593,27 @@ class Shipment:
         history = self._unsettled[event.id]
         return history.cause is _Cause.CALL_FAILED and history.failures_alone <= LONE_ATTEMPTS
 
-    # -- what to say
+    # -- messages
 
     def _error_of_the_call(self, event: Event) -> DestinationUnavailable | None:
-        """Return with what the latest call of an entry failed as a whole, if it did."""
+        """Return the error with which the latest call of an entry failed as a whole, if it did."""
         code = self._unsettled[event.id].failure.code
         return self._error if self._error is not None and self._error.code == code else None
 
     def _outage(self) -> DestinationUnavailable | DestinationMisconfigured:
-        """Return what to raise when the destination accepts nothing, whatever it is sent."""
+        """Return the error to raise when the destination accepts nothing."""
         histories, advice = self._unsettled.values(), self._desk.advice
         code = _most_common_code(histories)
         if all(history.cause is _Cause.CALL_REFUSED for history in histories):
             return DestinationMisconfigured(
-                f"{advice.name} refuses one call after the other with {code}, whatever entry it holds, so it is not "
-                f"the entries. {advice.if_all_refused}"
+                f"{advice.name} refuses every call with {code}, whatever entries it contains, so the entries are not "
+                f"the reason. {advice.if_all_refused}"
             )
-        why = f"{advice.name} accepts nothing that it is sent ({code}). {advice.if_down}"
+        why = f"{advice.name} accepts nothing ({code}). {advice.if_down}"
         return self._failure(code, self._message_of(code) or why)
 
     def _failure_for_lack_of_time(self) -> DestinationUnavailable | None:
-        """Return the failure that time did not suffice to overcome; ``None`` if all went well, or was throttled."""
+        """Return the failure for which there was no time to try again; ``None`` if there were only throttled calls."""
         histories = self._unsettled.values()
         if all(
             history.cause is _Cause.THROTTLED and self._desk.life.since(history.first[_Cause.THROTTLED])
@@ -620,7 +621,7 @@ class Shipment:
         ):
             return None
         code = _most_common_code(histories)
-        why = self._message_of(code) or f"{self._desk.advice.name} did not take {len(histories)} entries ({code})."
+        why = self._message_of(code) or f"{self._desk.advice.name} did not accept {len(histories)} entries ({code})."
         return self._failure(code, f"{why} There was no time left for another attempt.")
 
     def _message_of(self, code: str) -> str:
@@ -628,7 +629,7 @@ class Shipment:
         return str(self._error) if self._error is not None and self._error.code == code else ""
 
     def _failure(self, code: str, why: str) -> DestinationUnavailable:
-        """Return an error that also says what may come twice."""
+        """Return an error that also says how many entries may be delivered twice."""
         in_doubt = sum(history.times[_Cause.LOST] > 0 for history in self._unsettled.values())
         if in_doubt:
             why += (
@@ -650,25 +651,25 @@ def _most_common_code(histories: Iterable[_History]) -> str:
 
 
 class _Hunt:
-    """A batch in which something makes calls fail.
+    """The search for the entries of a batch that make calls fail.
 
     Parameters
     ----------
     events
-        Of the batch. The call with all of them failed.
+        The events of the batch. The call with all of them failed.
     """
 
     def __init__(self, events: Sequence[Event]) -> None:
         self.parts: list[list[Event]] = []
-        """To be tried, the last one first."""
+        """Parts still to try, the last one first."""
         self.suspects: list[Event] = []
-        """To which calls fail even alone."""
+        """Entries for which calls fail even if they are alone."""
         self.others: list[Event] = []
-        """To be sent again for another reason."""
+        """Entries to send again for another reason."""
         self.witnesses = random.sample(list(events), min(WITNESSES, len(events) // 2))
-        """Kept back until the others stand alone or are settled."""
+        """Entries that are held back until the others are isolated or settled."""
         self.accused_at: int | None = None
-        """The moment before these were sent."""
+        """The moment before the witnesses were sent."""
         if len(events) == 1:
             self.suspects += events
         else:
@@ -676,18 +677,18 @@ class _Hunt:
             self._halve([event for event in events if event.id not in kept_back])
 
     def failed(self, part: Sequence[Event]) -> None:
-        """Note that the call with a part failed."""
+        """Record that the call with a part failed."""
         if len(part) == 1:
             self.suspects += part
         else:
             self._halve(part)
 
     def is_witness(self, event: Event) -> bool:
-        """Tell whether an entry was kept back."""
+        """Return whether an entry is a witness."""
         return any(event.id == witness.id for witness in self.witnesses)
 
     def take_at_random(self, count: int) -> list[Event]:
-        """Take so many entries out of the parts, whichever."""
+        """Take random entries out of the parts."""
         events = [event for part in self.parts for event in part]
         taken = random.sample(events, min(count, len(events)))
         gone = {event.id for event in taken}

@@ -1,4 +1,4 @@
-"""Where this process runs. Linux alone."""
+"""The CPU that this process runs on. Works on Linux only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def on_one_cpu() -> Iterator[None]:
-    """Keep this thread, and the threads that it starts meanwhile, on the CPU on which it runs.
+    """Keep this thread, and the threads that it starts in the meantime, on the CPU that it runs on.
 
-    The threads of one interpreter take turns. Where each turn is on another CPU, its caches are cold: a first sync
-    takes a third longer then, on an idle machine as on a busy one. Where the system cannot do it, nothing happens.
+    The threads of one interpreter take turns. If each turn is on another CPU, the CPU's caches are cold: a first sync
+    takes a third longer, on an idle machine and on a busy one. Does nothing where the system does not support it.
     """
     try:
         allowed = os.sched_getaffinity(0)
@@ -31,7 +31,7 @@ def on_one_cpu() -> Iterator[None]:
 def _current_cpu() -> int:
     try:
         status = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
-        fields = status.rpartition(")")[2].split()  # from field 3 on: the command's name before may hold anything
+        fields = status.rpartition(")")[2].split()  # from field 3 on: the command's name before it may contain anything
         return int(fields[36])  # field 39 (proc(5)): the CPU of the last turn
     except (OSError, ValueError, IndexError):
         return 0

@@ -1,4 +1,4 @@
-"""Keeps known secrets out of everything that is written."""
+"""Masks known secrets in everything that is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _percent = re.compile("%[0-9A-F]{2}")
 
 
 class Redactor:
-    r"""Replaces secrets in texts, however they are spelled there.
+    r"""Masks secrets in texts, also in escaped forms.
 
     Examples
     --------
@@ -25,7 +25,7 @@ class Redactor:
         self._spellings: list[str] = []
 
     def conceal(self, secret: str) -> None:
-        """Remember a secret: as it is, as in JSON (once and twice, in ASCII or not), in Python, and in a URL."""
+        """Add a secret, as it is and as escaped in JSON (once and twice, in ASCII or not), Python and URLs."""
         spellings = {secret, repr(secret)[1:-1]}
         for ascii_only in (True, False):
             in_json = json.dumps(secret, ensure_ascii=ascii_only)[1:-1]

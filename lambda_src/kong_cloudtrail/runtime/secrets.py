@@ -1,4 +1,4 @@
-"""Secrets Manager."""
+"""Secrets from AWS Secrets Manager."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_AGE_SECONDS = 300
 
 
 class Secrets:
-    """Reads secrets, and keeps each for a while.
+    """Reads secrets, and caches each for `MAX_AGE_SECONDS`.
 
     Parameters
     ----------
@@ -45,19 +45,19 @@ class Secrets:
         name
             ARN or name.
         fresh
-            Whether to ask Secrets Manager even if the value is known.
+            Whether to ask Secrets Manager even if the value is cached.
 
         Raises
         ------
         SecretUnavailable
-            If it cannot be read, or is empty.
+            If the secret cannot be read, or is empty.
         """
         try:
             value = self._provider.get(name, max_age=MAX_AGE_SECONDS, force_fetch=fresh)
         except (GetParameterError, ClientError, BotoCoreError) as error:
             raise SecretUnavailable(
                 f"The secret {name} could not be read ({_reason(error)}). Check its name, the role's permission "
-                "secretsmanager:GetSecretValue on it, and the way to Secrets Manager (NAT or an interface endpoint). "
+                "secretsmanager:GetSecretValue on it, and the path to Secrets Manager (NAT or an interface endpoint). "
                 "If the secret is encrypted with a key of your own, the role also needs kms:Decrypt on that key."
             ) from None
         text = value.decode() if isinstance(value, bytes) else str(value or "")
@@ -71,7 +71,7 @@ class Secrets:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the service's error code, or the kind of the error: never its text."""
+    """Return the service's error code, or the type of the error, but never its text."""
     cause = error if isinstance(error, ClientError) else error.__cause__ or error.__context__ or error
     if isinstance(cause, ClientError):
         return str(cause.response.get("Error", {}).get("Code", "unknown"))

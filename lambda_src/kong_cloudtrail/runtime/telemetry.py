@@ -1,4 +1,4 @@
-"""What operators see of the function: structured log lines and metrics."""
+"""The function's structured log and its metrics."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class RedactingFormatter(LambdaPowertoolsFormatter):
 
 
 class LambdaTelemetry:
-    """Powertools' Logger and Metrics.
+    """Writes with Powertools' Logger and Metrics.
 
     Parameters
     ----------
     logger
-        Where lines go.
+        Writes log lines.
     metrics
-        Where numbers go, in CloudWatch's embedded metric format.
+        Writes metrics, in CloudWatch's embedded metric format.
     """
 
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
@@ -43,16 +43,16 @@ class LambdaTelemetry:
         self._metrics = metrics
 
     def info(self, code: str, message: str, **details: Any) -> None:
-        """Write a line."""
+        """Write a log line."""
         self._logger.info(message, code=code, **details)
 
     def warning(self, code: str, message: str, **details: Any) -> None:
-        """Write a line of level warning."""
+        """Write a log line of level WARNING."""
         self._logger.warning(message, code=code, **details)
 
     def progress(self, report: RunReport) -> None:
-        """Write a line for each page, if the log level is DEBUG."""
-        self._logger.debug("A page was taken.", code="PAGE", fetched=report.fetched, delivered=report.delivered)
+        """Write a log line for each page, if the log level is DEBUG."""
+        self._logger.debug("A page was processed.", code="PAGE", fetched=report.fetched, delivered=report.delivered)
 
     def publish(self, report: RunReport) -> None:
         """Write the run's metrics and its report."""
@@ -64,14 +64,14 @@ class LambdaTelemetry:
 
 
 def publish_misconfiguration(metrics: Metrics, source: str) -> None:
-    """Tell of settings or secrets with which no run could even begin: there is no report to tell it."""
+    """Publish that wrong settings or secrets kept a run from beginning: there is no report that could say so."""
     metrics.add_dimension("source", source)
     metrics.add_metric("Misconfigurations", MetricUnit.Count, 1)
     metrics.flush_metrics()
 
 
 def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
-    """Return a run's metrics: only what it knows, as a zero would clear the alarm that an earlier run has raised."""
+    """Return the metrics of a run. Unknown values are left out, as a zero would clear the alarm of an earlier run."""
     count, seconds = MetricUnit.Count, MetricUnit.Seconds
     if report.skipped:
         return [("RunsSkipped", count, 1)]
@@ -94,11 +94,11 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
     ]
     counts = {"GapsOpen": report.gaps, "QuarantineOpen": report.quarantine_open}
     metrics += [(name, count, value) for name, value in counts.items() if value is not None]
-    known_at_times = {
+    optional = {
         "OldestUndeliveredAgeSeconds": report.oldest_undelivered_age_seconds,
         "CheckpointLagSeconds": report.checkpoint_lag_seconds,
         "KongLatencySeconds": report.kong_latency_seconds,
         "CloudTrailLatencySeconds": report.cloudtrail_latency_seconds,
     }
-    metrics += [(name, seconds, value) for name, value in known_at_times.items() if value is not None]
+    metrics += [(name, seconds, value) for name, value in optional.items() if value is not None]
     return metrics

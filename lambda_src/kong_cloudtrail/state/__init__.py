@@ -1,1 +1,1 @@
-"""What is remembered between runs: the ledger and its stores, the seen set and the lock in the cache."""
+"""The state between runs: the ledger and its stores, the seen set and the lock in the cache."""

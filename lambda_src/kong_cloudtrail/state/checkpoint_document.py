@@ -32,7 +32,7 @@ def to_document(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def from_document(fields: Any, version: str) -> Checkpoint:
-    """Return the checkpoint that a stored JSON object of that version holds.
+    """Return the checkpoint of a stored JSON object, with the object's version.
 
     Raises
     ------

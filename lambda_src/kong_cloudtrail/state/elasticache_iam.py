@@ -1,4 +1,4 @@
-"""Signing in to ElastiCache with the credentials that the process has anyway: a signed token instead of a password.
+"""Signing in to ElastiCache with the AWS credentials of the process: a signed token instead of a password.
 
 https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
 """
@@ -16,7 +16,7 @@ from redis.credentials import CredentialProvider
 from ..errors import SecretUnavailable
 
 TOKEN_SECONDS = 900
-"""How long a token can be used to connect. The connection itself stays open for 12 hours."""
+"""For how long a token can be used to connect. The connection itself stays open for 12 hours."""
 
 
 class ElastiCacheIam(CredentialProvider):
@@ -29,9 +29,9 @@ class ElastiCacheIam(CredentialProvider):
     cache
         Name of the serverless cache, or id of the replication group.
     region
-        Of the cache.
+        Region of the cache.
     serverless
-        Which of the two it is.
+        Whether it is a serverless cache.
     """
 
     def __init__(self, user: str, cache: str, region: str, *, serverless: bool) -> None:
@@ -42,25 +42,25 @@ class ElastiCacheIam(CredentialProvider):
         self._session = boto3.Session()
 
     def get_credentials(self) -> tuple[str, str]:
-        """Return the user, and a token that is good for 15 minutes.
+        """Return the user, and a token that is valid for 15 minutes.
 
         Raises
         ------
         SecretUnavailable
             If there are no AWS credentials to sign with, or they cannot be fetched.
         """
-        # Asked for each time: the credentials of a role are replaced while the process lives.
+        # Read each time: the credentials of a role are replaced while the process runs.
         try:
             credentials = self._session.get_credentials()
             frozen = None if credentials is None else credentials.get_frozen_credentials()
         except BotoCoreError as error:
             raise SecretUnavailable(
-                f"The AWS credentials to sign in to the cache with could not be fetched ({type(error).__name__}). "
-                "Check the process's role, and the way to where its credentials come from."
+                f"The AWS credentials to sign in to the cache could not be fetched ({type(error).__name__}). Check the "
+                "role of the process, and that the source of its credentials can be reached."
             ) from error
         if frozen is None:
             raise SecretUnavailable(
-                "There are no AWS credentials to sign in to the cache with. Give the process a role, or use a password "
+                "There are no AWS credentials to sign in to the cache. Give the process a role, or use a password "
                 "(REDIS_PASSWORD_SECRET instead of REDIS_IAM_CACHE)."
             )
         query = {"Action": "connect", "User": self._user}

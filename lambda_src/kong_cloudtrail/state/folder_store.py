@@ -15,12 +15,12 @@ from ..ports import Stored
 
 
 class FolderStore:
-    """Keeps each object in a file of its name; made when something is first written.
+    """Keeps each object in a file of the same name. The folder is created at the first write.
 
     Parameters
     ----------
     folder
-        Where.
+        Path of the folder.
     """
 
     def __init__(self, folder: str) -> None:
@@ -41,7 +41,7 @@ class FolderStore:
         return Stored(body, hashlib.sha256(body).hexdigest())
 
     def write(self, name: str, body: bytes) -> None:
-        """Write an object: all of it or nothing, whenever the process dies."""
+        """Write an object atomically: all of it or nothing, even if the process dies."""
         path = self._folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ class FolderStore:
         return hashlib.sha256(body).hexdigest()
 
     def move(self, name: str, new_name: str) -> None:
-        """Give an object another name; nothing happens if there is none."""
+        """Rename an object; does nothing if it does not exist."""
         target = self._folder / new_name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class FolderStore:
             raise self._failed("written", error) from error
 
     def names(self, prefix: str) -> Iterator[str]:
-        """Return the names that begin with `prefix`, in order."""
+        """Return the names that begin with `prefix`, sorted."""
         files = (path for path in self._folder.rglob("*") if path.is_file() and not path.name.startswith("."))
         yield from sorted(
             name for path in files if (name := path.relative_to(self._folder).as_posix()).startswith(prefix)
@@ -87,7 +87,7 @@ class FolderStore:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Keep other processes from writing meanwhile; the lock goes with the process."""
+        """Keep other processes from writing at the same time. The lock is released when the process ends."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             file = (self._folder / ".lock").open("w")

@@ -1,14 +1,15 @@
-"""The durable truth of a trail: checkpoint, quarantine, originals of shortened entries, run reports.
+"""The durable state of a trail: checkpoint, quarantine, originals of shortened entries, run reports.
 
-Names in the store, each with the trail ``{source}/{stream}/{destination}``::
+Names in the store, where ``{trail}`` is ``{source}/{stream}/{destination}``::
 
-    checkpoints/{trail}.json            how far the trail is done, and what of it is still to be read
-    quarantine/{trail}/{key}.json       an entry that could not be delivered, whole, with the reason
-    originals/{trail}/{id}-{hash}.json  an entry that was delivered shortened, whole
-    runs/{trail}/{number}.json          a report per run that delivered something, with the hash of the one before
+    checkpoints/{trail}.json            how far the trail is done, and what is still to be read
+    quarantine/{trail}/{key}.json       a whole entry that could not be delivered, with the reason
+    released/{trail}/{key}.json         the same, after it was delivered from quarantine
+    originals/{trail}/{id}-{hash}.json  a whole entry that was delivered shortened
+    runs/{trail}/{number}.json          the report of a run that delivered something, with the hash of the one before
 
-The checkpoint also holds the number and hash of the newest run report, so that a report missing at the end shows as
-much as one missing in the middle.
+The checkpoint also contains the number and hash of the newest run report. So a report that is missing at the end is
+noticed like one that is missing in the middle.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class Ledger:
     store
         Where the objects are kept.
     trail
-        Whose.
+        The trail.
     clock
-        Tells when something was written.
+        The time of writes.
     """
 
     def __init__(self, store: ObjectStore, trail: Trail, clock: Clock) -> None:
@@ -52,7 +53,7 @@ class Ledger:
         self._trail = trail
         self._clock = clock
 
-    # -- entries that are kept
+    # -- originals and quarantine
 
     def locate_original(self, entry_id: str, sha256: str) -> str:
         """Return where the original of a shortened entry is kept."""
@@ -74,7 +75,7 @@ class Ledger:
         failure
             Why it could not be delivered.
         attempts
-            How often it was sent; 0 if no event could be made of it.
+            How often it was sent; 0 if it could not be mapped.
 
         Returns
         -------
@@ -101,16 +102,16 @@ class Ledger:
         return self._store.locate(name)
 
     def quarantine_size(self, at_most: int) -> int:
-        """Return how many entries are in quarantine, counted up to a number. Raises `LedgerError`."""
+        """Return the number of entries in quarantine; counting stops at `at_most`. Raises `LedgerError`."""
         return sum(1 for _ in itertools.islice(self._store.names(f"quarantine/{self._trail.path}/"), at_most))
 
     def quarantined(self) -> Iterator[Quarantined]:
-        """Return what lies in quarantine.
+        """Return the entries in quarantine.
 
         Raises
         ------
         LedgerError
-            If it cannot be read, or one of the objects is none of ours.
+            If they cannot be read, or one of the objects was not written by this program.
         """
         for name in list(self._store.names(f"quarantine/{self._trail.path}/")):
             stored = self._store.read(name)
@@ -120,7 +121,8 @@ class Ledger:
                 yield Quarantined(name, _entry_of(record), gateway)
             except (ValueError, KeyError, TypeError) as error:
                 raise LedgerError(
-                    f"{self._store.locate(name)} is not an entry that this program put into quarantine: move it away."
+                    f"{self._store.locate(name)} is not an entry that this program put into quarantine. Move it to "
+                    "another place."
                 ) from error
 
     def release(self, quarantined: Quarantined) -> None:
@@ -148,8 +150,8 @@ class Ledger:
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise LedgerError(
                 f"{self._store.locate(self._checkpoint_name)} is not a checkpoint of this program. Restore an earlier "
-                "version of it. Only if there is none, remove it: the next run then reads all that the gateway "
-                "retains, and delivers again what the seen set does not know."
+                "version of it. Only if there is none, remove it: the next run then reads everything that the gateway "
+                "retains, and delivers again what is not marked in the cache."
             ) from error
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -158,7 +160,7 @@ class Ledger:
         Raises
         ------
         CheckpointConflict
-            If another run has written since.
+            If another run has written one since.
         """
         body = {
             "source": self._trail.source,
@@ -170,18 +172,18 @@ class Ledger:
         version = self._store.write_if(self._checkpoint_name, encode(body).encode("ascii"), checkpoint.version)
         if version is None:
             raise CheckpointConflict(
-                f"Another run has moved the checkpoint of {self._trail} meanwhile; ours was not written. "
-                "Nothing is lost: the next run begins at the newer one."
+                f"Another run has moved the checkpoint of {self._trail} in the meantime, so this run did not write its "
+                "own. Nothing is lost: the next run begins at the newer one."
             )
         return replace(checkpoint, version=version)
 
     def add_report(self, report: RunReport, checkpoint: Checkpoint) -> Checkpoint:
-        """Chain the report of a run to the ones before it.
+        """Add a run's report to the chain.
 
         Returns
         -------
         Checkpoint
-            The given one with the new number and hash, not yet saved.
+            The given checkpoint with the new number and hash, not yet saved.
         """
         while True:
             number = checkpoint.run_number + 1
@@ -208,7 +210,7 @@ class Ledger:
         yield from self.read_reports().faults
 
     def read_reports(self) -> ReportChain:
-        """Read all run reports, and check that none is missing, altered or out of place.
+        """Read all run reports, and check that none is missing, altered or misplaced.
 
         Raises
         ------
@@ -244,7 +246,7 @@ class Ledger:
 
 
 def _entry_of(record: dict[str, Any]) -> Entry:
-    """Return the entry that a record of the quarantine holds; how long the gateway still shows it is not known."""
+    """Return the entry in a quarantine record. For how long the gateway still shows it is not known."""
     timestamp = record["timestamp"]
     return Entry(
         value=record["entry"],

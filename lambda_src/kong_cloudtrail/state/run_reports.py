@@ -1,4 +1,4 @@
-"""The chain of run reports: each holds the hash of the one before, so that none can be removed or altered unnoticed."""
+"""The chain of run reports: each has the hash of the one before, so that removing or altering one is noticed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..domain.trail import Trail
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
-    """What a stored run report says of its run.
+    """What a stored run report says about its run.
 
     Parameters
     ----------
     number
         Its number in the chain.
     written_at
-        When it was written, Unix seconds; ``None`` if it does not say so.
+        When it was written, Unix seconds; ``None`` if it does not say.
     after
         Where the run began to read, as request time in Unix seconds; ``None`` if it read everything.
     """
@@ -30,7 +30,7 @@ class StoredReport:
 
     @classmethod
     def of(cls, number: int, body: bytes) -> StoredReport:
-        """Read a report. What an altered one does not say any more is ``None``."""
+        """Read a report. Values that are missing from an altered report are ``None``."""
         try:
             fields = json.loads(body)
             window = fields["window"]
@@ -46,19 +46,19 @@ class ReportChain:
     Parameters
     ----------
     place
-        Where they are, in a form that a person can follow.
+        Where they are, as a location that a person can look up.
     trail
-        Whose they are.
+        The trail.
     count
-        How many there are.
+        Number of reports.
     first, last
-        The first and the last one; ``None`` if there is none.
+        The first and the last one; ``None`` if there are no reports.
     complete_until
         The checkpoint, as in `Checkpoint`.
     faults
-        One sentence for each report that is missing, altered or out of place.
+        One sentence for each report that is missing, altered or misplaced.
     other_trails
-        If there are no reports: trails that have some in the same ledger, as `Trail.path`.
+        If there are no reports: other trails that have reports in the same ledger, as `Trail.path`.
     """
 
     place: str
@@ -72,7 +72,7 @@ class ReportChain:
 
 
 class ChainCheck:
-    """Takes the run reports of a trail in order, and notes what is wrong with them."""
+    """Checks the run reports of a trail, one after the other."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.count = 0
@@ -83,7 +83,7 @@ class ChainCheck:
         self._previous, self._expected = NO_REPORT_SHA256, 1
 
     def take(self, name: str, body: bytes) -> None:
-        """Take the object of that name."""
+        """Check the next object."""
         number_text = name.rpartition("/")[2].removesuffix(".json")
         if not number_text.isdecimal():
             self._faults.append(f"{name} is not a run report.")
@@ -102,7 +102,7 @@ class ChainCheck:
             self._faults.append(f"Report {number} is not the one that the checkpoint remembers: it was altered.")
 
     def end(self) -> list[str]:
-        """Return the faults, once all reports were taken."""
+        """Return all faults, once the last report was checked."""
         newest = self._checkpoint.run_number
         if self._expected > newest:
             return self._faults

@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 15.0
 CONFLICT_ATTEMPTS = 4
-"""Conditional writes of one object before it is given up that S3 is busy with another one."""
+"""Attempts of a conditional write while S3 is busy with another write of the same object."""
 
 _ABSENT = frozenset({"NoSuchKey", "404"})
 _OVERTAKEN = frozenset({"PreconditionFailed", "412"})
 _BUSY = frozenset({"ConditionalRequestConflict", "OperationAborted", "409"})
-"""S3 is at work on the object, perhaps for an attempt of our own: nothing was written, and nobody has overtaken us."""
+"""S3 is busy with the object, perhaps with an earlier attempt of this process. Nothing was written, and the object is
+not known to have changed."""
 
 
 class S3Store:
@@ -39,7 +40,7 @@ class S3Store:
     connect_seconds, answer_seconds
         How long to wait for a connection, and for each part of an answer, in each of three attempts.
     sleep
-        Waits the given seconds.
+        Function that waits for the given seconds.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class S3Store:
             raise self._failed("read", error) from error
 
     def write(self, name: str, body: bytes) -> None:
-        """Write an object, whatever was there: the bucket keeps the earlier version."""
+        """Write an object, and replace an existing one: the bucket keeps the earlier version."""
         try:
             self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=body)
         except (ClientError, BotoCoreError) as error:
@@ -112,12 +113,12 @@ class S3Store:
                 raise self._failed("written", error) from error
             else:
                 return response["ETag"]
-        # The SDK repeats a call whose answer got lost, and then stumbles over its own first success.
+        # The SDK repeats a call whose answer was lost, and then its own first success makes the condition fail.
         stored = self.read(name)
         return stored.version if stored is not None and stored.body == body else None
 
     def move(self, name: str, new_name: str) -> None:
-        """Give an object another name; nothing happens if there is none. The bucket keeps the version under the old."""
+        """Rename an object; does nothing if it does not exist. The bucket keeps the version with the old name."""
         old, new = self._prefix + name, self._prefix + new_name
         try:
             self._client.copy_object(Bucket=self._bucket, Key=new, CopySource={"Bucket": self._bucket, "Key": old})
@@ -129,7 +130,7 @@ class S3Store:
             raise self._failed("written", error) from error
 
     def names(self, prefix: str) -> Iterator[str]:
-        """Return the names that begin with `prefix`, in order."""
+        """Return the names that begin with `prefix`, sorted."""
         pages = self._client.get_paginator("list_objects_v2").paginate(
             Bucket=self._bucket, Prefix=self._prefix + prefix
         )
@@ -144,8 +145,8 @@ class S3Store:
         code = _code(error) if isinstance(error, ClientError) else type(error).__name__
         return LedgerError(
             f"The ledger in s3://{self._bucket}/{self._prefix} could not be {what} ({code}). Check LEDGER, the role's "
-            "permissions on the bucket and its key, and the way to S3. What depends on it stays unmarked and is "
-            "fetched again."
+            "permissions on the bucket and its key, and the network path to S3. What depends on it stays unmarked and "
+            "is fetched again."
         )
 
 

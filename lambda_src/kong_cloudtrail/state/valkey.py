@@ -1,7 +1,7 @@
-"""Valkey, or any Redis, as seen set and lock.
+"""The seen set and the lock, in Valkey or Redis.
 
-Both keep their keys below ``kong-cloudtrail:{source/stream/destination}:``. The braces are meant literally: they make
-all keys of a trail fall into one slot, so that a pipeline works in cluster mode too.
+Their keys begin with ``kong-cloudtrail:{source/stream/destination}:``. The braces are part of the key: they put all
+keys of a trail into one slot, so that a pipeline works in cluster mode too.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from ..ports import Clock
 
 COMMAND_SECONDS = 3.0
 LOCK_SECONDS = 15.0
-"""How long a lock outlives the process that held it: what a run waits for at most after another was killed."""
+"""How long a lock outlives the process that held it. After a run was killed, the next one can begin after this time."""
 
 RELEASE_SECONDS = 0.5
-"""How long the end of a run waits for the lock to be given back; it expires by itself."""
+"""How long the end of a run waits for the lock to be released; otherwise it expires by itself."""
 
 MARK_BYTES = 200
-"""What a mark takes in the server's memory, at most: 132 with ids of 32 characters and the source ``kong``."""
+"""Upper limit of the server's memory for a mark: it is 132 with ids of 32 characters and the source ``kong``."""
 
 LEAST_RESERVE_BYTES = 64 * 1024
 _RESERVE_MILLISECONDS = 7 * 86_400_000
 
 
-# A pipeline of a hundred SET … EX takes one round trip too, but packing and unpacking a hundred commands in the client
-# costs more than all the rest of marking. Every key is in the script's KEYS and in one slot, as cluster mode asks. The
+# A pipeline of a hundred SET … EX is one round trip too, but packing and unpacking a hundred commands in the client
+# costs more than everything else about marking. Every key is in KEYS and in one slot, as cluster mode requires. The
 # last key counts all marks ever written.
 _MARK_SCRIPT = """
 local marks = #KEYS - 1
@@ -70,16 +70,16 @@ def connect(
     host, port, db
         Address, and index of the database.
     tls
-        Whether to speak TLS; the certificate and its host name are verified.
+        Whether to use TLS; the certificate and its host name are verified.
     username, password
         Credentials; ``None`` if there are none.
     connections
         Connections at most.
     credentials
-        Asked for user and password at each new connection, instead of `username` and `password`.
+        Provides user and password for each new connection, instead of `username` and `password`.
     command_seconds
-        How long to wait for the server: for a connection, and for each answer. A server that does not answer in time
-        is not asked again; one that closes the connection is, at once and a few times.
+        How long to wait for the server: for a connection, and for each answer. After a time-out a command is not
+        repeated; after a closed connection it is, a few times.
     """
     return redis.Redis(
         connection_pool=redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
@@ -100,7 +100,7 @@ def connect(
                 retries=3,
                 supported_errors=(ConnectionBroken,),
             ),
-            # A handshake of Redis Enterprise, one round trip more that ElastiCache only refuses.
+            # A handshake of Redis Enterprise: a further round trip, which ElastiCache refuses anyway.
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
             max_connections=connections,
             timeout=command_seconds,
@@ -109,23 +109,23 @@ def connect(
 
 
 def key_prefix(trail: Trail) -> str:
-    """Return what all keys of a trail begin with."""
+    """Return the prefix of all keys of a trail."""
     return f"kong-cloudtrail:{{{trail.path}}}"
 
 
 class ValkeySeenSet:
-    """Marks of delivered entries, each expiring some time after Kong's entry.
+    """The marks of delivered entries. Each expires some time after the source's entry.
 
     Parameters
     ----------
     client
-        From `connect`.
+        A client as `connect` returns it.
     trail
-        Whose.
+        The trail.
     lock
-        The run's lock, looked at with every look-up: where it is gone, the marks may be gone with it.
+        The run's lock, which is checked with every look-up: if it is gone, the marks may be gone as well.
     marks_in_flight
-        Marks that there may be to write when the cache turns out to be full.
+        Number of marks that may still have to be written when the cache turns out to be full.
     """
 
     def __init__(
@@ -141,21 +141,21 @@ class ValkeySeenSet:
         self._reserve_bytes = max(LEAST_RESERVE_BYTES, marks_in_flight * MARK_BYTES)
 
     def open(self) -> CacheState:
-        """Begin a run, with one round trip: reserve memory for the marks of all that will be in flight.
+        """Identify the cache, and reserve memory for the marks of everything in flight, with one round trip.
 
-        The reserve is a value that takes as much memory as these marks. It is given up for them if the cache becomes
-        full during the run.
+        The reserve is a value that takes as much memory as these marks. It is deleted to make room for them if the
+        cache becomes full during the run.
 
         Raises
         ------
         CacheFull
-            If there is no room for it.
+            If there is no room for the reserve.
         SeenSetUnavailable
             If the cache does not answer.
         """
         pipeline = self._client.pipeline(transaction=False)
         pipeline.eval(_RESERVE_SCRIPT, 1, self._reserve, str(self._reserve_bytes), str(_RESERVE_MILLISECONDS))
-        # Refused if the reserve has filled the cache: a command is let in as long as there is any room before it.
+        # Refused if the reserve has filled the cache: the server accepts a command while there is any free memory.
         pipeline.set(self._cache_id, uuid.uuid4().hex, nx=True)
         pipeline.get(self._cache_id)
         pipeline.get(self._count)
@@ -173,13 +173,13 @@ class ValkeySeenSet:
         return CacheState(cache_id=str(answers[2]), marks_written=int(answers[3] or 0))
 
     def seen(self, keys: Sequence[str]) -> set[str]:
-        """Return those of the keys that are marked, with one command.
+        """Return the keys that are marked, with one command.
 
         Raises
         ------
         LockLost
-            If the lock is not there, or not ours, any more. A cache that was emptied during the run would else have
-            all that it reads from then on delivered again.
+            If the lock is gone, or another run holds it. Without this check, a run whose cache was emptied would
+            deliver everything again that it reads from then on.
         SeenSetUnavailable
             If the cache does not answer.
         """
@@ -197,12 +197,13 @@ class ValkeySeenSet:
         return {key for key, value in zip(keys, values, strict=True) if value is not None}
 
     def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
-        """Mark keys for so long, with one command.
+        """Mark keys, with one command. The marks expire after `lifetime_seconds`.
 
         Raises
         ------
         CacheFull
-            If the cache has no room for more marks; these may have found room in the reserve: ``marked``.
+            If the cache has no room for more marks. These ones may have been written in place of the reserve:
+            ``marked``.
         SeenSetUnavailable
             If the cache does not answer.
         """
@@ -225,24 +226,24 @@ class ValkeySeenSet:
             raise SeenSetUnavailable(_advice(error)) from error
 
     def _names(self, keys: Sequence[str]) -> list[bytes]:
-        # As bytes, which the client passes on as they are: it would ask of each text what it is.
+        # As bytes, which the client sends as they are. Text would be checked and encoded by the client, one by one.
         prefix = self._prefix
         return [f"{prefix}{key}".encode() for key in keys]
 
 
 class ValkeyLock:
-    """One run at a time: a key with an owner's token and an expiry, renewed in the background while the run works.
+    """Lets one run at a time work: a key with the owner's token and an expiry, renewed in the background.
 
     Parameters
     ----------
     client
-        From `connect`.
+        A client as `connect` returns it.
     trail
-        Whose.
+        The trail.
     clock
         Measures how long ago the lock was renewed.
     release_seconds
-        How long to wait at most for it to be given back.
+        How long to wait for the release at most.
     """
 
     def __init__(
@@ -264,7 +265,7 @@ class ValkeyLock:
         self._keeper = threading.Thread(target=self._keep, name="lock", daemon=True)
 
     def acquire(self) -> bool:
-        """Take the lock, once in the life of this object."""
+        """Take the lock. Call it only once for an object."""
         asked = self._clock.monotonic()
         try:
             if not self._lock.acquire(token=self.token) and not self._is_ours():
@@ -276,51 +277,51 @@ class ValkeyLock:
         return True
 
     def check(self) -> None:
-        """Raise `LockLost` unless the lock is ours by our own clock, whatever Redis says: no round trip."""
+        """Raise `LockLost` if the lock may have expired by our own clock. Makes no round trip."""
         if self._clock.monotonic() >= self._valid_until:
             raise LockLost(
-                "The run lost its lock: Redis was not reachable for a while, or was emptied. It delivers nothing more, "
-                "as another run may have begun. Nothing is lost; the next run goes on."
+                "The run lost its lock: the cache could not be reached for a while, or was emptied. The run delivers "
+                "nothing more, as another run may have begun. Nothing is lost; the next run continues."
             )
 
     def compare(self, token: object) -> None:
-        """Raise `LockLost` unless `token`, just read from the lock's key, is ours."""
+        """Raise `LockLost` unless `token`, as just read from the lock's key, is this lock's own."""
         if token != self.token:
             self._valid_until = 0.0
             self.check()
 
     def release(self) -> None:
-        """Give the lock back, if that does not take long; else it expires by itself."""
+        """Release the lock, if that does not take long; otherwise it expires by itself."""
         self._released.set()
         self._keeper.join(self._release_seconds)
 
     def _is_ours(self) -> bool:
-        """Look whether the lock is ours already: the client repeats a command whose answer got lost."""
+        """Return whether this object already holds the lock: the client repeats a command whose answer was lost."""
         if self._client.get(self.name) != self.token:
             return False
         self._lock.local.token = self.token.encode()
         return True
 
     def _keep(self) -> None:
-        """Renew the lock until it is given back, and then give it back, in a thread that nobody has to wait for."""
+        """Renew the lock until `release` is called, then release it, in a thread that nothing has to wait for."""
         while not self._released.wait(LOCK_SECONDS / 5):
             asked = self._clock.monotonic()
             try:
                 self._lock.reacquire()
             except LockError:
-                self._valid_until = 0.0  # somebody else's, or gone
+                self._valid_until = 0.0  # another run holds it, or it is gone
                 return
-            except Exception:  # noqa: S112 - of any kind: signing in anew asks other services too
-                continue  # it stays ours until it expires; perhaps the next try gets through
+            except Exception:  # noqa: S112 - any kind of error: a new sign-in calls other services too
+                continue  # it is held until it expires; the next attempt may succeed
             self._valid_until = asked + LOCK_SECONDS
         with contextlib.suppress(Exception):  # if lost or unreachable, it expires by itself
             self._lock.release()
 
 
 _FULL = (
-    "The cache is full and takes no more marks. What cannot be marked would be delivered again in each run, so nothing "
-    "more is delivered until there is room: give the cache more memory, about 140 bytes for each entry that Kong "
-    "retains."
+    "The cache is full and has no room for more marks. Entries that cannot be marked would be delivered again in each "
+    "run, so nothing more is delivered until there is room. Give the cache more memory: about 140 bytes for each entry "
+    "that Kong retains."
 )
 
 

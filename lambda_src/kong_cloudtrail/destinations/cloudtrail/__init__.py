@@ -1,4 +1,4 @@
-"""CloudTrail Lake: its events, limits, calls and error codes."""
+"""CloudTrail Lake as a destination: events, limits, calls and error codes."""
 
 NAME = "cloudtrail-lake"
-"""What trails into it bear in their keys."""
+"""The name of the destination, as in the keys of trails."""

@@ -1,4 +1,4 @@
-"""Error codes of CloudTrail and of AWS in general, for single entries and for whole calls, and what each means.
+"""Error codes of CloudTrail and of AWS in general, for single entries and for whole calls, and their meanings.
 
 Sources: the service model of ``cloudtrail-data`` (API 2021-08-11), the API reference of PutAuditEvents, and the common
 error codes that the AWS SDKs document and retry. Services write one code in several ways (``ServiceUnavailable``,
@@ -12,20 +12,20 @@ from enum import Enum, auto
 
 
 class Meaning(Enum):
-    """What a code says about trying again."""
+    """What an error code means for another attempt."""
 
     BAD_RECORD = auto()
     """The entry breaks a documented rule: it will never be accepted as it is."""
     DAMAGED = auto()
-    """The entry was damaged on its way, at first; it is a bad record if that happens twice."""
+    """The entry was damaged in transit. If that happens twice, it counts as a bad record."""
     BAD_CALL = auto()
-    """The call was refused for what it holds."""
+    """The call was refused for its content."""
     THROTTLING = auto()
     """CloudTrail asks to be called less often."""
     OUTAGE = auto()
-    """CloudTrail has a problem of its own, which passes."""
+    """CloudTrail has a temporary problem of its own."""
     MISCONFIGURATION = auto()
-    """Channel, account, permission, credentials or clock are wrong: nothing is accepted until that is changed."""
+    """Channel, account, permission, credentials or clock are wrong: nothing is accepted until this is changed."""
     UNKNOWN = auto()
     """Not documented."""
 
@@ -35,19 +35,19 @@ _EXPIRED_ADVICE = "the AWS credentials have expired: renew them"
 _SIGNATURE_ADVICE = "the AWS credentials are not valid, or the clock is wrong: check the keys, and set the clock by NTP"
 _CLOCK_ADVICE = "the clock of this machine is wrong: set it by NTP"
 _ADVICE = {
-    # Of single entries, and true of every entry
+    # For single entries, but true for every entry
     "invalidrecipient": (
         "the account in CHANNEL_ARN is not the one that owns the channel: write the ARN as CloudTrail shows it"
     ),
     "invalideventsource": (
-        "the channel's source does not take the event source kong-gateway: use a channel whose source is Kong Gateway "
-        "(KongGatewayEnterprise) or Custom"
+        "the channel's source does not accept the event source kong-gateway: use a channel whose source is Kong "
+        "Gateway (KongGatewayEnterprise) or Custom"
     ),
     "accountnotsubscribed": (
-        "the account has no CloudTrail Lake, which is closed to new customers since 2026-05-31: use a channel of an "
-        "account that has"
+        "the account has no CloudTrail Lake, which has been closed to new customers since 2026-05-31: use a channel of "
+        "an account that has it"
     ),
-    # Of whole calls
+    # For whole calls
     "channelnotfound": "there is no such channel in this region: correct CHANNEL_ARN, or create the channel",
     "invalidchannelarn": "CHANNEL_ARN is not the ARN of a channel: write it as CloudTrail shows it",
     "channelinsufficientpermission": (
@@ -55,7 +55,7 @@ _ADVICE = {
         "asks for one"
     ),
     "channelunsupportedschema": (
-        "the channel does not take events of this kind: use a channel for activity audit logs"
+        "the channel does not accept events of this kind: use a channel for activity audit logs"
     ),
     "unsupportedoperation": "this region or account has no CloudTrail Lake channels",
     "accessdenied": "the role may not call cloudtrail-data:PutAuditEvents on the channel: allow it",

@@ -1,7 +1,7 @@
 """CloudTrail Lake as the destination: PutAuditEvents on a channel.
 
 Sources: the service model of ``cloudtrail-data`` (API 2021-08-11) for the errors; the AWS general reference for the
-quota of 100 calls a second and region, which is shared with everything else in the account.
+quota of 100 calls per second and region, which is shared with everything else in the account.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 15.0
 
 _STATUSES_OF_LOST_ANSWERS = frozenset({502, 504})
-"""With these a proxy says that it passed the call on and got no answer, or none that it understood."""
+"""A proxy returns these if it forwarded the call and got no answer, or none that it understood."""
 
 
 _VERDICTS = {
@@ -57,15 +57,15 @@ class CloudTrailLake:
     channel_arn
         The channel.
     region, account_id
-        Of the channel.
+        Region and account of the channel.
     external_id
-        Sent with each call if the channel's policy asks for it.
+        Sent with each call, if the channel's policy requires it.
     map_status_to_error_code
         As in `EventMapper`.
     locate_original
         As in `EventMapper`.
     connections
-        Connections kept open: as many as deliveries at once.
+        Connections to keep open: as many as there are parallel deliveries.
     connect_seconds, answer_seconds
         How long to wait for a connection, and for each part of an answer.
     """
@@ -93,29 +93,29 @@ class CloudTrailLake:
             "cloudtrail-data",
             region_name=region,
             config=Config(
-                # One attempt a call: the delivery repeats, as it knows the run's time, its lock, and which entries of
-                # a call to send again.
+                # One attempt per call: the delivery retries, as it knows the run's time and lock, and which entries to
+                # send again.
                 retries={"mode": "standard", "total_max_attempts": 1},
                 connect_timeout=connect_seconds,
                 read_timeout=answer_seconds,
                 max_pool_connections=connections,
-                # Walking through a hundred entries that were made to fit costs as much as sending them.
+                # To validate a hundred entries, which are known to be valid, takes as long as to send them.
                 parameter_validation=False,
                 tcp_keepalive=True,
-                # Whom a log of calls shows. botocore's own is put together anew for each call.
+                # Identifies the caller in logs of calls. botocore would build its own for each call.
                 user_agent=f"kong-cloudtrail/{__version__} Botocore/{botocore.__version__}",
             ),
         )
 
     advice = Advice(
         name="CloudTrail",
-        if_down="Look at the AWS Health Dashboard.",
-        if_all_refused="Check CHANNEL_ARN and EXTERNAL_ID, and look for a proxy in between.",
-        if_answers_get_lost="Look for a proxy in between.",
+        if_down="Check the AWS Health Dashboard.",
+        if_all_refused="Check CHANNEL_ARN and EXTERNAL_ID, and whether there is a proxy in between.",
+        if_answers_get_lost="Check whether there is a proxy in between.",
     )
 
     def mapper(self, gateway: Gateway) -> EventMapper:
-        """Return what makes events of the entries of a gateway."""
+        """Return a mapper for the entries of a gateway."""
         return EventMapper(
             gateway,
             self._account_id,
@@ -124,7 +124,7 @@ class CloudTrailLake:
         )
 
     def packer(self) -> Packer:
-        """Return what packs events."""
+        """Return an empty packer."""
         return Packer()
 
     def close(self) -> None:
@@ -137,11 +137,11 @@ class CloudTrailLake:
         Raises
         ------
         BatchRefused
-            If the call was refused for what it held.
+            If the call was refused for its content.
         DestinationMisconfigured
             If no call can succeed until somebody changes something.
         DestinationUnavailable
-            If it may succeed later, or may have succeeded already: ``maybe_accepted``.
+            If the call may succeed later, or may have succeeded already: ``maybe_accepted``.
         """
         try:
             response = self._client.put_audit_events(
@@ -155,12 +155,12 @@ class CloudTrailLake:
             raise _translate(error) from error
         except NoCredentialsError as error:
             raise DestinationMisconfigured(
-                "There are no AWS credentials to call CloudTrail with: give some, e.g. AWS_PROFILE."
+                "There are no AWS credentials to call CloudTrail. Set them, for example with AWS_PROFILE."
             ) from error
         except BotoCoreError as error:
             raise _no_answer(error) from error
         except (AttributeError, TypeError, ValueError) as error:
-            raise _broken_answer() from error  # botocore stumbles over JSON that is not an object
+            raise _broken_answer() from error  # botocore fails on JSON that is not an object
         return read_answer(dict(response))
 
 
@@ -174,31 +174,33 @@ def _no_answer(error: BotoCoreError) -> DestinationUnavailable:
     if isinstance(error, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
         return DestinationUnavailable(
             code,
-            f"CloudTrail's certificate is not trusted ({code}). Look for a proxy in between, and check AWS_CA_BUNDLE.",
+            f"CloudTrail's certificate is not trusted ({code}). Check whether there is a proxy in between, and "
+            "AWS_CA_BUNDLE.",
         )
-    # What is neither of these happens before anything is sent: no connection, no address, no credentials.
+    # All other errors happen before anything is sent: no connection, no address, no credentials.
     if isinstance(error, HTTPClientError | SSLError):
         return DestinationUnavailable(
             code,
-            f"CloudTrail's answer got lost ({code}), so what it accepted is not known. Check the function's way to "
+            f"CloudTrail's answer was lost ({code}), so it is not known what it accepted. Check the function's path to "
             "the internet: NAT, routes, and proxies in between.",
             maybe_accepted=True,
         )
     return DestinationUnavailable(
-        code, f"CloudTrail could not be reached ({code}). Check the function's way to the internet: NAT, routes."
+        code, f"CloudTrail could not be reached ({code}). Check the function's path to the internet: NAT, routes."
     )
 
 
 def _broken_answer() -> DestinationUnavailable:
     return DestinationUnavailable(
         "BrokenAnswer",
-        "CloudTrail's answer could not be read, so what it accepted is not known. Look for a proxy in between.",
+        "CloudTrail's answer could not be read, so it is not known what it accepted. Check whether there is a proxy in "
+        "between.",
         maybe_accepted=True,
     )
 
 
 def read_answer(response: dict[str, Any]) -> Answer:
-    """Read an answer; what it does not name was not confirmed, whatever else is wrong with it."""
+    """Read an answer. Entries that it does not name are not confirmed, whatever else is wrong with it."""
     successful = frozenset(entry["id"] for entry in _entries(response.get("successful")))
     failed = {
         entry["id"]: failure_of(_text(entry.get("errorCode")) or "unknown", _text(entry.get("errorMessage")))
@@ -234,13 +236,13 @@ def _translate(error: ClientError) -> BatchRefused | DestinationMisconfigured | 
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     meaning = meaning_of(code)
     if meaning is Meaning.MISCONFIGURATION:
-        return DestinationMisconfigured(f"CloudTrail refuses to take events ({code}): {advice_on(code)}.")
+        return DestinationMisconfigured(f"CloudTrail refuses all events ({code}): {advice_on(code)}.")
     if meaning in (Meaning.BAD_CALL, Meaning.BAD_RECORD) or status == 413:
         return BatchRefused(code, "CloudTrail refused the call for its content.")
-    # An unknown code may be passing. If it is not, the run fails visibly and nothing is marked.
+    # An unknown code may be temporary. If it is not, the run fails visibly and nothing is marked.
     return DestinationUnavailable(
         code,
-        f"CloudTrail did not take a batch ({code}, status {status}).",
+        f"CloudTrail did not accept a batch ({code}, status {status}).",
         throttled=meaning is Meaning.THROTTLING or status == 429,
         maybe_accepted=meaning is Meaning.UNKNOWN and status in _STATUSES_OF_LOST_ANSWERS,
     )

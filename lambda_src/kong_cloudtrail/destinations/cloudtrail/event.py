@@ -1,7 +1,7 @@
 """How an entry becomes a CloudTrail event.
 
-The table that this follows is docs/field-mapping.md. What is not named there goes to ``additionalEventData`` under its
-own name: no field of an entry is ever left out.
+docs/field-mapping.md has the rules. A field that it does not name goes to ``additionalEventData`` under its own name:
+no field of an entry is ever left out.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .limits import MAX_ADDITIONAL_EVENT_DATA_BYTES, MAX_CODE_CHARACTERS, MAX_TE
 from .shortening import shorten
 
 EVENT_SOURCE = "kong-gateway"
-"""What CloudTrail expects from a channel whose source is Kong Gateway."""
+"""The value that CloudTrail expects on a channel whose source is Kong Gateway."""
 
 _ANONYMOUS = {
     "type": "Anonymous",
@@ -32,7 +32,7 @@ _ANONYMOUS = {
 
 
 class EventMapper:
-    """Makes events from the entries of one gateway.
+    """Maps the entries of one gateway to events.
 
     Parameters
     ----------
@@ -41,8 +41,7 @@ class EventMapper:
     recipient_account_id
         The account that owns the channel.
     locate_original
-        Given an entry's ``id`` and the SHA-256 of the whole entry in hexadecimal digits, where the ledger will
-        keep it.
+        Returns where the ledger will keep a whole entry, given its ``id`` and the SHA-256 in hexadecimal digits.
     map_status_to_error_code
         Whether a status of 400 and above becomes ``errorCode`` and ``errorMessage``.
     """
@@ -61,16 +60,16 @@ class EventMapper:
         self._map_status_to_error_code = map_status_to_error_code
 
     def map(self, entry: Entry) -> Event:
-        """Make the event of an entry.
+        """Return the event of an entry.
 
         Raises
         ------
         EntryNotMappable
-            If a field that CloudTrail requires could only be invented.
+            If a field that CloudTrail requires would have to be invented.
         """
         event = self._compose(entry)
         data = encode(event)
-        # Below the smallest limit of any part there is nothing to measure: true for nearly every entry.
+        # An event below the smallest limit of any part fits. This is true for nearly every entry.
         if len(data) <= MAX_TEXT_CHARACTERS or (len(data) <= MAX_ADDITIONAL_EVENT_DATA_BYTES and _texts_fit(event)):
             return Event(entry, data)
         shortened, original = shorten(event, entry, self._locate_original)
@@ -80,7 +79,7 @@ class EventMapper:
         if not isinstance(entry.value, dict):
             raise EntryNotMappable("the entry is not a JSON object")
         fields = entry.value
-        # Starts with what is known only of the gateway; an entry's own field of that name would win.
+        # Begins with what only the gateway knows; a field of the entry with the same name overrides it.
         additional: dict[str, Any] = {"hostname": self._gateway.hostname} | {
             name: value
             for name, value in fields.items()
@@ -195,7 +194,7 @@ def _is_address(text: str) -> bool:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return "%" not in text  # a zone index, legal for Python, is not part of an address on the wire
+    return "%" not in text  # Python accepts a zone index, but it is not part of an address on the wire
 
 
 def _error(status: object) -> dict[str, str]:

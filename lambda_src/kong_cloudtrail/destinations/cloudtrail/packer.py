@@ -1,4 +1,4 @@
-"""Packing events into the batches that one PutAuditEvents call takes."""
+"""Packing events into batches within the limits of a PutAuditEvents call."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ _ELEMENT_BYTES = len('{"id": "", "eventData": "", "eventDataChecksum": ""}') + 4
 def element_bytes(event: Event) -> int:
     """Return the length of an event within the request body.
 
-    ``eventData`` is JSON within a JSON string, so its quotes and backslashes are escaped once more; being ASCII
-    without control characters, nothing else of it is.
+    ``eventData`` is JSON within a JSON string, so its quotes and backslashes are escaped once more. It is ASCII without
+    control characters, so nothing else is escaped.
     """
     data = event.data
     return _ELEMENT_BYTES + len(event.id) + len(data) + data.count('"') + data.count("\\")
 
 
 MAX_BATCH_ORIGINAL_BYTES = 8 * 2**20
-"""Of whole entries behind the shortened events of a batch, which wait in memory with it. One is always taken."""
+"""Size of the whole entries behind a batch's shortened events, which wait in memory with it. A single larger one is
+allowed."""
 
 
 class Packer:
@@ -40,7 +41,7 @@ class Packer:
         self._begin()
 
     def add(self, event: Event) -> Batch | None:
-        """Put an event in; return the batch that it filled, or that had to be closed before it, if any."""
+        """Add an event; return the batch that it completes, or the one that it no longer fits into, if any."""
         size_bytes = element_bytes(event)
         closed = None if self._put(event, size_bytes) else self.flush()
         if closed is not None:
@@ -48,7 +49,7 @@ class Packer:
         return closed or (self.flush() if len(self._events) == MAX_BATCH_EVENTS else None)
 
     def flush(self) -> Batch | None:
-        """Return what is left, if anything."""
+        """Return the last batch, if it has events."""
         batch = Batch(self._events, self._original_bytes) if self._events else None
         self._begin()
         return batch
@@ -60,7 +61,7 @@ class Packer:
         self._original_bytes = 0
 
     def _put(self, event: Event, size_bytes: int) -> bool:
-        """Put an event in if it fits; an empty batch takes any."""
+        """Add an event if it fits. An empty batch accepts any event."""
         original_bytes = event.original_bytes
         if self._events:
             size_bytes += _SEPARATOR_BYTES

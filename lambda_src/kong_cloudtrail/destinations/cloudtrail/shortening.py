@@ -1,7 +1,7 @@
-"""What becomes of an entry that is larger than CloudTrail takes.
+"""Shortening the events of entries that exceed CloudTrail's limits.
 
-The event is delivered all the same, as valid JSON, with excerpts in place of what is too long. It says which fields
-were shortened, how large the whole entry was, its SHA-256, and where the ledger keeps it.
+The event is still delivered, as valid JSON, with excerpts in place of values that are too long. It says which fields
+are shortened, the size and SHA-256 of the whole entry, and where the ledger keeps it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .limits import (
 )
 
 MARK = "shortened"
-"""Name of the field of ``additionalEventData`` that tells what was shortened."""
+"""Name of the field of ``additionalEventData`` that says what was shortened."""
 
 _MARK_RESERVE_BYTES = 4_000  # for MARK itself: at most _MAX_NAMED_FIELDS names, a hash and a location
 _MAX_NAMED_FIELDS = 20
 _MAX_FIELD_NAME_BYTES = 80
 _SMALLEST_EXCERPT_BYTES = 64
 
-# Given up last, if there are more fields than there is room for excerpts.
+# Dropped last, if there are too many fields for an excerpt of each.
 _WELL_KNOWN = frozenset(
     {
         "hostname",
@@ -48,21 +48,21 @@ _WELL_KNOWN = frozenset(
 def shorten(
     event: dict[str, Any], entry: Entry, locate_original: Callable[[str, str], str]
 ) -> tuple[dict[str, Any], Original | None]:
-    """Bring every part of an event within its limit.
+    """Shorten every part of an event that exceeds its limit.
 
     Parameters
     ----------
     event
-        The whole event, as composed.
+        The whole event.
     entry
-        What it was composed from.
+        The entry that it was mapped from.
     locate_original
         As in `EventMapper`.
 
     Returns
     -------
     tuple
-        The event, and the original to be kept; the event as it was and ``None`` if it fits after all.
+        The shortened event, and the original to keep; or the unchanged event and ``None``, if it fits.
     """
     shortened: list[str] = []
     result = dict(event)
@@ -107,7 +107,7 @@ def _shorten_identity(identity: dict[str, Any], shortened: list[str]) -> dict[st
 
 
 def _fit(fields: dict[str, Any], limit_bytes: int, parent: str, shortened: list[str]) -> dict[str, Any]:
-    """Cut what is longest down to one level at which the whole fits; what is below that level stays whole."""
+    """Cut the longest values to one length, such that all fields fit. Shorter values are not changed."""
     if len(encode(fields)) <= limit_bytes:
         return fields
     name_bytes = {name: len(encode(name)) + len(":,") for name in fields}
@@ -121,7 +121,7 @@ def _fit(fields: dict[str, Any], limit_bytes: int, parent: str, shortened: list[
     for name in sorted(fields, key=lambda name: (name not in _WELL_KNOWN, name_bytes[name]), reverse=True):
         if excess_bytes <= 0:
             break
-        kept.remove(name)  # too many fields for an excerpt of each: the original alone has the rest
+        kept.remove(name)  # too many fields for an excerpt of each: only the original has the others
         excess_bytes -= size_bytes([name], _SMALLEST_EXCERPT_BYTES) - len("{}")
     levels = range(_SMALLEST_EXCERPT_BYTES, limit_bytes)
     level_bytes = levels[bisect_right(levels, limit_bytes, key=lambda level: size_bytes(kept, level)) - 1]

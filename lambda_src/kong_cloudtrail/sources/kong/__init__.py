@@ -1,4 +1,4 @@
-"""Kong Gateway's Admin API: what it answers, how it pages and filters, and where it cannot be trusted."""
+"""Kong Gateway's Admin API as a source: its answers, paging and filters, and the cases in which they are unreliable."""
 
 REQUESTS = "requests"
-"""The stream of ``/audit/requests``, as trails bear it in their keys."""
+"""The name of the stream of ``/audit/requests``, as in the keys of trails."""

@@ -1,4 +1,4 @@
-"""Pages of ``/audit/requests``, asked for once or until there is an answer."""
+"""Requests for pages of ``/audit/requests``, made once or with retries."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ AUDIT_PATH = "/audit/requests"
 TOKEN_HEADER = "Kong-Admin-Token"  # noqa: S105 - the name of the header
 
 MAX_ATTEMPTS = 5
-"""At one thing, until Kong counts as down."""
+"""Attempts until Kong counts as down."""
 PAGE_ATTEMPTS = 3
-"""At one page, until a question that is cheap to answer tells whether Kong is down."""
+"""Attempts for one page, until a cheap request finds out whether Kong is down."""
 QUICK_SECONDS = 5.0
-"""How long an answer may take that costs a healthy Kong next to nothing."""
+"""Time-out of requests that are cheap for a healthy Kong."""
 MAX_RETRY_AFTER_SECONDS = 120.0
 MAX_PAGE_BYTES = 24 * 2**20
-"""Of a page of several entries: heavier ones are asked for again with fewer entries."""
+"""Limit for a page of several entries: larger ones are requested again with fewer entries."""
 MAX_ENTRY_BYTES = 80 * 2**20
-"""Of a page of one entry: a body of 10 MB, Kong's usual limit, with every byte of it escaped, and some more."""
+"""Limit for a page of one entry: a body of 10 MB, Kong's usual limit, with every byte of it escaped, and some more."""
 
 Question = Mapping[str, int | str]
 """Query arguments, without the page's size."""
@@ -58,16 +58,16 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A page as Kong gave it.
+    """A page as Kong returned it.
 
     Parameters
     ----------
     entries
-        The elements of ``data`` as parsed.
+        The elements of ``data``, parsed.
     offset
-        Leads to the next page; ``None`` if there is none.
+        The offset of the next page; ``None`` if there is none.
     version
-        The release that answered, e.g. ``3.10.0.2-enterprise-edition``; empty if the answer does not say.
+        The release that answered, for example ``3.10.0.2-enterprise-edition``; empty if the answer does not say.
     body_bytes
         Length of the body.
     """
@@ -83,23 +83,23 @@ class OffsetRefused(Exception):
 
 
 class Effort:
-    """What asking for one thing has come to so far."""
+    """The failed attempts of one request so far."""
 
     def __init__(self) -> None:
         self.attempts = 0
         """Attempts that failed since `begin`."""
         self.total_attempts = 0
         self.rebuffs = 0
-        """Times in a row that Kong asked to be left alone; not among the attempts."""
+        """How often in a row Kong throttled; not counted as attempts."""
         self.trouble: Trouble | None = None
-        """What the last failed attempt met."""
+        """Why the last attempt failed."""
 
     def begin(self) -> None:
-        """Count anew: something else is asked for, for the same end."""
+        """Reset the counts, for another request with the same purpose."""
         self.attempts = self.rebuffs = 0
 
     def failed(self, trouble: Trouble) -> None:
-        """Note a failed attempt."""
+        """Record a failed attempt."""
         self.total_attempts += 1
         self.trouble = trouble
         if trouble.kind is Kind.THROTTLED:
@@ -110,26 +110,26 @@ class Effort:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether nothing more is worth trying."""
+        """Whether to give up."""
         return max(self.attempts, self.rebuffs) >= MAX_ATTEMPTS
 
 
 class AdminApi:
-    """Kong's Admin API, as far as it is needed here.
+    """The part of Kong's Admin API that is used here.
 
     Parameters
     ----------
     http
-        Asks the server.
+        The HTTP client.
     url
         URL of the Admin API, for messages.
     token
-        Returns the token, or ``None`` if the Admin API needs none. Called with ``True`` to have it fetched anew after
-        Kong refused the last one.
+        Returns the token, or ``None`` if the Admin API needs none. Called with ``True`` to read it again after Kong
+        refused the last one.
     clock
-        Tells the time, for ``Retry-After``.
+        The time, for ``Retry-After``.
     sleep
-        Waits the given seconds; raises if the run has no time for it.
+        Waits for the given seconds; raises if the run has no time for it.
     """
 
     def __init__(
@@ -148,35 +148,35 @@ class AdminApi:
         self._sleep = sleep
 
     def root(self, seconds: float) -> Reply:
-        """Ask for ``/`` once, and for so long at most.
+        """Request ``/`` once, with a time-out of `seconds` at most.
 
-        Raises as `HttpClient.get`, and `SourceRefused` for a token that no header can hold.
+        Raises as `HttpClient.get`, and `SourceRefused` if the token cannot be sent in a header.
         """
         headers = self._headers(self._checked_token())
         return self._http.get("/", {}, headers, limit_bytes=MAX_PAGE_BYTES, seconds=min(seconds, QUICK_SECONDS))
 
     def ask(self, question: Question, size: int, *, seconds: float = math.inf) -> Answer:
-        """Ask for a page once; a second time if the token was rotated meanwhile.
+        """Request a page once; a second time if the token was rotated in the meantime.
 
         Parameters
         ----------
         question
             Which rows.
         size
-            How many at most.
+            How many rows at most.
         seconds
-            How long the answer may take.
+            Time-out.
 
         Raises
         ------
         Trouble
-            If there was none.
+            If there was no usable answer.
         OffsetRefused
-            If Kong does not accept the question's offset.
+            If Kong does not accept the offset.
         SourceRefused
             For an answer that will not change by itself.
         SourceUnavailable
-            If Kong asks to be left alone for long.
+            If ``Retry-After`` is longer than a run can wait.
         TimeBudgetReached
             If the run's time is used up.
         """
@@ -191,7 +191,7 @@ class AdminApi:
             raise OffsetRefused
         if reply.status != 200:
             advice = _ADVICE.get(
-                reply.status, "answered in a way that is not documented. Check that the URL is the Admin API's"
+                reply.status, "gave an answer that is not documented. Check that the URL is the Admin API's"
             )
             raise SourceRefused(f"Kong at {self.host} answered {AUDIT_PATH} with status {reply.status}: it {advice}.")
         return _page_of(reply)
@@ -205,25 +205,25 @@ class AdminApi:
         attempts: int = PAGE_ATTEMPTS,
         seconds: float = math.inf,
     ) -> Answer:
-        """Ask for a page until there is one, and wait in between, longer each time.
+        """Request a page until there is one. The wait between attempts grows.
 
-        What takes too long is asked for twice at most if it is a single row, else once: a smaller page is quicker.
+        After a time-out, a single row is requested once more and a larger page is not: a smaller page is quicker.
 
         Parameters
         ----------
         question, size, seconds
             As for `ask`.
         effort
-            Takes down what failed.
+            Records the failed attempts.
         attempts
-            How many of them, if there are answers at all.
+            Attempts at most, if Kong can be reached at all.
 
         Raises
         ------
         Trouble
-            If the attempts were in vain.
+            If all attempts failed.
         SourceUnavailable
-            If there is no connection, or Kong keeps asking to be left alone; or if trouble used up the run's time.
+            If there is no connection, or Kong keeps throttling, or failed attempts used up the run's time.
         """
         while True:
             try:
@@ -243,17 +243,17 @@ class AdminApi:
             self._wait(effort)
 
     def peek(self, question: Question, effort: Effort) -> Answer:
-        """Ask for a single row once, and not for long. Raises as `insist`."""
+        """Request a single row once, with a short time-out. Raises as `insist`."""
         effort.begin()
         return self.insist(question, 1, effort, attempts=1, seconds=QUICK_SECONDS)
 
     def check_alive(self, question: Question, effort: Effort) -> Answer:
-        """Ask something that costs Kong next to nothing: at once, and then again as long as attempts are left.
+        """Make a request that is cheap for Kong, and repeat it as long as attempts are left.
 
         Raises
         ------
         SourceUnavailable
-            If Kong does not answer that either.
+            If Kong does not answer it either.
         """
         if effort.trouble is not None and effort.trouble.wait_seconds > 0:
             self._wait(effort)
@@ -272,7 +272,7 @@ class AdminApi:
             self._wait(effort)
 
     def unavailable(self, effort: Effort) -> SourceUnavailable:
-        """Return what to raise when all attempts were in vain."""
+        """Return the error to raise when all attempts failed."""
         return SourceUnavailable(
             f"Kong at {self.host} did not answer {AUDIT_PATH} in {effort.total_attempts} attempts; the last ended with "
             f"{effort.trouble}. Check that the control plane is well and can be reached from here: address, port, "
@@ -288,7 +288,7 @@ class AdminApi:
             raise
 
     def _blame(self, effort: Effort) -> None:
-        """Raise `SourceUnavailable` if the run's time ended over trouble that Kong had, and not over reading."""
+        """Raise `SourceUnavailable` if failed attempts used up the run's time, and not reading."""
         if effort.trouble is not None:
             raise SourceUnavailable(
                 f"Kong at {self.host} did not answer {AUDIT_PATH} before the run's time was used up; the last of "
@@ -306,14 +306,14 @@ class AdminApi:
         )
 
     def _headers(self, token: str | None) -> dict[str, str]:
-        return {TOKEN_HEADER: token} if token else {}  # releases before 3.11 fall over an empty header
+        return {TOKEN_HEADER: token} if token else {}  # releases before 3.11 fail on an empty header
 
     def _checked_token(self, *, fresh: bool = False) -> str | None:
         token = self._token(fresh)
         if token is not None and not (token.isascii() and token.isprintable()):
             raise SourceRefused(
-                "The token for Kong holds characters that no HTTP header can, such as a line break or a typographic "
-                "quotation mark. Store it again, alone and as Kong issued it."
+                "The token for Kong contains characters that an HTTP header cannot, such as a line break or a "
+                "typographic quotation mark. Store it again, exactly as Kong issued it."
             )
         return token
 
@@ -327,16 +327,17 @@ class AdminApi:
             seconds = 0.0 if moment is None else moment - self._clock.now()
         if seconds > MAX_RETRY_AFTER_SECONDS:
             raise SourceUnavailable(
-                f"Kong at {self.host} asks to be left alone for {seconds:.0f} s. The next run goes on from here."
+                f"Kong at {self.host} asks to wait {seconds:.0f} s before the next request (Retry-After). The next run "
+                "continues from here."
             )
         return max(seconds, 0.0)
 
 
 def parse_date(text: str) -> int | None:
-    """Return the Unix seconds of an HTTP date (RFC 9110, section 5.6.7), or ``None`` if it is none.
+    """Return the Unix seconds of an HTTP date (RFC 9110, section 5.6.7), or ``None`` if the text is not one.
 
-    The format is fixed, and so is the zone, GMT. Some proxies write another zone as an offset, which is taken for what
-    it says. A date without a zone says nothing.
+    The format is fixed, and so is the zone, GMT. Some proxies write another zone as an offset, which is accepted. A
+    date without a zone is not.
     """
     date = _http_date(text.strip())
     if date is None or (month := date["month"].lower()) not in _MONTHS:
@@ -358,7 +359,7 @@ def version_of(headers: Mapping[str, str]) -> str:
 
 
 def is_cached(headers: Mapping[str, str]) -> bool:
-    """Tell whether an answer was kept by a cache between Kong and here."""
+    """Return whether an answer comes from a cache between Kong and the collector."""
     age = headers.get("Age", "").strip()
     return age.isascii() and age.isdigit() and age.strip("0") != ""
 
@@ -380,7 +381,7 @@ def _attempts_worth(trouble: Trouble, size: int) -> int:
 
 def _page_of(reply: Reply) -> Answer:
     if is_cached(reply.headers):
-        raise Trouble(Kind.FAILED, "an answer that a cache had kept (let no proxy cache the Admin API)")
+        raise Trouble(Kind.FAILED, "an answer from a cache (no proxy may cache the Admin API)")
     page = object_of(reply)
     if page is None:
         raise Trouble(Kind.FAILED, f"{len(reply.body)} bytes that are not a JSON object")
@@ -388,7 +389,7 @@ def _page_of(reply: Reply) -> Answer:
     if entries == {}:
         entries = []  # how Lua's JSON encoders write an empty array unless told otherwise
     if not isinstance(entries, list) or not (offset is None or (isinstance(offset, str) and offset)):
-        raise _wrong_shape("data is not an array, or offset is not a text")
+        raise _wrong_shape("data is not an array, or offset is not a string")
     if offset is None and page.get("next") is not None:
         raise _wrong_shape("there is a next page but no offset")
     return Answer(entries, offset, version_of(reply.headers), len(reply.body))

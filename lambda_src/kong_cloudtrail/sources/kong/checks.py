@@ -1,7 +1,7 @@
-"""Whether an answer of Kong is one to what was asked.
+"""Checks whether Kong's answer matches the request.
 
-Behind a balancer, each request may reach another node. During an upgrade, one that ignores time filters or has another
-order answers as if nothing were wrong, and a reading that believed it would end early or pass over entries.
+Behind a load balancer, each request may reach another node. During an upgrade, a node that ignores time filters or has
+another order gives answers that look normal. A reading that trusted them would end early or miss entries.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import Any
 from ...domain.entry import LATEST_SECOND
 
 TELLING_TIMES = 8
-"""Request times of a page that, if they fall all along, show that rows come newest first. In an order that has nothing
-to do with time, that happens once in 40 320 pages."""
+"""If so many different request times of a page are descending, rows come newest first. In an order that is unrelated
+to time, this happens once in 40 320 pages."""
 
 _release = re.compile(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4})(?:\.(\d{1,4}))?)?(?!\d)").match
 
 _request_timestamp: Callable[[Any], Any] = itemgetter("request_timestamp")
 
-# The first patch releases that filter by time and were made from older minor releases.
+# The first patch releases of older minor releases that filter by time.
 _FIRST_FILTERING_PATCHES = {(3, 4): (3, 9), (3, 5): (0, 5), (3, 6): (1, 5)}
 _FIRST_FILTERING_MINOR = (3, 7)
 
 
 def filters_by_time(version: str) -> bool | None:
-    """Tell whether a release filters by time; ``None`` if the version does not say enough."""
+    """Return whether a release filters by time; ``None`` if the version is not precise enough."""
     match = _release(version)
     if match is None:
         return None
@@ -42,8 +42,8 @@ def filters_by_time(version: str) -> bool | None:
 def request_times(entries: Sequence[object]) -> list[int]:
     """Return the request times of the rows that have one as a number, in whole Unix seconds and in the rows' order.
 
-    What is no moment between 1970 and 9999 is left out: one damaged row must not make a page look out of order for as
-    long as Kong keeps it.
+    Times that are not between 1970 and 9999 are left out: otherwise one damaged row would make a page look out of order
+    for as long as Kong keeps it.
     """
     try:
         times = list(map(_request_timestamp, entries))
@@ -57,5 +57,5 @@ def request_times(entries: Sequence[object]) -> list[int]:
 
 
 def never_rises(times: list[int]) -> bool:
-    """Tell whether no request time is later than the one before it."""
+    """Return whether no request time is later than the one before it."""
     return times == sorted(times, reverse=True)  # at the speed of C, and linear where the answer is yes

@@ -1,4 +1,4 @@
-"""What Kong writes of a request, and what of it identifies an entry."""
+"""Entries as Kong writes them, and what identifies them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ...domain.entry import MAX_RETENTION_SECONDS, Entry, whole_seconds
 from ...domain.jsontext import encode
 
 DEFAULT_RETENTION_SECONDS = 2_592_000
-"""Kong's default for ``audit_log_record_ttl``, taken for entries that do not say when they expire."""
+"""Kong's default for ``audit_log_record_ttl``, used for entries that do not say when they expire."""
 
 _legal_id = re.compile(r"[-_A-Za-z0-9]{1,128}").fullmatch
 
-# What Kong writes once and never changes. `ttl` falls with every second, and unknown fields may do likewise.
+# Fields that Kong never changes. `ttl` decreases every second, and unknown fields may change as well.
 _IDENTIFYING_FIELDS = (
     "request_timestamp",
     "method",
@@ -33,7 +33,7 @@ _identity = itemgetter(*_IDENTIFYING_FIELDS)
 
 
 def read_entry(value: object) -> Entry:
-    """Take an element of ``data`` in Kong's answer as it stands; never fails.
+    """Return the entry of an element of ``data`` in Kong's answer. Never fails.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def read_entry(value: object) -> Entry:
     Returns
     -------
     Entry
-        Its ``id`` is Kong's ``request_id`` where that is legal as one, else a stable hash.
+        Its ``id`` is Kong's ``request_id`` if that is a legal id, otherwise a stable hash.
     """
     if not isinstance(value, dict):
         # An object with a repeated key is an array of pairs.
@@ -51,7 +51,7 @@ def read_entry(value: object) -> Entry:
         return Entry(value, id_, id_, None, DEFAULT_RETENTION_SECONDS)
     try:
         identity = _identity(value)
-    except KeyError:  # rare enough to be the exception, and asking for each field alone takes twice as long
+    except KeyError:  # rare; looking up each field separately takes twice as long
         identity = tuple(value.get(name) for name in _IDENTIFYING_FIELDS)
     fingerprint = hashlib.blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     id_ = _id(value)
@@ -59,7 +59,7 @@ def read_entry(value: object) -> Entry:
 
 
 def read_entries(values: Iterable[object]) -> list[Entry]:
-    """Take all elements of an answer, as `read_entry`."""
+    """Return the entries of all elements of an answer; see `read_entry`."""
     return [read_entry(value) for value in values]
 
 
@@ -79,7 +79,7 @@ def _id(fields: dict[str, Any]) -> str:
     request_id = fields.get("request_id")
     if isinstance(request_id, str) and request_id.strip():
         return request_id if _legal_id(request_id) else _hash(request_id)
-    # No id of its own (seen before Kong 3.4.0.0 as an empty string or blanks): the content has to do.
+    # No id (before Kong 3.4.0.0, an empty string or blanks): use a hash of the content.
     return _hash(encode({name: value for name, value in fields.items() if name != "ttl"}))
 
 

@@ -1,8 +1,8 @@
-"""HTTP with a deadline on every wait.
+"""HTTP with a deadline for every wait.
 
-The time-outs of HTTP libraries bound the wait for the next bytes. A server that drips its status line, sends
-``100 Continue`` without end, or lets a body trickle in, keeps such a client waiting for as long as it likes. Here one
-deadline bounds the whole answer, from connecting to the last byte, and no answer takes longer than the run has left.
+The time-outs of HTTP libraries limit the wait for the next bytes. A server that sends its status line byte by byte,
+``100 Continue`` without end, or a body in a trickle, can keep such a client waiting for any time. Here one deadline
+limits the whole answer, from connecting to the last byte, and no answer takes longer than the run has left.
 """
 
 from __future__ import annotations
@@ -50,31 +50,31 @@ _CLOCK_TOLERANCE_SECONDS = 0.05
 
 
 class Kind(enum.Enum):
-    """What kind of trouble an attempt met, as far as it matters for the next one."""
+    """Why an attempt failed, as far as it matters for the next one."""
 
     FAILED = enum.auto()
     """An error status, a broken connection, an answer that makes no sense."""
     SLOW = enum.auto()
-    """No answer, or not all of it, in time."""
+    """No complete answer in time."""
     HEAVY = enum.auto()
-    """More bytes than are read."""
+    """The answer is larger than the limit."""
     UNREACHABLE = enum.auto()
     """No connection."""
     THROTTLED = enum.auto()
-    """Asked to come back later."""
+    """The server asks to try again later."""
 
 
 class Trouble(Exception):
-    """An attempt that came to nothing, and may be worth repeating.
+    """An attempt that failed, and may be worth repeating.
 
     Parameters
     ----------
     kind
-        What kind of trouble.
+        Why it failed.
     reason
         What happened, in a few words that may be logged.
     wait_seconds
-        How long the server asks to be left alone.
+        How long the server asks to wait.
     is_last
         Whether the run's time is used up.
     """
@@ -97,19 +97,19 @@ class Reply:
 
 
 class HttpClient:
-    """Asks one server.
+    """Makes requests to one server.
 
-    Takes nothing from the environment: no proxy, which would see the token; no ``.netrc``, whose password would go to
-    Kong; no CA bundle.
+    It uses nothing from the environment: no proxy, which would see the token; no ``.netrc``, whose password would be
+    sent to Kong; no CA bundle.
 
     Parameters
     ----------
     base_url
-        Without a slash at the end.
+        URL without a slash at the end.
     root_ca
-        Path of the PEM file of the CA to trust; ``None``: the public ones.
+        Path of the PEM file of the CA to trust; ``None``: the public CAs.
     remaining_seconds
-        Returns how long the run may go on reading. May be infinite, or negative.
+        Returns for how long the run may still read. May be infinite, or negative.
     """
 
     def __init__(self, base_url: str, *, root_ca: str | None, remaining_seconds: Callable[[], float]) -> None:
@@ -137,25 +137,25 @@ class HttpClient:
         limit_bytes: int,
         seconds: float = math.inf,
     ) -> Reply:
-        """Ask once. Redirects are answers: the token is for this host alone.
+        """Make one GET request. Redirects are not followed: the token is for this host only.
 
         Parameters
         ----------
         path, parameters, headers
-            What to ask for.
+            What to request.
         limit_bytes
             Longer bodies are not read to their end.
         seconds
-            How long the answer may take, from connecting to its last byte, beside `MAX_ANSWER_SECONDS`.
+            Time-out from connecting to the last byte. `MAX_ANSWER_SECONDS` is the upper limit.
 
         Raises
         ------
         Trouble
-            If there was no complete answer. Also if the run's time is used up and the server had long enough to answer.
+            If there was no complete answer. Also if the run's time is used up and the server had enough time to answer.
         SourceRefused
             If the server's certificate is not trusted.
         TimeBudgetReached
-            If the run's time is used up, and the server is not to blame.
+            If the run's time is used up, and the server did not have enough time.
         """
         left = self._remaining_seconds()
         if left <= 0:
@@ -185,7 +185,7 @@ class HttpClient:
         return reply
 
     def _time_is_up(self, trouble: Trouble | None, waited_seconds: float) -> Trouble | TimeBudgetReached:
-        """Return what to raise when the run's time is used up: `Trouble` if the server had long enough to answer."""
+        """Return the error to raise when the run's time is used up: `Trouble` if the server had enough time."""
         if self._unanswered is not None:  # it has not answered once
             patience_seconds = 0.0
         elif self._slowest_seconds is None:
@@ -194,14 +194,14 @@ class HttpClient:
             patience_seconds = max(_LEAST_PATIENCE_SECONDS, _SLOWER_THAN_USUAL * self._slowest_seconds)
         if trouble is not None and waited_seconds >= patience_seconds:
             return Trouble(trouble.kind, trouble.reason, is_last=True)
-        return TimeBudgetReached("The run's time is used up; the next run goes on where this one ends.")
+        return TimeBudgetReached("The run's time is used up; the next run continues where this one ends.")
 
     def _trouble(self, error: Exception, waited_seconds: float) -> Trouble:
         if isinstance(error, requests.exceptions.SSLError):
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
                 raise SourceRefused(
-                    f"The certificate of Kong at {self._host} is not trusted, or not for this host. If a private CA "
-                    "signed it, give the CA's certificate in KONG_ROOT_CA."
+                    f"The certificate of Kong at {self._host} is not trusted, or is for another host. If a private CA "
+                    "signed it, set KONG_ROOT_CA to the CA's certificate."
                 ) from None
             return Trouble(Kind.UNREACHABLE, "a failed TLS handshake (does Kong require a certificate of its clients?)")
         if isinstance(error, (requests.exceptions.ReadTimeout, ReadTimeoutError)):
@@ -217,7 +217,7 @@ class HttpClient:
 
 
 def _cause(error: Exception) -> object:
-    """Return the error of urllib3 that is within an error of requests."""
+    """Return the urllib3 error inside of a requests error."""
     inner = error.args[0] if error.args else error
     if isinstance(inner, urllib3.exceptions.MaxRetryError):
         return inner.reason
@@ -255,7 +255,7 @@ class _Reader(io.RawIOBase):
         self.deadline = time.monotonic() + seconds
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        """Stand in for the socket: `http.client.HTTPResponse` asks it for nothing but a file."""
+        """Act as the socket: `http.client.HTTPResponse` only calls its ``makefile``."""
         return io.BufferedReader(self)
 
     def readable(self) -> bool:
@@ -270,14 +270,14 @@ class _Reader(io.RawIOBase):
 
     def close(self) -> None:
         if not self.closed:
-            with contextlib.suppress(OSError):  # the connection is gone; else it serves the next request
+            with contextlib.suppress(OSError):  # if the connection is not closed, it serves the next request
                 self._sock.settimeout(READ_TIMEOUT_SECONDS)
             self._raw.close()
         super().close()
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer whose deadline is the time-out that its socket has when it begins."""
+    """An answer whose deadline is the time-out of its socket when it begins."""
 
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         self._reader = _Reader(sock, sock.gettimeout() or MAX_ANSWER_SECONDS)
@@ -292,7 +292,7 @@ class _Response(http.client.HTTPResponse):
 
 
 def _connect(connection: urllib3.connection.HTTPConnection) -> socket.socket:
-    """Connect to the first address that answers. urllib3 would give each of them the time for all."""
+    """Connect to the first address that answers, within one time-out. urllib3 would apply it to each address."""
     deadline = time.monotonic() + float(connection.timeout or CONNECT_TIMEOUT_SECONDS)
     host = connection.host
     try:
@@ -342,7 +342,7 @@ class _HttpsPool(urllib3.HTTPSConnectionPool):
 
 
 class _Adapter(HTTPAdapter):
-    """Without retries: those are the caller's, who knows the run's time."""
+    """An adapter without retries: the caller retries, as it knows the run's time."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options)

@@ -1,7 +1,7 @@
-"""Positions in Kong's order, as Kong writes them in an offset: the only way past a row on a gateway without filters.
+"""Kong's offsets as positions in Kong's order: the only way to pass a row on a gateway without filters.
 
-An offset is unpadded base64 of a JSON array that holds the key of the last row shown. That much is public, and not how
-the array is laid out: so an offset is only changed if the last row's own values are found in it.
+An offset is unpadded base64 of a JSON array that contains the key of the last row shown. This much is public, but the
+layout of the array is not. So an offset is only changed if the last row's own values are found in it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _CASED = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """An offset in which the place of the request id is known, and of the request time if the order is by time.
+    """An offset whose position of the request id is known, and of the request time if the order is by time.
 
     Parameters
     ----------
     elements
         The array.
     id_at, time_at
-        Where in it they are.
+        Indexes of the id and the time; ``None`` if there is no time.
     """
 
     elements: tuple[object, ...]
@@ -37,7 +37,7 @@ class Cursor:
     @classmethod
     def read(cls, offset: str, request_id: str, request_time: int) -> Cursor | None:
         """Read the offset that came with a page whose last row is known; ``None`` if it is not understood."""
-        if request_time <= 1:  # other elements may be so, too
+        if request_time <= 1:  # other elements may have the same value
             return None
         elements = _elements(offset)
         ids = [place for place, element in enumerate(elements) if element == request_id]
@@ -61,37 +61,37 @@ class Cursor:
         return None
 
     def is_laid_out_like(self, other: Cursor) -> bool:
-        """Tell whether both offsets are of one order: another one has other keys."""
+        """Return whether both offsets have the same layout: a different order has different keys."""
         return (self.id_at, self.time_at, len(self.elements)) == (other.id_at, other.time_at, len(other.elements))
 
     def save(self) -> list[object]:
-        """Return it as JSON."""
+        """Return the cursor as JSON."""
         return [_offset(self.elements), self.id_at, self.time_at]
 
     def id_in(self, offset: str) -> str | None:
-        """Return the id that another offset of the same gateway holds."""
+        """Return the request id in another offset of the same gateway."""
         return next((part for part in _elements(offset)[self.id_at :][:1] if isinstance(part, str)), None)
 
     def time_in(self, offset: str) -> int | None:
-        """Return the request time that another offset of the same gateway holds."""
+        """Return the request time in another offset of the same gateway."""
         if self.time_at is None:
             return None
         part = next(iter(_elements(offset)[self.time_at :]), None)
         return abs(int(part)) if isinstance(part, int | float) else None
 
     def at(self, request_id: str, request_time: int | None = None) -> str:
-        """Return the offset behind the row with this id, and this time if the order is by time."""
+        """Return the offset after the row with this id, and with this time if the order is by time."""
         elements = list(self.elements)
         elements[self.id_at] = request_id
         if self.time_at is not None and request_time is not None:
             known = elements[self.time_at]
-            falls = isinstance(known, int | float) and known < 0  # written negative, so that it rises like the id
+            falls = isinstance(known, int | float) and known < 0  # negative, so that it ascends like the id
             elements[self.time_at] = -request_time if falls else request_time
         return _offset(elements)
 
 
 def _elements(offset: str) -> list[object]:
-    """Return the array that an offset holds; empty if it holds none."""
+    """Return the array in an offset; empty if there is none."""
     try:
         elements = json.loads(base64.b64decode(offset + "=" * (-len(offset) % 4), validate=True))
     except (binascii.Error, ValueError, RecursionError):
@@ -105,12 +105,12 @@ def _offset(elements: Sequence[object]) -> str:
 
 
 class IdSpace:
-    """All request ids of one shape as numbers, in the order in which the database has them.
+    """Request ids of one shape as numbers, in the order of the database.
 
     Parameters
     ----------
     shape
-        An id. Others have letters or digits where it has, and the same character anywhere else.
+        An example id. Other ids have letters or digits at the same places, and the same characters elsewhere.
     alphabet
         The letters and digits, in order.
     """
@@ -123,14 +123,14 @@ class IdSpace:
 
     @classmethod
     def of(cls, ids: Sequence[str], pairs: Sequence[tuple[str, str]]) -> IdSpace | None:
-        """Find out the order from ids that Kong has shown; ``None`` if it is not understood.
+        """Find out the order from ids that Kong has shown; return ``None`` if it is not understood.
 
         Parameters
         ----------
         ids
             Ids, the last one shown at the end.
         pairs
-            Of these, those of which the first one comes first because of its id.
+            Pairs of ids in which only the id decides that the first one comes first.
         """
         if not ids or not any(character.isalnum() for character in ids[-1]):
             return None
@@ -143,7 +143,7 @@ class IdSpace:
         return None
 
     def number(self, request_id: str) -> int | None:
-        """Return the number of an id; ``None`` if it has another shape."""
+        """Return the number of an id; ``None`` if the id has another shape."""
         if len(request_id) != len(self._shape):
             return None
         if self._alphabet == _CASELESS:
@@ -165,6 +165,6 @@ class IdSpace:
         return "".join(characters)
 
     def spacing(self, ids: Sequence[str]) -> int | None:
-        """Return the least distance between ids that Kong has shown; ``None`` if there are too few to compare."""
+        """Return the smallest distance between ids that Kong has shown; ``None`` if there are too few to compare."""
         numbers = sorted({number for number in map(self.number, ids) if number is not None})
         return min((second - first for first, second in pairwise(numbers)), default=None)

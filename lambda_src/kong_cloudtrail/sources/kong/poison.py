@@ -1,7 +1,7 @@
-"""Where a row is that Kong cannot show.
+"""Finding a row that Kong cannot show.
 
-Rows are asked for one at a time, and one of them fails while Kong is well. Where it is can be found without seeing it:
-ask for what lies behind a guess. If that can be read, the row was before the guess.
+Rows are requested one at a time, and one request fails although Kong works. The position of the row can be found
+without seeing it: request the rows after a guess. If they can be read, the row is before the guess.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from .offsets import IdSpace
 
 LATEST = 4_102_444_800
-"""2100-01-01. Rows dated later are passed together."""
+"""2100-01-01. Rows with later dates are passed together."""
 
 _DAY = 86_400
 _SMALLER_POWERS = 4
@@ -21,7 +21,7 @@ _MAX_BISECTIONS = 24
 
 
 class Shown(enum.Enum):
-    """What came of asking for a single row."""
+    """The result of a request for a single row."""
 
     ROW = enum.auto()
     NOTHING = enum.auto()
@@ -29,27 +29,27 @@ class Shown(enum.Enum):
 
 
 Stretch = Callable[[int, int | None], Shown]
-"""Asks for the newest row with ``after <= request time < before``."""
+"""Requests the newest row with ``after <= request time < before``."""
 
 
 def find_second(shows: Stretch, after: int, before: int | None, now: int) -> int | None:
     """Find the request time of the newest row of a stretch, which cannot be read, on a gateway that filters by time.
 
-    Of ``[guess, before)``, Kong cannot show the newest row either if the row is in there, and shows nothing if not.
+    If the row is in ``[guess, before)``, Kong cannot show the newest row of it. Otherwise it shows nothing.
 
     Parameters
     ----------
     shows
-        Asks.
+        Makes the requests.
     after, before
         The stretch.
     now
-        Where to look first if there is no upper bound, Unix seconds.
+        Where to search first if there is no upper bound, Unix seconds.
 
     Returns
     -------
     int or None
-        Unix seconds, `LATEST` for anything later. ``None`` if the row can be read by now.
+        Unix seconds, `LATEST` for anything later. ``None`` if the row can be read in the meantime.
     """
     try:
         if before is not None:
@@ -64,11 +64,11 @@ def find_second(shows: Stretch, after: int, before: int | None, now: int) -> int
 
 
 class _Readable(Exception):
-    """The row can be read after all."""
+    """The row can be read in the meantime."""
 
 
 def _holds(shows: Stretch, after: int, before: int | None) -> bool:
-    """Tell whether the row is in a stretch of which it would be the newest. Raises `_Readable`."""
+    """Return whether the row is in a stretch, as its newest row. Raises `_Readable`."""
     shown = shows(after, before)
     if shown is Shown.ROW:
         raise _Readable
@@ -76,7 +76,7 @@ def _holds(shows: Stretch, after: int, before: int | None) -> bool:
 
 
 def _newest(shows: Stretch, holding: int, empty: int, before: int | None) -> int:
-    """Return the latest beginning of a stretch that holds the row: first going down from `empty`, then closing in."""
+    """Return the latest beginning of a stretch that contains the row: first in growing steps, then by bisection."""
     step = 1
     while (guess := empty - step) > holding and not _holds(shows, guess, before):
         empty = guess
@@ -97,9 +97,9 @@ def find_older_second(readable: Callable[[int], bool], failing: int, *, samples:
     Parameters
     ----------
     readable
-        Whether the newest row before a moment can be read.
+        Returns whether the newest row before a time can be read.
     failing
-        A moment, Unix seconds, before which it cannot.
+        A time, Unix seconds, before which it cannot.
     samples
         As for `find_id`.
     """
@@ -110,20 +110,20 @@ def find_older_second(readable: Callable[[int], bool], failing: int, *, samples:
 def find_id(
     readable: Callable[[str], bool], ids: IdSpace, lowest: int, spacing: int | None, *, samples: int
 ) -> str | None:
-    """Find an id behind which rows can be read, right behind those that cannot.
+    """Find an id after which rows can be read, as near as possible to those that cannot.
 
     Parameters
     ----------
     readable
-        Whether what comes behind an id can be read.
+        Returns whether the rows after an id can be read.
     ids
         The ids.
     lowest
-        Number of an id behind which rows cannot be read.
+        Number of an id after which rows cannot be read.
     spacing
-        How far apart the ids are that Kong shows; ``None``: not known.
+        Distance between the ids that Kong shows; ``None``: not known.
     samples
-        How often to look for rows that can be read in between two that cannot. Most of these tries fail.
+        How often to try for readable rows between two that cannot be read. Most of these requests fail.
 
     Returns
     -------
@@ -142,18 +142,18 @@ def find_id(
 
 
 def _nearest(readable: Callable[[int], bool], first: int | None, farthest: int, samples: int) -> int:
-    """Return the least distance behind which rows can be read, or so nearly that hardly any row is in between.
+    """Return the smallest distance after which rows can be read, or one so near that hardly any row is in between.
 
     Parameters
     ----------
     readable
-        Whether they can behind a distance.
+        Returns whether rows after a distance can be read.
     first
-        The distance to try first, before twice as far and so on; ``None``: one in the middle of all powers of two.
+        The distance to try first; it is doubled until rows can be read. ``None``: begin with the middle power of two.
     farthest
-        One behind which they can.
+        A distance after which rows can be read.
     samples
-        Distances to try before the one that was found.
+        Smaller distances to try once one was found.
     """
     if first is None:
         failing, good = _power(readable, farthest)
@@ -172,7 +172,7 @@ def _nearest(readable: Callable[[int], bool], first: int | None, farthest: int, 
 
 
 def _power(readable: Callable[[int], bool], farthest: int) -> tuple[int, int]:
-    """Return two distances around the first row that can be read, the second one at most twice as far."""
+    """Return two distances around the first row that can be read; the second is at most twice the first."""
     failing, good = -1, farthest.bit_length()
     while good - failing > 1:
         middle = (failing + good) // 2
@@ -197,7 +197,7 @@ def _closer(readable: Callable[[int], bool], failing: int, good: int) -> tuple[i
 
 
 def _sampled(readable: Callable[[int], bool], failing: int, samples: int) -> tuple[int, int] | None:
-    """Return two distances before `failing` of which the second one can be read, if there are."""
+    """Return two distances below `failing`, where rows can be read after the second; ``None`` if there are none."""
     known_failing = 0
     for part in range(1, samples):
         guess = failing * part // samples

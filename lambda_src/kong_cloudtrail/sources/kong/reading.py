@@ -1,4 +1,4 @@
-"""Reading ``/audit/requests`` page by page, past whatever cannot be read."""
+"""Reading ``/audit/requests`` page by page, and passing rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .offsets import Cursor, IdSpace
 from .poison import Shown, find_id
 
 QUICK_PAGES = 16
-"""Pages after which a size that failed is tried again: each try may cost a time-out."""
+"""Pages after which a size that failed is tried again: each attempt may cost a time-out."""
 MAX_GAPS = 20
-"""That one reading passes, before Kong counts as broken."""
+"""Gaps that one reading passes before Kong counts as broken."""
 
 ROW_ATTEMPTS = 3
 _REMEMBERED_ROWS = 64
@@ -33,28 +33,28 @@ _GROWTH = 2
 
 @dataclass(slots=True)
 class Position:
-    """Where a reading stands.
+    """The position of a reading.
 
     Parameters
     ----------
     size
-        Rows to ask for next.
+        Rows to request next.
     before
         Request time before which everything is still to be read, as in `Window`.
     offset
-        Kong's, of the next page; ``None``: the next page is the first one before `before`.
+        Kong's offset of the next page; ``None``: the next page is the first one before `before`.
     made
-        Whether the offset was made here: Kong has not promised that rows follow.
+        Whether the offset was made here: then rows need not follow.
     time
         Request time of the last row shown, if it has one.
     ending
-        Whether all rows were shown, and it is to be checked that none follow.
+        Whether all rows were shown, and the next request checks that none follow.
     version
         The release that answers.
     newest_first
-        Whether rows come in that order; ``None``: not known yet.
+        Whether rows come newest first; ``None``: not known yet.
     rows
-        Request time and id of the last rows shown.
+        Request times and ids of the last rows shown.
     cursor
         `Cursor.save` of the last offset that was understood.
     """
@@ -71,8 +71,8 @@ class Position:
     cursor: list[object] | None = None
 
     def text(self) -> str:
-        """Return it as ASCII text."""
-        # Not asdict, which takes its time to copy everything.
+        """Return the position as ASCII text."""
+        # Not asdict, which is slow as it copies everything.
         return json.dumps({field_.name: getattr(self, field_.name) for field_ in fields(self)}, separators=(",", ":"))
 
     @classmethod
@@ -111,7 +111,7 @@ def _is_row(row: object) -> bool:
 
 
 class RowUnreadable(Exception):
-    """Kong is well and cannot show the next row."""
+    """Kong works, but cannot show the next row."""
 
     def __init__(self, effort: Effort, trouble: Trouble) -> None:
         super().__init__(trouble.reason)
@@ -125,7 +125,7 @@ class RowUnreadable(Exception):
 
 
 class NotAsAsked(Exception):
-    """An answer while searching that is none to the question."""
+    """An answer during a search that does not match the request."""
 
 
 class Reading(ABC):
@@ -134,13 +134,13 @@ class Reading(ABC):
     Parameters
     ----------
     api
-        Asks Kong.
+        Kong's Admin API.
     page_size
-        Rows per page to ask for.
+        Rows per page to request.
     resume
-        Text of the position to go on at; ``None``, or one that is none: at the beginning.
+        Text of the position to continue at; with ``None`` or any other text, the reading begins anew.
     harmless
-        A question that Kong answers without reading much.
+        A request that is cheap for Kong.
     """
 
     def __init__(self, api: AdminApi, page_size: int, resume: str | None, *, harmless: Question) -> None:
@@ -181,12 +181,12 @@ class Reading(ABC):
         try:
             answer = self._fetch()
             if answer is None:
-                return Page([], self._position.text(), is_last=False)  # so that a run cut short goes on with this size
+                return Page([], self._position.text(), is_last=False)  # so that the next run continues with this size
         except RowUnreadable as row:
             self._gaps += 1
             if self._gaps > MAX_GAPS:
                 raise SourceUnavailable(
-                    f"Kong at {self._api.host} is well and cannot show {MAX_GAPS} rows of {AUDIT_PATH} and more; the "
+                    f"Kong at {self._api.host} works, but cannot show more than {MAX_GAPS} rows of {AUDIT_PATH}; the "
                     f"last one ended with {row.trouble}. Check the database and the log of the control plane."
                 ) from row
             self._largest = self._page_size  # it was not the size
@@ -202,11 +202,11 @@ class Reading(ABC):
     # -- one page
 
     def _fetch(self) -> Answer | None:
-        """Ask for the next page; ``None`` if it fails although Kong is well, and fewer rows are to be asked for."""
+        """Request the next page; return ``None`` if it fails although Kong works, to request fewer rows next."""
         self._asked_for = size = self._position.size
         effort = self._effort
         effort.begin()
-        # Most trouble passes. Where large pages have failed a while ago, smaller ones are the next thing to try.
+        # Most failures pass. But if large pages failed recently, try smaller ones at once.
         attempts = 1 if size > 1 and self._largest < self._page_size else PAGE_ATTEMPTS
         try:
             answer = self._api.insist(self._question(), size, effort, attempts=attempts)
@@ -225,7 +225,7 @@ class Reading(ABC):
         self._position.size = max(1, size // _SHRINKING)
 
     def _grow(self, size: int, body_bytes: int) -> None:
-        """Ask for more again, but not for pages that are too heavy if the next rows are like the last ones."""
+        """Request larger pages again, but none that would be too large if the next rows are like the last ones."""
         self._quick_pages += 1
         if self._quick_pages == QUICK_PAGES:
             self._largest = self._page_size
@@ -233,7 +233,7 @@ class Reading(ABC):
         self._position.size = max(1, min(self._largest, self._page_size, size * _GROWTH, bearable))
 
     def _remember(self, answer: Answer, times: list[int]) -> None:
-        """Keep what it takes to get past a row that cannot be read, or to notice that another release answers."""
+        """Keep what is needed to pass a row that cannot be read, or to notice that another release answers."""
         if len(times) == len(answer.entries):
             rows = zip(times[-_ROWS_OF_A_PAGE:], answer.entries[-_ROWS_OF_A_PAGE:], strict=True)
             ids = [(moment, row.get("request_id")) for moment, row in rows if isinstance(row, dict)]
@@ -256,7 +256,7 @@ class Reading(ABC):
         return IdSpace.of([text for _, text in self._rows], pairs)
 
     def _shows(self, question: Question, effort: Effort) -> Shown:
-        """Ask for a single row while searching for one that cannot be read. Raises `NotAsAsked`, `OffsetRefused`."""
+        """Request a single row during the search for one that cannot be read. Raises `NotAsAsked`, `OffsetRefused`."""
         try:
             answer = self._api.peek(question, effort)
         except Trouble:
@@ -268,20 +268,20 @@ class Reading(ABC):
     def _id_behind(
         self, row: RowUnreadable, when: int | None, question: Question, lowest: str | None, samples: int
     ) -> str | None:
-        """Return the id of a row behind which Kong can read again.
+        """Return an id after which Kong can read rows again.
 
         Parameters
         ----------
         row
-            What cannot be read.
+            The row that cannot be read.
         when
-            Its request time, if rows are ordered by it.
+            Its request time, if rows are ordered by time.
         question
-            What is asked, beside the offset.
+            The parameters of the requests, except the offset.
         lowest
-            An id that is before it; ``None``: there is none with this request time.
+            An id before the row; ``None``: there is none with this request time.
         samples
-            As for `find_id`.
+            As in `find_id`.
         """
         cursor, ids = self._cursor, self._ids()
         if cursor is None or ids is None:
@@ -297,7 +297,7 @@ class Reading(ABC):
             samples=0 if row.is_slow else samples,
         )
 
-    # -- what depends on whether the gateway filters
+    # -- depends on whether the gateway filters
 
     @abstractmethod
     def _beginning(self) -> Position:
@@ -305,11 +305,11 @@ class Reading(ABC):
 
     @abstractmethod
     def _question(self) -> Question:
-        """Return what to ask for next."""
+        """Return the parameters of the next request."""
 
     @abstractmethod
     def _fits(self, question: Question, answer: Answer) -> bool:
-        """Tell whether an answer is one to the question."""
+        """Return whether an answer matches the request."""
 
     @abstractmethod
     def _take(self, answer: Answer, times: list[int]) -> Page:
@@ -317,16 +317,16 @@ class Reading(ABC):
 
     @abstractmethod
     def _replace_offset(self) -> None:
-        """Move to where an offset that Kong refuses would have led."""
+        """Move to the position of an offset that Kong refuses."""
 
     @abstractmethod
     def _pass(self, row: RowUnreadable) -> Gap | None:
-        """Move past a row that cannot be read; ``None`` if it can be read by now."""
+        """Move past a row that cannot be read; return ``None`` if it can be read in the meantime."""
 
 
 def refused_offset(host: str) -> SourceUnavailable:
-    """Return what to raise when Kong refuses an offset that it gave itself."""
+    """Return the error to raise when Kong refuses its own offset."""
     return SourceUnavailable(
-        f"Kong at {host} does not accept an offset that it gave itself (status 400), as it does when the control plane "
-        "is upgraded or its database changes meanwhile. The next run reads on with new ones."
+        f"Kong at {host} does not accept its own offset (status 400). This happens when the control plane is upgraded "
+        "or its database changes during a run. The next run continues with new offsets."
     )

@@ -1,9 +1,8 @@
-"""Kong Gateway's Admin API as the source of entries.
+"""The stream of Kong's ``/audit/requests``.
 
-The behaviour relied on is documented by Kong: "Audit logging" in the Gateway guides, the Admin API reference and the
-changelogs of 3.1 to 3.11. Where versions differ, this client keeps to what holds in all of them: it builds each page's
-URL from its own parameters plus ``offset`` and never follows ``next``, which loses filters before 3.9, and any base
-path.
+It relies on what Kong documents: "Audit logging" in the Gateway guides, the Admin API reference and the changelogs of
+3.1 to 3.11. Where versions differ, it uses what works in all of them: it builds each page's URL from its own parameters
+and ``offset``. It never follows ``next``, which loses the filters before 3.9, and any base path.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ class KongRequests:
     admin_api
         URL of the Admin API, without a slash at the end; may have a base path.
     token
-        Returns the token, or ``None`` if the Admin API needs none. Called with ``True`` to have it fetched anew after
-        Kong refused the last one.
+        Returns the token, or ``None`` if the Admin API needs none. Called with ``True`` to read it again after Kong
+        refused the last one.
     root_ca
-        Path of the PEM file of the CA to trust; ``None``: the public ones.
+        Path of the PEM file of the CA to trust; ``None``: the public CAs.
     page_size
-        Entries per page to ask for, 1 to 1000.
+        Entries per page to request, 1 to 1000.
     clock
-        The machine's.
+        The machine's clock.
     sleep
-        Waits the given seconds; raises if the run has no time for it.
+        Waits for the given seconds; raises if the run has no time for it.
     remaining_seconds
-        Returns how long reading may go on; infinite on a laptop. No wait for Kong goes beyond it.
+        Returns for how long the run may still read; may be infinite. No wait for Kong is longer.
     """
 
     def __init__(
@@ -68,8 +67,8 @@ class KongRequests:
     def describe(self) -> Gateway:
         """Ask for version, host name and clock.
 
-        Whatever ``/`` answers or does not, the run goes on: the ``Server`` header of any answer tells the version, and
-        whether Kong is down shows when it is asked for entries.
+        Whatever happens with ``/``, the run continues: the ``Server`` header of any answer has the version, and if Kong
+        is down, the requests for entries fail.
         """
         reply = self._root()
         if reply is None:
@@ -87,7 +86,7 @@ class KongRequests:
         effort = Effort()
         try:
             answer = self._api.insist({"after": later}, 1, effort)
-        except Trouble:  # perhaps there is such an entry, and it cannot be shown
+        except Trouble:  # perhaps there is such an entry, and Kong cannot show it
             return not self._api.check_alive(HARMLESS, effort).entries
         if not answer.entries:
             return True
@@ -95,7 +94,7 @@ class KongRequests:
         return _are_from(later, answer) and not self.has_entries_before(0)
 
     def has_entries_before(self, timestamp: int) -> bool:
-        """Tell whether there is any entry older than `timestamp`."""
+        """Return whether there is any entry older than `timestamp`."""
         effort = Effort()
         try:
             return bool(self._api.insist({"before": timestamp}, 1, effort).entries)
@@ -109,9 +108,9 @@ class KongRequests:
         Parameters
         ----------
         window
-            What to read.
+            The window to read.
         resume
-            `Page.resume` of the last page that an earlier reading of the same window had.
+            `Page.resume` of the last page of an earlier reading of the same window.
         """
         if window is None:
             return ScanReading(self._api, self._page_size, resume).pages()
@@ -119,7 +118,7 @@ class KongRequests:
         return WindowReading(self._api, self._page_size, resume, window=window, now=now).pages()
 
     def _root(self) -> Reply | None:
-        """Ask for ``/``, without much patience."""
+        """Request ``/``, with few attempts and a short time-out."""
         reply: Reply | None = None
         for attempt in range(1, _ROOT_ATTEMPTS + 1):
             try:
@@ -131,7 +130,7 @@ class KongRequests:
             except Trouble:
                 continue
             except (SourceError, TimeBudgetReached):
-                break  # whoever asks for entries meets it again
+                break  # the request for entries will fail with the same error
         return None if reply is None or is_cached(reply.headers) else reply
 
 

@@ -13,19 +13,20 @@ from .poison import Shown, find_older_second
 from .reading import NotAsAsked, Position, Reading, RowUnreadable, refused_offset
 
 _SAMPLES = 32
-"""Many: rows that this leaves out are not seen until those around them can be read."""
+"""Many: rows that are skipped by mistake are not seen until those around them can be read."""
 
 
 class ScanReading(Reading):
     """Everything, page by page.
 
-    Whether rows come newest first is up to the release, but all answers have to agree in it. One that does not, or that
-    comes from another release, proves nothing; the reading goes on, so that all that Kong shows is handed over.
+    Whether rows come newest first depends on the release, but all answers must have the same order. An answer in
+    another order, or of another release, proves nothing. The reading continues, so that all entries that Kong shows are
+    delivered.
 
     Parameters
     ----------
     api, page_size, resume
-        As for `Reading`.
+        As in `Reading`.
     """
 
     def __init__(self, api: AdminApi, page_size: int, resume: str | None) -> None:
@@ -48,7 +49,7 @@ class ScanReading(Reading):
             and self._is_in_order(times)
             and not self._is_other_order
             and len(answer.entries) <= self._asked_for
-            # An offset promises rows. They may have expired meanwhile, or a node took it for something else.
+            # Rows should follow an offset. They may have expired, or a node may have misread the offset.
             and (bool(answer.entries) or position.offset is None or position.made)
         )
         if times:
@@ -78,7 +79,7 @@ class ScanReading(Reading):
     def _replace_offset(self) -> None:
         if self._pages:
             raise refused_offset(self._api.host)
-        self._position = self._beginning()  # it is of an earlier run
+        self._position = self._beginning()  # the offset is of an earlier run
         self._offsets.clear()
         self._rows.clear()
         self._cursor = None
@@ -90,15 +91,15 @@ class ScanReading(Reading):
             behind = None
         if behind is None:
             raise SourceUnavailable(
-                f"Kong at {self._api.host} is well and cannot show a row of {AUDIT_PATH}: asking for it ended with "
-                f"{row.trouble}. This release does not filter by time, and its offsets are not understood well enough "
-                "to pass the row. Check the database and the log of the control plane, or upgrade Kong."
+                f"Kong at {self._api.host} works, but cannot show a row of {AUDIT_PATH}: the request ended with "
+                f"{row.trouble}. This release does not filter by time, and the format of its offsets is not known well "
+                "enough to pass the row. Check the database and the log of the control plane, or upgrade Kong."
             ) from row
         self._position.offset, self._position.made = behind, True
         return Gap(None, row.trouble.reason)
 
     def _offset_behind(self, row: RowUnreadable) -> str | None:
-        """Return an offset that leads behind the row; ``None`` if it is not known how to make one."""
+        """Return an offset after the row; ``None`` if it is not known how to make one."""
         cursor, ids, offset = self._cursor, self._ids(), self._position.offset
         if cursor is None or ids is None or offset is None:
             return None
@@ -125,10 +126,10 @@ class ScanReading(Reading):
 
 
 def _looks_newest_first(times: list[int]) -> bool | None:
-    """Tell whether rows come newest first; ``None`` if there are too few to tell, or they look like neither.
+    """Return whether rows come newest first; ``None`` if there are too few rows, or they look like neither order.
 
-    In an order that has nothing to do with time, every other row is later than the one before. A few that are may be
-    rows with an odd time in a gateway that orders by time.
+    In an order that is unrelated to time, about every other row is later than the one before. A few such rows may also
+    be rows with an odd time in a gateway that orders by time.
     """
     if len(set(times)) < TELLING_TIMES:
         return None

@@ -12,26 +12,26 @@ from .poison import LATEST, Shown, Stretch, find_second
 from .reading import ROW_ATTEMPTS, NotAsAsked, Position, Reading, RowUnreadable, refused_offset
 
 _SAMPLES = 8
-"""Few: rows that this leaves out are in the gap, and read again with it."""
+"""Few: rows that are skipped by mistake are in the gap, and read again with it."""
 
 HARMLESS: Question = {"before": 0}
-"""What no row answers where filters work, so that any healthy gateway is quick about it."""
+"""No row matches if filters work, so that any healthy gateway answers quickly."""
 
 
 class WindowReading(Reading):
     """A window, on a gateway that filters by time and shows the newest rows first.
 
-    Every answer is checked against what was asked. The first one that does not honour it ends the reading: what Kong
-    showed is handed over, and nothing is concluded from it.
+    Every answer is checked against the request. The first one that does not match ends the reading: the entries that
+    Kong showed are delivered, but nothing is concluded from them.
 
     Parameters
     ----------
     api, page_size, resume
-        As for `Reading`.
+        As in `Reading`.
     window
-        What to read.
+        The window to read.
     now
-        Unix seconds, roughly.
+        The approximate time, Unix seconds.
     """
 
     def __init__(self, api: AdminApi, page_size: int, resume: str | None, *, window: Window, now: int) -> None:
@@ -68,7 +68,7 @@ class WindowReading(Reading):
             return Page(read_entries(answer.entries), position.text(), is_last=False)
         if not had_offset:
             return Page(read_entries(answer.entries), None, is_last=True)
-        # The end of several pages may be that of a node which took the offset for something else.
+        # After several pages, the end may be wrong: a node may have misread the offset.
         ends = [moment for moment in (position.time, position.before) if moment is not None]
         if position.time is None or min(ends) <= self._window.after:
             return Page(read_entries(answer.entries), None, is_last=True, as_asked=position.time is not None)
@@ -88,7 +88,7 @@ class WindowReading(Reading):
             and never_rises(times)
             and not self._is_other_order
             and (answer.offset is None or self._is_new(answer.offset))
-            # An offset promises rows. They may have expired meanwhile, or a node took it for something else.
+            # Rows should follow an offset. They may have expired, or a node may have misread the offset.
             and (bool(answer.entries) or position.offset is None or position.made)
         )
 
@@ -97,8 +97,8 @@ class WindowReading(Reading):
         seen = position.time
         if (seen is None and self._pages) or (seen is not None and seen == self._refused_at):
             raise refused_offset(self._api.host)
-        # By time: with what is left of the last second, and what is shown twice then does no harm. But if the offset
-        # led past a row of that second, what is left of it is in the gap.
+        # By time, including the rest of the last second: rows that are shown twice do no harm. But if the offset led
+        # past an unreadable row of that second, the rest of it is in the gap.
         self._refused_at = seen
         self._offsets.clear()
         if seen is not None:
@@ -109,7 +109,7 @@ class WindowReading(Reading):
     def _pass(self, row: RowUnreadable) -> Gap | None:
         position, after = self._position, self._window.after
         if position.offset is not None and position.time is not None:
-            # Rows of the last second may be left. They come first, and cannot be told apart by time.
+            # Rows of the last second may be left. They come first, and time filters cannot separate them.
             rest = self._shows(_stretch(position.time, position.before, position.offset), row.effort)
             if rest is Shown.ROW:
                 return None
@@ -127,7 +127,7 @@ class WindowReading(Reading):
         return self._pass_second(row, second)
 
     def _pass_second(self, row: RowUnreadable, second: int, lowest: str | None = None) -> Gap:
-        """Move past a row of which the request time is known, and no further than it takes.
+        """Move past a row whose request time is known, and no further than necessary.
 
         Parameters
         ----------
@@ -138,7 +138,7 @@ class WindowReading(Reading):
         """
         position = self._position
         window = Window(second, None if second == LATEST else second + 1)
-        # The rows behind it may be of the same second, which no filter can divide.
+        # The rows after it may be of the same second, which no filter can divide.
         behind = None if row.is_slow or second == LATEST else self._offset_behind(row, second, lowest)
         position.offset, position.made = behind, behind is not None
         position.before = second if behind is None else second + 1
@@ -147,10 +147,10 @@ class WindowReading(Reading):
         return Gap(window, row.trouble.reason)
 
     def _offset_behind(self, row: RowUnreadable, second: int, lowest: str | None) -> str | None:
-        """Return an offset that leads to the rest of a second, if it is known how to make one."""
+        """Return the offset of the rest of a second; ``None`` if it is not known how to make one."""
         try:
             if self._cursor is None:
-                answer = self._api.peek(_stretch(0, second, None), row.effort)  # any row will do to learn from
+                answer = self._api.peek(_stretch(0, second, None), row.effort)  # any row shows the format
                 self._remember(answer, request_times(answer.entries))
             cursor = self._cursor
             if cursor is None or (cursor.time_at is None and lowest is None):
@@ -161,7 +161,7 @@ class WindowReading(Reading):
         return None if request_id is None else cursor.at(request_id, second)
 
     def _is_unreadable(self, row: RowUnreadable, second: int) -> bool:
-        """Make sure: each try of the search was one attempt only."""
+        """Return whether the row cannot be read in several attempts: the search makes only one for each request."""
         row.effort.begin()
         try:
             before = None if second == LATEST else second + 1

@@ -122,7 +122,7 @@ class Attempt:
         kong.reset_counters()
         kong.configure(latency_seconds=round_.kong_latency_seconds)
         cloudtrail.configure(
-            latency_seconds=round_.cloudtrail_latency_seconds, calls_per_second=round_.calls_per_second
+            latency_seconds=round_.delivery_latency_seconds, calls_per_second=round_.calls_per_second
         )
         for kong_fault in round_.kong_faults:
             kong.inject(kong_fault.fault)

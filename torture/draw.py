@@ -238,7 +238,7 @@ def _round(rng: random.Random, luck: _Luck, number: int, scenario: Scenario) -> 
         page_size=rng.choice((7, 25, 50) if scenario.is_tight else (7, 50, 100, 250, 1000)),
         parallel_deliveries=rng.choice((1, 2, 3, 8)),
         kong_latency_seconds=rng.choice((0.05, 0.1) if scenario.is_tight else (0.0, 0.0, 0.005, 0.02)),
-        cloudtrail_latency_seconds=rng.choice((0.0, 0.01, 0.03, 0.08)),
+        delivery_latency_seconds=rng.choice((0.0, 0.01, 0.03, 0.08)),
         # Where there is little time, none of it is spent on being throttled.
         calls_per_second=100 if budget_seconds in (3, 10) else rng.choice((100, 100, 100, 5)),
         budget_seconds=budget_seconds,

@@ -351,7 +351,7 @@ class Round:
     page_size: int
     parallel_deliveries: int
     kong_latency_seconds: float
-    cloudtrail_latency_seconds: float
+    delivery_latency_seconds: float
     calls_per_second: float
     budget_seconds: int | None = None
     """Of an invocation in Lambda; ``None``: from the command line, without end."""
@@ -467,6 +467,6 @@ def calm_round(number: int = 0) -> Round:
         page_size=1000,
         parallel_deliveries=8,
         kong_latency_seconds=0.0,
-        cloudtrail_latency_seconds=0.0,
+        delivery_latency_seconds=0.0,
         calls_per_second=100,
     )

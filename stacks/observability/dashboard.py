@@ -275,7 +275,7 @@ def _machinery(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget
             [metrics.errors, metrics.misconfigurations, metrics.throttles, metrics.deliveries_throttled],
             unit="count",
         ),
-        draw.graph("Latency, mean of a run", [metrics.kong_latency, metrics.cloudtrail_latency], unit="seconds"),
+        draw.graph("Latency, mean of a run", [metrics.kong_latency, metrics.delivery_latency], unit="seconds"),
         draw.graph("Calls of PutAuditEvents", [metrics.delivery_calls], unit="calls"),
     ]
 

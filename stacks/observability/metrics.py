@@ -16,7 +16,7 @@ NAMESPACE = "KongCloudTrail"
 MetricName = Literal[
     "Backlog",
     "CheckpointLagSeconds",
-    "CloudTrailLatencySeconds",
+    "DeliveryLatencySeconds",
     "DeliveredBytes",
     "DeliveriesThrottled",
     "DeliveryCalls",
@@ -132,7 +132,7 @@ class TrailMetrics:
         Fetched, and not delivered before.
     delivered_bytes : cloudwatch.Metric
         What CloudTrail Lake bills.
-    run_time, kong_latency, cloudtrail_latency : cloudwatch.Metric
+    run_time, kong_latency, delivery_latency : cloudwatch.Metric
         Seconds.
     delivery_calls, deliveries_throttled, misconfigurations : cloudwatch.Metric
         Counts.
@@ -188,7 +188,7 @@ class TrailMetrics:
         self.run_time = self._of_runs("RunSeconds", "Maximum", "longest run")
 
         self.kong_latency = self._of_runs("KongLatencySeconds", "Average", "Kong, a page")
-        self.cloudtrail_latency = self._of_runs("CloudTrailLatencySeconds", "Average", "CloudTrail, a call")
+        self.delivery_latency = self._of_runs("DeliveryLatencySeconds", "Average", "CloudTrail, a call")
         self.delivery_calls = self._of_runs("DeliveryCalls", "Sum", "calls answered")
         self.deliveries_throttled = self._of_runs("DeliveriesThrottled", "Sum", "throttled by CloudTrail")
         self.misconfigurations = self._of_runs("Misconfigurations", "Sum", "misconfigured")

@@ -112,7 +112,7 @@ class RunReport:
         return self.page_seconds / self.pages if self.pages else None
 
     @property
-    def cloudtrail_latency_seconds(self) -> float | None:
+    def delivery_latency_seconds(self) -> float | None:
         """Mean time for a call to the destination; ``None`` without calls."""
         return self.delivery_seconds / self.batches if self.batches else None
 
@@ -136,7 +136,7 @@ class RunReport:
             "delivered_bytes": self.delivered_bytes,
             "error_codes": dict(self.error_codes),
             "kong_latency_seconds": _rounded(self.kong_latency_seconds),
-            "cloudtrail_latency_seconds": _rounded(self.cloudtrail_latency_seconds),
+            "delivery_latency_seconds": _rounded(self.delivery_latency_seconds),
             "finished": self.finished,
             "skipped": self.skipped,
             "run_seconds": round(self.run_seconds, 3),

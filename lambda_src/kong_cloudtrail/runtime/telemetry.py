@@ -98,7 +98,7 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
         "OldestUndeliveredAgeSeconds": report.oldest_undelivered_age_seconds,
         "CheckpointLagSeconds": report.checkpoint_lag_seconds,
         "KongLatencySeconds": report.kong_latency_seconds,
-        "CloudTrailLatencySeconds": report.cloudtrail_latency_seconds,
+        "DeliveryLatencySeconds": report.delivery_latency_seconds,
     }
     metrics += [(name, seconds, value) for name, value in optional.items() if value is not None]
     return metrics

@@ -70,7 +70,7 @@ def _check_time(run: Run) -> Iterator[Problem]:
     who = "Kong" if run.kong_was_down else "CloudTrail" if run.cloudtrail_was_down else ""
     if not who:
         return
-    if run.exit_status == 0:
+    if run.exit_status == 0 and not run.did_nothing:
         yield Problem("outage", f"ended as no failure although {who} was down")
     if run.kong_was_down and run.seconds is not None and run.seconds > _SOON_SECONDS:
         yield Problem("outage", f"took {run.seconds:.0f} s to see that Kong was down")

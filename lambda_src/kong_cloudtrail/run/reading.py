@@ -36,6 +36,9 @@ SWEEP_RUN_SECONDS = 60.0
 GAP_SHARE = 0.25
 """Share of a run's time for reading that is spent on gaps at most."""
 
+GAP_YOUNG_SECONDS = 7200
+"""For so long, every run tries again what the gateway could not show: most failures pass within two hours."""
+
 _GAP_RUN_SECONDS = 60.0
 _FIRST_LOOK_BACK_SECONDS = 86_400
 
@@ -323,11 +326,12 @@ class Reader:
     # -- older entries
 
     def _gaps(self, *, with_unreadable: bool) -> Iterator[Reading]:
-        """Read gaps again, oldest first: undelivered ones in every run, unreadable ones with every sweep."""
+        """Read gaps again, oldest first: undelivered and young ones in every run, the others with every sweep."""
         share_seconds = min(GAP_SHARE * max(self._guard.remaining_seconds(), 0.0), _GAP_RUN_SECONDS)
         is_over = self._deadline(share_seconds)
         for gap in self._checkpoint.gaps:
-            if gap.kind == "unreadable" and not (with_unreadable or not self._plan.sweep_seconds):
+            is_young = self._bounds.now - gap.since < GAP_YOUNG_SECONDS
+            if gap.kind == "unreadable" and self._plan.sweep_seconds and not (with_unreadable or is_young):
                 continue
             if is_over():
                 return

@@ -121,9 +121,7 @@ class Attempt:
         round_, kong, cloudtrail = self._round, self._site.kong, self._site.cloudtrail
         kong.reset_counters()
         kong.configure(latency_seconds=round_.kong_latency_seconds)
-        cloudtrail.configure(
-            latency_seconds=round_.delivery_latency_seconds, calls_per_second=round_.calls_per_second
-        )
+        cloudtrail.configure(latency_seconds=round_.delivery_latency_seconds, calls_per_second=round_.calls_per_second)
         for kong_fault in round_.kong_faults:
             kong.inject(kong_fault.fault)
         for call_fault in round_.call_faults:

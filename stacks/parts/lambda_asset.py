@@ -7,7 +7,6 @@ the files hashed by `fingerprint`: the same sources give the same asset in any c
 
 import hashlib
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 import jsii
 from aws_cdk import BundlingOptions, DockerImage, ILocalBundling
 from aws_cdk import aws_lambda as lambda_
+from packaging.markers import InvalidMarker, Marker
 
 PACKAGE = "kong_cloudtrail"
 
@@ -34,10 +34,6 @@ _BOTOCORE_SERVICES = frozenset({"cloudtrail-data", "s3", "secretsmanager", "sts"
 # Records of pip about its own work. They differ between versions of pip, and nothing reads them in Lambda; METADATA
 # stays, since redis-py asks it for its version, and so do the licences.
 _PIP_RECORDS = ("INSTALLER", "RECORD", "REQUESTED", "direct_url.json")
-
-_MARKER = re.compile(
-    r"(?P<pin>[A-Za-z0-9._-]+==[^ ;]+) ; python(?:_full)?_version < '(?P<version>[0-9.]+)'(?P<rest>.*)"
-)
 
 
 class BundlingError(RuntimeError):
@@ -243,20 +239,24 @@ def _keep(wheels: Path, kept: Path, *, replace: bool) -> None:
 
 def _requirements_for(lock: str, python_version: str) -> str:
     """Decide the lock's environment markers for the function's Python; pip would decide them for its own."""
-    target = tuple(int(part) for part in python_version.split("."))
+    function = {
+        "python_version": python_version,
+        "python_full_version": f"{python_version}.0",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "os_name": "posix",
+    }
     lines: list[str] = []
-    skipping = False
+    applies = True
     for line in lock.splitlines():
         if line and not line[0].isspace() and not line.startswith("#"):
-            pin, marker = line, None
-            if ";" in line:
-                marker = _MARKER.fullmatch(line)
-                if marker is None:
-                    raise BundlingError(f"The lock file has a marker that the bundler does not know: {line}")
-                pin = marker["pin"] + marker["rest"]
-            skipping = marker is not None and target >= tuple(int(part) for part in marker["version"].split("."))
-            line = pin
-        if not skipping:
+            pin, _, marker = line.removesuffix("\\").partition(";")
+            try:
+                applies = not marker or Marker(marker).evaluate(function)
+            except InvalidMarker as error:
+                raise BundlingError(f"The lock file has a marker that cannot be read: {line}") from error
+            line = f"{pin.strip()} \\" if line.endswith("\\") else pin.strip()
+        if applies:
             lines.append(line)
     return "\n".join(lines) + "\n"
 

@@ -36,6 +36,10 @@ demo-test: .venv/browser-ready .venv-ministack/ready node_modules/ready  ## try 
 checkov: .venv-checkov/ready .venv/ready  ## what checkov says of the templates (cfn-lint and cdk-nag are part of make test)
 	@$(BIN)/python -m pytest -q tests/checkov/findings.py
 
+.PHONY: compat
+compat: .venv/ready node_modules/ready  ## the oldest CDK and cdk-nag that are supported (fetches both, two minutes)
+	@$(BIN)/python -m pytest -q tests/compat/oldest_cdk.py tests/compat/older_cdk_nag.py
+
 bench: .venv/ready  ## speed and memory, beside the proof of concept's algorithm and the floor (several minutes)
 	@PYTHONPATH=lambda_src:. $(BIN)/python -m benchmarks
 

@@ -92,6 +92,8 @@ class Auditor:
         self._after = State()
         self._runs_begun = 0
         self._passed_by_run = 0
+        self._readings: dict[int, int] = {}
+        """The run in which each reading began that was left unfinished, by its moment."""
         self._sane_clock = 0
         self._marks_were_lost = False
         self._clock_jumped_since = False
@@ -180,6 +182,8 @@ class Auditor:
             What is wrong.
         """
         self._after = self._trail.read()
+        if (began_at := self._after.reading_began_at) is not None:
+            self._readings.setdefault(began_at, run.number)
         self._marks_were_lost |= run.valkey_lost_marks
         self._clock_jumped_since |= self._marks_were_lost and run.clock_jumped
         self._count(run)
@@ -346,7 +350,8 @@ class Auditor:
         if after.complete_until != before.complete_until:
             went_back = after.complete_until is None or (before.complete_until or 0) > after.complete_until
             if not went_back:
-                self._passed_by_run = run.number
+                self._passed_by_run = self._reading_began_in(run)
+                self._note_late(after.complete_until or 0)
             if went_back and not run.clock_jumped:
                 yield Problem("checkpoint", f"went back from {before.complete_until} to {after.complete_until}")
             newest = self._newest_settled(_RUNNING_SECONDS)
@@ -361,6 +366,16 @@ class Auditor:
             # Without filters the next reading shows it: the checkpoint decides nothing there.
             if passed and not entry.is_late and not self._is_excused(entry):
                 yield Problem("checkpoint", f"has passed {entry}, which is not delivered")
+
+    def _reading_began_in(self, run: Run) -> int:
+        """Return the run in which the reading began that has moved the checkpoint: what became visible later is late."""
+        began_at = self._before.reading_began_at
+        return run.number if began_at is None else self._readings.get(began_at, run.number)
+
+    def _note_late(self, complete_until: int) -> None:
+        for entry in self._undelivered():
+            if entry.first_run > self._passed_by_run and entry.timestamp < complete_until - self.overlap_seconds:
+                entry.is_late = True
 
     def _check_gaps(self, run: Run) -> Iterator[Problem]:
         new = [gap for gap in self._after.gaps if gap not in self._before.gaps]

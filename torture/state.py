@@ -49,6 +49,12 @@ class State:
         return reading_after
 
     @property
+    def reading_began_at(self) -> int | None:
+        """When the reading began that was not read to its end: Unix seconds; ``None`` if there is none."""
+        began_at: int | None = (self.document.get("reading") or {}).get("beganAt")
+        return began_at
+
+    @property
     def marks_whole_after(self) -> int | None:
         """Every settled entry from then on is marked: Unix seconds; ``None``: every one is."""
         whole_after: int | None = self.document.get("marksWholeAfter")

@@ -368,7 +368,7 @@ class Auditor:
                 yield Problem("checkpoint", f"has passed {entry}, which is not delivered")
 
     def _reading_began_in(self, run: Run) -> int:
-        """Return the run in which the reading began that has moved the checkpoint: what became visible later is late."""
+        """Return the run in which the reading began that moved the checkpoint: what became visible later is late."""
         began_at = self._before.reading_began_at
         return run.number if began_at is None else self._readings.get(began_at, run.number)
 

@@ -388,7 +388,7 @@ class Delivery:
             self._telemetry.warning(
                 "ENTRY_QUARANTINED",
                 f"An entry was put into quarantine ({code}): {entry.id}. It is kept whole in {place}. Remove the cause,"
-                " then run `kong-cloudtrail release`.",
+                " then deliver it with the command `release`.",
             )
         if count == MAX_QUARANTINED_LOGGED:
             self._telemetry.warning(

@@ -97,6 +97,8 @@ class Auditor:
         self._sane_clock = 0
         self._marks_were_lost = False
         self._clock_jumped_since = False
+        self._jump_may_show = False
+        """Whether a clock jumped, and no run around which it was right has come to its end since."""
         self._unreadable_times: set[int] = set()
         self._full_cache = (0, 0)
         """While the cache stays full: entries left unmarked, and the most batches in flight."""
@@ -186,6 +188,7 @@ class Auditor:
             self._readings.setdefault(began_at, run.number)
         self._marks_were_lost |= run.valkey_lost_marks
         self._clock_jumped_since |= self._marks_were_lost and run.clock_jumped
+        self._jump_may_show |= run.clock_jumped
         self._count(run)
         problems = [
             *self.check_output(run),
@@ -199,6 +202,7 @@ class Auditor:
             *self._check_progress(run),
             *(Problem("reports", text) for text in self._trail.check_reports(self._after)),
         ]
+        self._jump_may_show &= run.clock_jumped or not run.did_its_work
         # What stays wrong is told once.
         new = [problem for problem in problems if problem not in self._told]
         self._told.update(new)
@@ -290,6 +294,9 @@ class Auditor:
         oldest_known = min(before.complete_until, after.complete_until or before.complete_until)
         if before.reading_after is not None:  # what this has delivered, it has delivered piece by piece
             oldest_known = min(oldest_known, before.reading_after)
+        whole_after = after.marks_whole_after
+        if self._marks_were_lost and whole_after is not None and entry.timestamp >= whole_after:
+            return True  # what is newer and lost its mark was delivered by a reading that was under way then
         if self._clock_jumped_since:  # neither marks nor clocks tell what was delivered: rather twice than never
             oldest_known = min(oldest_known, after.marks_whole_after or 0)
         if entry.timestamp < oldest_known - MAX_RETENTION_SECONDS:
@@ -352,7 +359,7 @@ class Auditor:
             if not went_back:
                 self._passed_by_run = self._reading_began_in(run)
                 self._note_late(after.complete_until or 0)
-            if went_back and not run.clock_jumped:
+            if went_back and not self._jump_may_show:
                 yield Problem("checkpoint", f"went back from {before.complete_until} to {after.complete_until}")
             newest = self._newest_settled(_RUNNING_SECONDS)
             if newest is not None and (after.complete_until or 0) > newest + 1:

@@ -239,7 +239,7 @@ class InOrder(ThreadPoolExecutor):
         return map(fn, *iterables)
 
 
-def writer(store: PartStore, batches: list[list[int]]) -> Callable[[], None]:
+def writer(store: PartStore, batches: list[list[int]], confirm: Callable[[list[int]], None]) -> Callable[[], None]:
     def write() -> None:
         log = open_log(store)
         log._pool = InOrder()
@@ -249,6 +249,7 @@ def writer(store: PartStore, batches: list[list[int]]) -> Callable[[], None]:
                 while not done:
                     try:
                         append(log, *batch)
+                        confirm(batch)
                         done = True
                     except DestinationUnavailable:
                         pass
@@ -273,12 +274,17 @@ def test_every_entry_is_in_exactly_one_part_whatever_happens(
 ) -> None:
     s3 = MemoryS3()
     stage = Stage(s3)
-    stage.play([writer(StagedS3(stage, number), its) for number, its in enumerate(work)], script)
+
+    def confirm(numbers: list[int]) -> None:
+        # Said to be delivered: the checkpoint moves past them, and they may never be read again.
+        assert {event(number).entry.key for number in numbers} <= set(s3.keys())
+
+    stage.play([writer(StagedS3(stage, number), its, confirm) for number, its in enumerate(work)], script)
     for put in stage.late[::2]:
         put()
 
     # When the next run reads everything again, and the last write arrives after it
-    writer(s3, [list(NUMBERS)])()
+    writer(s3, [list(NUMBERS)], confirm)()
     for put in stage.late:
         put()
 

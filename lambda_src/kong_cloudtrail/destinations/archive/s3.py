@@ -32,7 +32,16 @@ _ABSENT = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
 _EXISTS = frozenset({"PreconditionFailed", "412"})
 _BUSY = frozenset({"ConditionalRequestConflict", "OperationAborted", "409"})
 _THROTTLING = frozenset(
-    {"SlowDown", "503", "429", "Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequests"}
+    {
+        "SlowDown",
+        "503",
+        "429",
+        "Throttling",
+        "ThrottlingException",
+        "KMS.ThrottlingException",
+        "RequestLimitExceeded",
+        "TooManyRequests",
+    }
 )
 
 _CREDENTIALS_ADVICE = "the AWS credentials are not valid: check the role, or AWS_PROFILE and the keys"

@@ -18,6 +18,7 @@ from kong_cloudtrail.destinations.cloudtrail.destination import CloudTrailLake, 
 from kong_cloudtrail.destinations.cloudtrail.event import EventMapper
 from kong_cloudtrail.destinations.cloudtrail.packer import Packer
 from kong_cloudtrail.domain.checkpoint import CacheState
+from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.domain.gateway import Gateway
 from kong_cloudtrail.domain.report import RunReport
@@ -220,11 +221,11 @@ class Seen:
             raise SeenSetUnavailable("Redis is down.")
         return CacheState(self.cache_id, self.marks_written)
 
-    def seen(self, keys: Sequence[str]) -> set[str]:
+    def seen(self, entries: Sequence[Entry]) -> set[str]:
         self.life.step()
         if self.fails_to_tell:
             raise SeenSetUnavailable("Redis is down.")
-        return self.marks.keys() & set(keys)
+        return self.marks.keys() & {entry.key for entry in entries}
 
     def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
         self.life.step()

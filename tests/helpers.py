@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kong_cloudtrail.destinations.cloudtrail.event import EventMapper
+from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.gateway import Gateway
 from kong_cloudtrail.domain.trail import Trail
 from kong_cloudtrail.sources.kong.entries import read_entry
@@ -48,6 +49,11 @@ def entry(number: int = 1, **fields: Any) -> dict[str, Any]:
 def entries(count: int, *, first: int = 1, **fields: Any) -> list[dict[str, Any]]:
     """Return ordinary entries, newest first."""
     return [entry(number, **fields) for number in range(first, first + count)]
+
+
+def keyed(keys: Iterable[str]) -> list[Entry]:
+    """Return entries with these keys, and nothing else in them."""
+    return [Entry({}, key, key, NOW, 0) for key in keys]
 
 
 def locate_original(entry_id: str, sha256: str) -> str:

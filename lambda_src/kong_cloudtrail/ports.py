@@ -160,13 +160,13 @@ class Mapper(Protocol):
 
 
 class Packer(Protocol):
-    """Packs events into batches within the limits of a call, in the order in which they come."""
+    """Packs events into batches within the limits of a call."""
 
     def add(self, event: Event) -> Batch | None:
         """Add an event; return the batch that it completes, or the one that it no longer fits into, if any."""
 
     def flush(self) -> Batch | None:
-        """Return the last batch, if it has events."""
+        """Return one of the batches that are not complete; ``None`` if there are no more."""
 
 
 class Destination(Protocol):
@@ -198,8 +198,8 @@ class SeenSet(Protocol):
     def open(self) -> CacheState:
         """Identify the cache, and reserve memory for the marks of everything in flight. Raises `CacheFull`."""
 
-    def seen(self, keys: Sequence[str]) -> set[str]:
-        """Return the keys that are marked, with one round trip."""
+    def seen(self, entries: Sequence[Entry]) -> set[str]:
+        """Return the keys of the entries that are marked, with as few round trips as possible."""
 
     def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
         """Mark keys, with one round trip. The marks expire after `lifetime_seconds`. Raises `CacheFull`."""

@@ -17,6 +17,7 @@ ROOT = "kong_cloudtrail"
 COMPOSITION_ROOTS = ("handler", "__main__")
 LIBRARIES = frozenset({"boto3", "botocore", "redis", "requests", "urllib3", "aws_lambda_powertools"})
 LIBRARIES_OF_MODULES = {
+    "destinations.archive.s3": {"boto3", "botocore", "mypy_boto3_s3"},
     "destinations.cloudtrail.destination": {"boto3", "botocore", "mypy_boto3_cloudtrail_data"},
     "sources.kong.http": {"requests", "urllib3"},
     "assembly": {"botocore", "redis"},

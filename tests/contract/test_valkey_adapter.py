@@ -15,7 +15,7 @@ from kong_cloudtrail.state.valkey import ValkeyLock, ValkeySeenSet
 
 from sandbox.machinery.valkey import TlsProxy, Valkey
 from tests.conftest import CACHE_PASSWORD, CACHE_USERNAME
-from tests.helpers import TRAIL, FakeClock, wait_until
+from tests.helpers import TRAIL, FakeClock, keyed, wait_until
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
@@ -48,7 +48,7 @@ class TestSeenSet:
 
         seen.mark(["a:1", "b"], 60)
 
-        assert seen.seen(["a:1", "b", "a", "c"]) == {"a:1", "b"}
+        assert seen.seen(keyed(["a:1", "b", "a", "c"])) == {"a:1", "b"}
 
     def test_takes_a_whole_page_at_once(self, client: redis.Redis) -> None:
         seen = ValkeySeenSet(client, TRAIL)
@@ -56,14 +56,14 @@ class TestSeenSet:
 
         seen.mark(keys, 60)
 
-        assert seen.seen(keys) == set(keys)
+        assert seen.seen(keyed(keys)) == set(keys)
 
     def test_nothing_to_do_is_no_error(self, client: redis.Redis) -> None:
         seen = ValkeySeenSet(client, TRAIL)
 
         seen.mark([], 60)
 
-        assert seen.seen([]) == set()
+        assert seen.seen(keyed([])) == set()
 
     def test_each_mark_lives_as_long_as_it_should(self, client: redis.Redis, valkey: Valkey) -> None:
         ValkeySeenSet(client, TRAIL).mark(["short", "too"], 100)
@@ -81,18 +81,18 @@ class TestSeenSet:
         with valkey.client() as observer:
             observer.expire(f"{PREFIX}:seen:a", 0)
 
-        assert seen.seen(["a"]) == set()
+        assert seen.seen(keyed(["a"])) == set()
 
     def test_sources_are_apart(self, client: redis.Redis) -> None:
         ValkeySeenSet(client, TRAIL).mark(["a"], 60)
 
-        assert ValkeySeenSet(client, replace(TRAIL, source="other")).seen(["a"]) == set()
+        assert ValkeySeenSet(client, replace(TRAIL, source="other")).seen(keyed(["a"])) == set()
 
     def test_databases_are_apart(self, client: redis.Redis, valkey: Valkey) -> None:
         ValkeySeenSet(client, TRAIL).mark(["a"], 60)
 
         with connect(valkey.port, db=3) as other:
-            assert ValkeySeenSet(other, TRAIL).seen(["a"]) == set()
+            assert ValkeySeenSet(other, TRAIL).seen(keyed(["a"])) == set()
 
     def test_works_again_after_the_server_was_replaced(self, client: redis.Redis, valkey: Valkey) -> None:
         # Given a server that comes back empty, also of what it knew of our script
@@ -102,7 +102,7 @@ class TestSeenSet:
 
         seen.mark(["b"], 60)
 
-        assert seen.seen(["a", "b"]) == {"b"}
+        assert seen.seen(keyed(["a", "b"])) == {"b"}
 
     def test_works_again_after_connections_broke(
         self, valkey: Valkey, valkey_tls: TlsProxy, monkeypatch: pytest.MonkeyPatch
@@ -113,7 +113,7 @@ class TestSeenSet:
             seen.mark(["a"], 60)
             valkey_tls.break_connections()
 
-            assert seen.seen(["a"]) == {"a"}
+            assert seen.seen(keyed(["a"])) == {"a"}
 
 
 class TestAccess:
@@ -123,11 +123,11 @@ class TestAccess:
         monkeypatch.setenv("SSL_CERT_FILE", str(valkey_tls.ca_pem_path))
 
         with connect(valkey_tls.port, tls=True) as client:
-            assert ValkeySeenSet(client, TRAIL).seen(["a"]) == set()
+            assert ValkeySeenSet(client, TRAIL).seen(keyed(["a"])) == set()
 
     def test_certificate_of_an_unknown_ca_is_refused(self, valkey: Valkey, valkey_tls: TlsProxy) -> None:
         with connect(valkey_tls.port, tls=True) as client, pytest.raises(SeenSetUnavailable, match="REDIS_TLS"):
-            ValkeySeenSet(client, TRAIL).seen(["a"])
+            ValkeySeenSet(client, TRAIL).seen(keyed(["a"]))
 
     def test_certificate_for_another_host_is_refused(
         self, valkey: Valkey, valkey_tls: TlsProxy, monkeypatch: pytest.MonkeyPatch
@@ -136,7 +136,7 @@ class TestAccess:
 
         # Every address of 127.0.0.0/8 leads here; the certificate is for 127.0.0.1 only. 127.1 is a spelling of it.
         with connect(valkey_tls.port, tls=True, host="127.1") as client, pytest.raises(SeenSetUnavailable):
-            ValkeySeenSet(client, TRAIL).seen(["a"])
+            ValkeySeenSet(client, TRAIL).seen(keyed(["a"]))
 
     @pytest.mark.parametrize(
         "credentials",
@@ -146,7 +146,7 @@ class TestAccess:
         self, valkey: Valkey, credentials: dict[str, str | None]
     ) -> None:
         with connect(valkey.port, **credentials) as client, pytest.raises(SeenSetUnavailable) as unavailable:
-            ValkeySeenSet(client, TRAIL).seen(["a"])
+            ValkeySeenSet(client, TRAIL).seen(keyed(["a"]))
 
         assert "refused the credentials" in str(unavailable.value)
         assert "REDIS_USERNAME" in str(unavailable.value)
@@ -163,7 +163,7 @@ class TestServerAway:
 
     def test_cannot_be_asked(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
-            ValkeySeenSet(orphan, TRAIL).seen(["a"])
+            ValkeySeenSet(orphan, TRAIL).seen(keyed(["a"]))
 
     def test_cannot_be_told(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
@@ -272,7 +272,7 @@ class TestFullCache:
             seen.mark(["a", "b"], 60)
 
         assert full.value.marked
-        assert seen.seen(["a", "b", "c"]) == {"a", "b"}
+        assert seen.seen(keyed(["a", "b", "c"])) == {"a", "b"}
 
     def test_that_is_full_without_a_reserve_says_that_nothing_was_marked(self, small: redis.Redis) -> None:
         self.fill_by_others(small)
@@ -282,7 +282,7 @@ class TestFullCache:
             seen.mark(["a"], 60)
 
         assert not full.value.marked
-        assert seen.seen(["a"]) == set()
+        assert seen.seen(keyed(["a"])) == set()
 
     def test_is_not_opened_again_and_again(self, small: redis.Redis) -> None:
         seen = self.seen_set(small)
@@ -337,7 +337,7 @@ class TestServerThatHangs:
         seen = ValkeySeenSet(hanging, TRAIL)
         commands: dict[str, Callable[[], object]] = {
             "open": seen.open,
-            "seen": lambda: seen.seen(["a"]),
+            "seen": lambda: seen.seen(keyed(["a"])),
             "mark": lambda: seen.mark(["a"], 60),
         }
         if not connected:
@@ -367,7 +367,7 @@ class TestServerThatHangs:
             with valkey.client() as observer:
                 observer.client_kill_filter(_type="normal", skipme=True)
 
-            assert seen.seen(["a"]) == {"a"}
+            assert seen.seen(keyed(["a"])) == {"a"}
 
 
 class TestLock:
@@ -506,12 +506,12 @@ class TestCacheThatIsEmptiedDuringARun:
         seen = ValkeySeenSet(client, TRAIL, lock)
         assert lock.acquire()
         seen.mark(["a"], 60)
-        assert seen.seen(["a", "b"]) == {"a"}
+        assert seen.seen(keyed(["a", "b"])) == {"a"}
 
         valkey.flush()
 
         with pytest.raises(LockLost):
-            seen.seen(["a", "b"])
+            seen.seen(keyed(["a", "b"]))
         with pytest.raises(LockLost):
             lock.check()
         lock.release()

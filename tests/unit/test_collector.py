@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import DestinationUnavailable, RunFailed, TimeBudgetReached
 from kong_cloudtrail.ports import Page
@@ -316,11 +317,11 @@ class TestBacklog:
 
             looks = 0
 
-            def seen(self, keys: Sequence[str]) -> set[str]:
+            def seen(self, entries: Sequence[Entry]) -> set[str]:
                 self.looks += 1
                 if self.looks < slices:
                     wait_until(lambda: len(world.kong.windows) > self.looks)
-                return super().seen(keys)
+                return super().seen(entries)
 
         world = World(kong=Kong(days), seen=PatientSeen())
         world.run()

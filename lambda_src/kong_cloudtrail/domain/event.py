@@ -71,9 +71,10 @@ class Batch:
     ----------
     events
         At least one event, and no id twice.
-    original_bytes
-        Size of the whole entries that the ledger has to keep before the call.
+    waiting_bytes
+        What waits in memory with the batch and has to be bounded: the whole entries that the ledger has to keep before
+        the call; or the events themselves, where a call takes megabytes.
     """
 
     events: Sequence[Event]
-    original_bytes: int
+    waiting_bytes: int

@@ -37,8 +37,8 @@ from .pace import POLL_SECONDS, Pace, Places
 from .shipment import LifeSigns, Shipment, shows_life
 from .workers import Workers
 
-MAX_WAITING_ORIGINAL_BYTES = 24 * 2**20
-"""Limit for the whole entries behind shortened events in flight: it bounds memory when many entries have 10 MB."""
+MAX_WAITING_BYTES = 24 * 2**20
+"""Limit for `Batch.waiting_bytes` of everything in flight: it bounds memory when many entries have 10 MB."""
 
 MAX_QUARANTINED_LOGGED = 20
 """Entries that a run logs one by one: a destination that refuses everything must not flood the log."""
@@ -55,14 +55,14 @@ class _Task:
     ----------
     entries
         The entries in it.
-    original_bytes
-        Size of its originals, see `Places`.
+    waiting_bytes
+        As of `Batch`.
     outcome
         Set when it has ended, or was given up.
     """
 
     entries: Sequence[Entry]
-    original_bytes: int
+    waiting_bytes: int
     outcome: Future[bool] = field(default_factory=Future)
 
 
@@ -114,7 +114,7 @@ class Delivery:
         self._pace = Pace(parallel_deliveries)
         # One waiting batch for each call in flight keeps the lanes full and memory bounded. There are as many threads
         # as places: a batch that waits for another attempt occupies a thread, and no lane.
-        self._places = Places(2 * parallel_deliveries, MAX_WAITING_ORIGINAL_BYTES)
+        self._places = Places(2 * parallel_deliveries, MAX_WAITING_BYTES)
         self._workers = Workers(2 * parallel_deliveries, "delivery")
         self._changed = threading.Condition()
         self._tasks: set[_Task] = set()
@@ -149,7 +149,7 @@ class Delivery:
         return self._in_background(
             [event.entry for event in batch.events],
             lambda: self._deliver_batch(batch.events),
-            original_bytes=batch.original_bytes,
+            waiting_bytes=batch.waiting_bytes,
         )
 
     def quarantine(self, entry: Entry, reason: str) -> Future[bool]:
@@ -192,10 +192,10 @@ class Delivery:
     # -- tasks in flight
 
     def _in_background(
-        self, entries: Sequence[Entry], work: Callable[[], bool], *, original_bytes: int = 0
+        self, entries: Sequence[Entry], work: Callable[[], bool], *, waiting_bytes: int = 0
     ) -> Future[bool]:
-        task = _Task(entries, original_bytes)
-        has_place = self._places.take(original_bytes, unless=self._need_not_wait)
+        task = _Task(entries, waiting_bytes)
+        has_place = self._places.take(waiting_bytes, unless=self._need_not_wait)
         with self._changed:
             self._tasks.add(task)
             if not has_place:
@@ -228,7 +228,7 @@ class Delivery:
             self.oldest_undelivered = min(timestamps + known, default=None)
         self.in_flight.difference_update([entry.key for entry in task.entries])
         if has_place:
-            self._places.give_back(task.original_bytes)
+            self._places.give_back(task.waiting_bytes)
         if fault is None:
             task.outcome.set_result(done)
         else:

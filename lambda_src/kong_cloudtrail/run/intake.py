@@ -68,9 +68,9 @@ class Intake:
         # First entries in flight, then marked ones: an entry that is marked in between is found by the second look-up.
         # The other way round it would be found by neither.
         in_flight = self._delivery.in_flight
-        candidates = [key for key in entries if key not in in_flight]
+        candidates = [entry for key, entry in entries.items() if key not in in_flight]
         seen = self._seen.seen(candidates)
-        fresh = [entries[key] for key in candidates if key not in seen]
+        fresh = [entry for entry in candidates if entry.key not in seen]
         if assumed_before is not None:
             fresh = [entry for entry in fresh if not _is_dated_before(entry, assumed_before)]
         self._report.pages += 1
@@ -82,14 +82,15 @@ class Intake:
             self._send(entry)
 
     def end_part(self) -> list[Future[bool]]:
-        """Submit the last batch, so that no batch holds entries of two parts.
+        """Submit what is left, so that no batch holds entries of two parts.
 
         Returns
         -------
         list
             The outcomes of everything taken since the last call.
         """
-        self._submit(self._packer.flush())
+        while (batch := self._packer.flush()) is not None:
+            self._submit(batch)
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
@@ -107,12 +108,12 @@ class Intake:
             event = self._mapper.map(entry)
         except EntryNotMappable as error:
             self._outcomes.append(self._delivery.quarantine(entry, str(error)))
-        else:
-            self._submit(self._packer.add(event))
+            return
+        if (batch := self._packer.add(event)) is not None:
+            self._submit(batch)
 
-    def _submit(self, batch: Batch | None) -> None:
-        if batch is not None:
-            self._outcomes.append(self._delivery.submit(batch))
+    def _submit(self, batch: Batch) -> None:
+        self._outcomes.append(self._delivery.submit(batch))
 
 
 def _is_dated_before(entry: Entry, moment: int) -> bool:

@@ -97,28 +97,28 @@ class Lane:
 
 
 class Places:
-    """Room for batches that are in flight or waiting: bounds their number and the size of their originals.
+    """Room for batches that are in flight or waiting: bounds their number and the bytes that wait with them.
 
     Parameters
     ----------
     count
         Batches at most.
-    original_bytes
-        Bytes of their originals at most. A single batch is admitted whatever its size.
+    waiting_bytes
+        Bytes that wait with them at most. A single batch is admitted whatever its size.
     """
 
-    def __init__(self, count: int, original_bytes: int) -> None:
+    def __init__(self, count: int, waiting_bytes: int) -> None:
         self._free_count = self._count = count
-        self._free_bytes = original_bytes
+        self._free_bytes = waiting_bytes
         self._changed = threading.Condition()
 
-    def take(self, original_bytes: int, *, unless: Callable[[], bool]) -> bool:
+    def take(self, waiting_bytes: int, *, unless: Callable[[], bool]) -> bool:
         """Wait until there is room, and take it.
 
         Parameters
         ----------
-        original_bytes
-            Bytes of the batch's originals.
+        waiting_bytes
+            Bytes of the batch that wait in memory.
         unless
             Called repeatedly while there is no room; returns whether to stop waiting.
 
@@ -127,25 +127,25 @@ class Places:
         bool
             Whether there was room.
         """
-        while not self._wait_for_room(original_bytes):
+        while not self._wait_for_room(waiting_bytes):
             if unless():
                 return False
         return True
 
-    def give_back(self, original_bytes: int) -> None:
+    def give_back(self, waiting_bytes: int) -> None:
         """Free the room that a batch took."""
         with self._changed:
             self._free_count += 1
-            self._free_bytes += original_bytes
+            self._free_bytes += waiting_bytes
             self._changed.notify_all()
 
-    def _wait_for_room(self, original_bytes: int) -> bool:
+    def _wait_for_room(self, waiting_bytes: int) -> bool:
         with self._changed:
             has_room = self._changed.wait_for(
-                lambda: self._free_count == self._count or (self._free_count and original_bytes <= self._free_bytes),
+                lambda: self._free_count == self._count or (self._free_count and waiting_bytes <= self._free_bytes),
                 POLL_SECONDS,
             )
             if has_room:
                 self._free_count -= 1
-                self._free_bytes -= original_bytes
+                self._free_bytes -= waiting_bytes
             return bool(has_room)

@@ -21,6 +21,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
 from ..domain.checkpoint import CacheState
+from ..domain.entry import Entry
 from ..domain.trail import Trail
 from ..errors import CacheFull, LockLost, SeenSetUnavailable
 from ..ports import Clock
@@ -172,8 +173,8 @@ class ValkeySeenSet:
                 raise SeenSetUnavailable(_advice(answer)) from answer
         return CacheState(cache_id=str(answers[2]), marks_written=int(answers[3] or 0))
 
-    def seen(self, keys: Sequence[str]) -> set[str]:
-        """Return the keys that are marked, with one command.
+    def seen(self, entries: Sequence[Entry]) -> set[str]:
+        """Return the keys of the entries that are marked, with one command.
 
         Raises
         ------
@@ -183,8 +184,9 @@ class ValkeySeenSet:
         SeenSetUnavailable
             If the cache does not answer.
         """
-        if not keys:
+        if not entries:
             return set()
+        keys = [entry.key for entry in entries]
         names = self._names(keys)
         try:
             if self._lock is None:

@@ -1,34 +1,18 @@
-"""How an entry becomes a CloudTrail event.
-
-docs/field-mapping.md has the rules. A field that it does not name goes to ``additionalEventData`` under its own name:
-no field of an entry is ever left out.
-"""
+"""Events within the limits of CloudTrail Lake."""
 
 from __future__ import annotations
 
-import http
-import ipaddress
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import lru_cache
+from dataclasses import replace
 from typing import Any
 
+from ...domain.audit_event import AuditEvents
 from ...domain.entry import Entry
 from ...domain.event import Event
 from ...domain.gateway import Gateway
-from ...domain.jsontext import decode_container, encode
-from ...errors import EntryNotMappable
+from ...domain.jsontext import encode
 from .limits import MAX_ADDITIONAL_EVENT_DATA_BYTES, MAX_CODE_CHARACTERS, MAX_TEXT_CHARACTERS
 from .shortening import shorten
-
-EVENT_SOURCE = "kong-gateway"
-"""The value that CloudTrail expects on a channel whose source is Kong Gateway."""
-
-_ANONYMOUS = {
-    "type": "Anonymous",
-    "principalId": "anonymous",
-    "details": {"RBAC": "Anonymous User on Kong Gateway: Please Enable RBAC on Kong Gateway"},
-}
 
 
 class EventMapper:
@@ -54,10 +38,13 @@ class EventMapper:
         *,
         map_status_to_error_code: bool = False,
     ) -> None:
-        self._gateway = gateway
-        self._recipient_account_id = recipient_account_id
+        self._events = AuditEvents(
+            # The gateway's version is in every event, so it is cut here and not for each of them.
+            replace(gateway, version=gateway.version[:MAX_CODE_CHARACTERS]),
+            recipient_account_id,
+            map_status_to_error_code=map_status_to_error_code,
+        )
         self._locate_original = locate_original
-        self._map_status_to_error_code = map_status_to_error_code
 
     def map(self, entry: Entry) -> Event:
         """Return the event of an entry.
@@ -67,45 +54,15 @@ class EventMapper:
         EntryNotMappable
             If a field that CloudTrail requires would have to be invented.
         """
-        event = self._compose(entry)
+        event = self._events.compose(entry)
+        if "errorCode" in event:
+            event["errorCode"] = event["errorCode"][:MAX_CODE_CHARACTERS]
         data = encode(event)
         # An event below the smallest limit of any part fits. This is true for nearly every entry.
         if len(data) <= MAX_TEXT_CHARACTERS or (len(data) <= MAX_ADDITIONAL_EVENT_DATA_BYTES and _texts_fit(event)):
             return Event(entry, data)
         shortened, original = shorten(event, entry, self._locate_original)
         return Event(entry, encode(shortened), original)
-
-    def _compose(self, entry: Entry) -> dict[str, Any]:
-        if not isinstance(entry.value, dict):
-            raise EntryNotMappable("the entry is not a JSON object")
-        fields = entry.value
-        # Begins with what only the gateway knows; a field of the entry with the same name overrides it.
-        additional: dict[str, Any] = {"hostname": self._gateway.hostname} | {
-            name: value
-            for name, value in fields.items()
-            if name not in _PLACED_ELSEWHERE and (value is not None or name == "signature")
-        }
-
-        event: dict[str, Any] = {
-            "version": self._gateway.version[:MAX_CODE_CHARACTERS],
-            "userIdentity": _user_identity(fields, additional),
-            "eventSource": EVENT_SOURCE,
-            "eventName": _event_name(fields),
-            "eventTime": _event_time(entry, additional),
-            "UID": _uid(entry, additional),
-            "recipientAccountId": self._recipient_account_id,
-        }
-        if request_parameters := _request_parameters(fields):
-            event["requestParameters"] = request_parameters
-        if (address := _source_ip_address(fields, additional)) is not None:
-            event["sourceIPAddress"] = address
-        if self._map_status_to_error_code:
-            event.update(_error(fields.get("status")))
-        event["additionalEventData"] = additional
-        return event
-
-
-_PLACED_ELSEWHERE = frozenset({"request_id", "request_timestamp", "client_ip", "payload", "rbac_user_id"})
 
 
 def _texts_fit(event: dict[str, Any]) -> bool:
@@ -115,93 +72,3 @@ def _texts_fit(event: dict[str, Any]) -> bool:
         and len(event["userIdentity"]["principalId"]) <= MAX_TEXT_CHARACTERS
         and len(event["userIdentity"].get("details", {}).get("userName", "")) <= MAX_TEXT_CHARACTERS
     )
-
-
-def _user_identity(fields: dict[str, Any], additional: dict[str, Any]) -> dict[str, Any]:
-    user_id = fields.get("rbac_user_id")
-    if user_id is None:
-        return _ANONYMOUS
-    if not isinstance(user_id, str) or not user_id:
-        additional["rbac_user_id"] = user_id
-        if user_id == "":
-            return _ANONYMOUS
-        user_id = encode(user_id)
-    identity: dict[str, Any] = {"type": "RBACUser", "principalId": user_id}
-    user_name = fields.get("rbac_user_name")
-    if isinstance(user_name, str) and user_name:
-        identity["details"] = {"userName": user_name}
-    return identity
-
-
-def _event_name(fields: dict[str, Any]) -> str:
-    method, path = fields.get("method"), fields.get("path")
-    name = method if isinstance(method, str) else ""
-    if isinstance(path, str):
-        name += path.partition("?")[0].rstrip("/") or "/"
-    if not name:
-        raise EntryNotMappable("the entry has neither a method nor a path, so the event has no name")
-    return name
-
-
-def _event_time(entry: Entry, additional: dict[str, Any]) -> str:
-    stamp = entry.value.get("request_timestamp")
-    seconds = entry.timestamp
-    if seconds is None:
-        raise EntryNotMappable("request_timestamp is not a point in time between 1970 and 9999 in Unix seconds")
-    if type(stamp) is not int:
-        additional["request_timestamp"] = stamp
-    return _utc(seconds)
-
-
-def _utc(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-
-
-def _uid(entry: Entry, additional: dict[str, Any]) -> str:
-    request_id = entry.value.get("request_id")
-    if isinstance(request_id, str) and request_id.strip():
-        return request_id
-    if request_id is not None:
-        additional["request_id"] = request_id
-    return entry.id
-
-
-def _request_parameters(fields: dict[str, Any]) -> dict[str, Any]:
-    parameters: dict[str, Any] = {}
-    path = fields.get("path")
-    if isinstance(path, str) and (query := path.partition("?")[2]):
-        parameters["queryParameters"] = query
-    payload = fields.get("payload")
-    if payload is not None:
-        container = decode_container(payload) if isinstance(payload, str) else None
-        parameters["payload"] = payload if container is None else container
-    return parameters
-
-
-def _source_ip_address(fields: dict[str, Any], additional: dict[str, Any]) -> str | None:
-    client_ip = fields.get("client_ip")
-    if client_ip is None:
-        return None
-    if isinstance(client_ip, str) and _is_address(client_ip):
-        return client_ip
-    additional["client_ip"] = client_ip
-    return None
-
-
-@lru_cache(maxsize=1024)
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text  # Python accepts a zone index, but it is not part of an address on the wire
-
-
-def _error(status: object) -> dict[str, str]:
-    if isinstance(status, bool) or not isinstance(status, int) or status < 400:
-        return {}
-    try:
-        reason = http.HTTPStatus(status).phrase
-    except ValueError:
-        return {"errorCode": str(status)[:MAX_CODE_CHARACTERS]}
-    return {"errorCode": str(status), "errorMessage": reason}

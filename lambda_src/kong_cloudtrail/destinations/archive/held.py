@@ -1,0 +1,53 @@
+"""What the archive holds is what was delivered: its parts take the place of marks in a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ...domain.checkpoint import CacheState
+from ...domain.entry import Entry
+from ...errors import DestinationError, SeenSetUnavailable
+from .part_log import PartLog
+
+
+class HeldEntries:
+    """Implements `ports.SeenSet` by reading the parts of the hours that entries are from, and no others.
+
+    Parameters
+    ----------
+    log
+        The part log of the trail, the same one that the destination writes to.
+    warn
+        Called with a code and a message for each part that somebody removed or overwrote.
+    """
+
+    def __init__(self, log: PartLog, warn: Callable[[str, str], None]) -> None:
+        self._log = log
+        self._warn = warn
+        self._warned: set[str] = set()
+
+    def open(self) -> CacheState:
+        """Begin a run: what earlier runs have read is read again. There are no marks that could get lost."""
+        self._log.forget()
+        return CacheState(cache_id="archive", marks_written=0)
+
+    def seen(self, entries: Sequence[Entry]) -> set[str]:
+        """Return the keys of the entries that are archived.
+
+        Raises
+        ------
+        SeenSetUnavailable
+            If the parts cannot be read.
+        """
+        try:
+            held = self._log.held(entries)
+        except DestinationError as error:
+            raise SeenSetUnavailable(str(error)) from error
+        for part, problem in self._log.problems.items():
+            if part not in self._warned:
+                self._warned.add(part)
+                self._warn("ARCHIVE_PART_CHANGED", problem)
+        return held
+
+    def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
+        """Do nothing: a part that is written is the mark of its entries."""

@@ -1,0 +1,445 @@
+"""The part log: how any number of writers put each entry into exactly one object, without a lock or a cache.
+
+The entries of an hour of request time are a log of numbered objects, its *parts*::
+
+    source=S/stream=requests/day=2024-06-01/12-000000.json.gz
+    source=S/stream=requests/day=2024-06-01/12-000001.json.gz
+
+Part N may be written only by a writer that has read or written parts 0 to N-1, only with entries that are in none of
+them, and only if there is no part N. If there is one, another writer was faster, or an earlier attempt of this one
+whose answer was lost. The writer reads that part, drops its entries from what is left, and goes on with N+1. So at any
+moment the parts of an hour hold no key twice, and whoever dies leaves nothing that has to be cleaned up. A part is
+never written again.
+
+The store must have conditional writes. It should keep versions and lock them, as then a part that is removed or
+overwritten behind the log's back is still there: *a part is the first version of its object*, whatever is shown now.
+So the entries of a hidden part are not archived again, its number is not used again, and there is no harm in bringing
+it back. If no version is left, its number is a gap, unless it was the last one. A gap is never filled, as whoever
+fills it may not know the later parts. What the source still shows of its entries is archived again, in a new part. A
+part that cannot be read stops the writer, as nobody knows what is in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Protocol
+
+from ...domain.backoff import backoff_seconds
+from ...domain.entry import Entry
+from ...domain.event import Event
+from ...errors import DestinationMisconfigured, DestinationUnavailable
+
+UNDATED_HOUR = "day=2015-01-01/00"
+"""The hour of entries without a usable time. It never changes, so that a later run finds them again. It is a day that a
+query can name, and older than every gateway with an audit log."""
+
+EARLIEST_SECOND = 1_420_070_400
+"""2015-01-01T00:00:00Z: entries that say they are older have no usable time."""
+
+LATEST_SECOND = 4_102_444_799
+"""2099-12-31T23:59:59Z: entries that say they are newer have no usable time."""
+
+MAX_REMEMBERED_ENTRIES = 400_000
+"""Entries whose digests are kept in memory, about 100 bytes each. The hours that were not used for longest are
+forgotten, and read again if they are needed. A single hour with more is kept whole."""
+
+READ_ATTEMPTS = 3
+
+MAX_GAPS = 1000
+"""Missing parts of an hour that are looked for. More are no accident."""
+
+_DIGEST_BYTES = 16
+_CHUNK_BYTES = 256 * 1024
+_HEAD_BYTES = 8 * 1024  # more than the key at the beginning of a line takes
+_GZIP = 16 + zlib.MAX_WBITS
+_parts = re.compile(r"(day=\d{4}-\d\d-\d\d/\d\d)-(\d{6,})\.json\.gz").fullmatch
+_key_of_line = re.compile(rb'\{"key":"([^"\\]+)"[,}]').match
+
+
+class PartAbsent(Exception):
+    """There is no object of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An object that a store has.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    version
+        Its first version; ``None`` if the store keeps none.
+    is_intact
+        Whether the first version is what a reader gets: it was neither removed nor overwritten.
+    """
+
+    name: str
+    version: str | None = None
+    is_intact: bool = True
+
+
+class PartStore(Protocol):
+    """Where parts are kept. Methods raise `DestinationUnavailable` or `DestinationMisconfigured`."""
+
+    def listed(self, prefix: str) -> Iterable[Listed]:
+        """Return all objects whose names begin with `prefix`, also those that are hidden by a delete marker."""
+
+    def read(self, name: str, version: str | None = None) -> Iterator[bytes]:
+        """Return an object, or one of its versions, piece by piece. Raises `PartAbsent` before the first piece."""
+
+    def create(self, name: str, body: bytes) -> bool:
+        """Write an object if there is none of this name.
+
+        Returns
+        -------
+        bool
+            ``False`` if there is one, perhaps from an earlier attempt of this very call. Nothing was written then.
+        """
+
+    def locate(self, name: str) -> str:
+        """Return where an object is or would be, as a location that a person can look up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that was written.
+
+    Parameters
+    ----------
+    name
+        Its name, below the archive's prefix.
+    sha256
+        SHA-256 of its uncompressed content, hexadecimal. The same content compresses to different bytes with different
+        versions of zlib.
+    entries
+        Number of its lines.
+    first, last
+        The earliest and latest request time in it, Unix seconds; ``None`` if no entry has one.
+    """
+
+    name: str
+    sha256: str
+    entries: int
+    first: int | None
+    last: int | None
+
+
+@dataclass(slots=True)
+class _Content:
+    """What a part holds."""
+
+    sha256: str
+    digests: set[bytes]
+
+
+@dataclass(eq=False, slots=True)
+class _Hour:
+    """What is known about an hour: everything in its parts below `next_number`."""
+
+    next_number: int
+    digests: set[bytes]
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class PartLog:
+    """The parts of one stream of one source. Safe to use from several threads, processes and machines.
+
+    Parameters
+    ----------
+    store
+        Where the parts are.
+    source, stream
+        The names of the trail.
+    workers
+        Parts to read at the same time.
+    sleep
+        Function that waits for the given seconds.
+    """
+
+    def __init__(
+        self,
+        store: PartStore,
+        source: str,
+        stream: str,
+        *,
+        workers: int = 8,
+        max_remembered_entries: int = MAX_REMEMBERED_ENTRIES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._store = store
+        self._prefix = f"source={source}/stream={stream}/"
+        self._max_remembered_entries = max_remembered_entries
+        self._sleep = sleep
+        self._pool = ThreadPoolExecutor(workers, "archive")
+        self._lock = threading.Lock()
+        self._hours: OrderedDict[str, _Hour] = OrderedDict()
+        self._problems: dict[str, str] = {}
+
+    def close(self) -> None:
+        """End the threads that read parts."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def forget(self) -> None:
+        """Forget what is known, so that it is read again: what a run relies on is what is there when it begins."""
+        with self._lock:
+            self._hours.clear()
+            self._problems.clear()
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Parts that somebody removed or overwrote, by name, and what to do: what was noticed since `forget`."""
+        with self._lock:
+            return dict(self._problems)
+
+    def held(self, entries: Iterable[Entry]) -> set[str]:
+        """Return the keys of the entries that are in a part. Reads the hours of these entries, if they are not known.
+
+        Raises
+        ------
+        DestinationUnavailable
+            If parts cannot be read at the moment.
+        DestinationMisconfigured
+            If parts cannot be read until somebody changes something.
+        """
+        by_hour: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_hour.setdefault(hour_of(entry), []).append(entry)
+        hours = self._open(by_hour)
+        return {
+            entry.key
+            for name, candidates in by_hour.items()
+            if (digests := hours[name].digests)
+            for entry in candidates
+            if digest(entry.key) in digests
+        }
+
+    def append(self, hour: str, events: Sequence[Event]) -> Part | None:
+        """Write a part with those of the events that no part has yet.
+
+        Parameters
+        ----------
+        hour
+            The hour of all of them: `hour_of`.
+        events
+            Their lines.
+
+        Returns
+        -------
+        Part or None
+            ``None`` if all of them are in parts that others wrote.
+
+        Raises
+        ------
+        DestinationUnavailable
+            If this can be tried again. Whether a part was written is not known; another attempt finds out.
+        DestinationMisconfigured
+            If nothing can be written until somebody changes something.
+        """
+        known = self._open([hour])[hour]
+        offered = {digest(event.entry.key): event for event in events}
+        with known.lock:
+            while left := {key: event for key, event in offered.items() if key not in known.digests}:
+                part, body = _part(_part_name(hour, known.next_number), list(left.values()))
+                if self._store.create(self._prefix + part.name, body):
+                    known.digests.update(left)
+                    known.next_number += 1
+                    return part
+                try:
+                    content = self._read(part.name)
+                except PartAbsent as error:
+                    with self._lock:
+                        self._hours.pop(hour, None)
+                    raise DestinationUnavailable(
+                        "PartRemoved", f"The part {self._locate(part.name)} of the archive was removed meanwhile."
+                    ) from error
+                known.digests |= content.digests
+                known.next_number += 1
+                if content.sha256 == part.sha256:
+                    return part  # an earlier attempt wrote it, and its answer was lost
+        return None
+
+    # -- what is known
+
+    def _open(self, names: Collection[str]) -> dict[str, _Hour]:
+        """Return hours by name. Those that are not known are read, all at once."""
+        with self._lock:
+            hours = {name: self._hours[name] for name in names if name in self._hours}
+            for name in hours:
+                self._hours.move_to_end(name)
+        new = [name for name in names if name not in hours]
+        if new:
+            read = self._read_hours(new)
+            with self._lock:
+                # Another thread may have read an hour, too, and gone on from there.
+                hours |= {name: self._hours.setdefault(name, hour) for name, hour in read.items()}
+        self._forget_what_is_too_much(hours.keys())
+        return hours
+
+    def _forget_what_is_too_much(self, used: Collection[str]) -> None:
+        with self._lock:
+            excess = sum(len(hour.digests) for hour in self._hours.values()) - self._max_remembered_entries
+            for name in [name for name in self._hours if name not in used] if excess > 0 else ():
+                if excess <= 0:
+                    break
+                excess -= len(self._hours.pop(name).digests)
+
+    def _read_hours(self, names: Collection[str]) -> dict[str, _Hour]:
+        listed: dict[str, dict[int, Listed]] = {name: {} for name in names}
+        days = sorted({name.partition("/")[0] for name in names})
+        for found in self._pool.map(self._parts_of_day, days):
+            for hour, number, part in found:
+                if hour in listed:
+                    listed[hour][number] = part
+        hours = {name: _Hour(_next_number(name, listed[name]), set()) for name in names}
+        # Also those that were not listed: a listing is no snapshot, and may show a part but not the one before it.
+        parts = [(name, number) for name, hour in hours.items() for number in range(hour.next_number)]
+        contents = self._pool.map(
+            lambda part: self._read_listed(_part_name(*part), listed[part[0]].get(part[1])), parts
+        )
+        for (name, _), content in zip(parts, contents, strict=True):
+            hours[name].digests |= content.digests
+        return hours
+
+    def _parts_of_day(self, day: str) -> list[tuple[str, int, Listed]]:
+        found = []
+        for part in self._store.listed(f"{self._prefix}{day}/"):
+            match = _parts(part.name.removeprefix(self._prefix))
+            if match:
+                found.append((match[1], int(match[2]), part))
+        return found
+
+    def _read_listed(self, name: str, part: Listed | None) -> _Content:
+        """Return what a part holds: nothing if there is no such part, which is noted."""
+        try:
+            content = self._read(name, None if part is None else part.version)
+        except PartAbsent:
+            self._note(
+                name,
+                "was removed, and no version of it is left. What the source still shows of its entries is archived "
+                "again, in a new part. Find out who removed it.",
+            )
+            return _Content("", set())
+        if part is not None and not part.is_intact:
+            self._note(
+                name,
+                "was removed or overwritten. Its first version is still there: restore it by deleting the later "
+                "versions and delete markers. Its entries are not archived again.",
+            )
+        return content
+
+    def _note(self, name: str, problem: str) -> None:
+        with self._lock:
+            self._problems[name] = f"The part {self._locate(name)} of the archive {problem}"
+
+    def _locate(self, name: str) -> str:
+        return self._store.locate(self._prefix + name)
+
+    def _read(self, name: str, version: str | None = None) -> _Content:
+        for attempt in range(1, READ_ATTEMPTS + 1):
+            try:
+                return _content(self._store.read(self._prefix + name, version))
+            except (DestinationUnavailable, _NotAPart) as error:
+                if attempt < READ_ATTEMPTS:
+                    self._sleep(backoff_seconds(attempt))
+                elif isinstance(error, DestinationUnavailable):
+                    raise
+        raise DestinationMisconfigured(
+            f"The part {self._locate(name)} of the archive cannot be read: it was altered. It is "
+            "not known which entries it holds, so nothing is archived. Restore its first version."
+        )
+
+
+class _NotAPart(Exception):
+    """An object with the name of a part has other content."""
+
+
+@lru_cache(maxsize=4096)
+def _hour_name(hours_since_1970: int) -> str:
+    return datetime.fromtimestamp(hours_since_1970 * 3600, UTC).strftime("day=%Y-%m-%d/%H")
+
+
+def hour_of(entry: Entry) -> str:
+    """Return the hour in which an entry is archived, ``day=YYYY-MM-DD/HH``. It depends on the entry alone."""
+    seconds = entry.timestamp
+    if seconds is None or not EARLIEST_SECOND <= seconds <= LATEST_SECOND:
+        return UNDATED_HOUR
+    return _hour_name(seconds // 3600)
+
+
+def digest(key: str) -> bytes:
+    """Return what is kept in memory of an entry's key."""
+    return hashlib.blake2b(key.encode("ascii"), digest_size=_DIGEST_BYTES).digest()
+
+
+def _part_name(hour: str, number: int) -> str:
+    return f"{hour}-{number:06}.json.gz"
+
+
+def _next_number(hour: str, listed: Collection[int]) -> int:
+    number = max(listed, default=-1) + 1
+    if number - len(listed) > MAX_GAPS:
+        raise DestinationMisconfigured(
+            f"The archive has the part {_part_name(hour, number - 1)}, but {number - len(listed)} parts before it are "
+            "missing. Nothing is archived. Restore them, or remove that part if it is not one of the archive's."
+        )
+    return number
+
+
+def _part(name: str, events: Sequence[Event]) -> tuple[Part, bytes]:
+    """Return a part and its bytes. The uncompressed content is never in memory as a whole."""
+    compressor = zlib.compressobj(wbits=_GZIP)
+    sha256 = hashlib.sha256()
+    pieces = []
+    for event in events:
+        line = f"{event.data}\n".encode("ascii")
+        sha256.update(line)
+        pieces.append(compressor.compress(line))
+    pieces.append(compressor.flush())
+    times = [event.entry.timestamp for event in events if event.entry.timestamp is not None]
+    part = Part(name, sha256.hexdigest(), len(events), min(times, default=None), max(times, default=None))
+    return part, b"".join(pieces)
+
+
+def _content(pieces: Iterable[bytes]) -> _Content:
+    """Read a part piece by piece. Raises `_NotAPart`."""
+    sha256 = hashlib.sha256()
+    digests: set[bytes] = set()
+    rest = b""
+    for chunk in _decompressed(pieces):
+        sha256.update(chunk)
+        *lines, rest = (rest + chunk).split(b"\n")
+        rest = rest[:_HEAD_BYTES]  # the key is at the beginning; a line may have many megabytes
+        for line in lines:
+            key = _key_of_line(line)
+            if key is None:
+                raise _NotAPart
+            digests.add(hashlib.blake2b(key[1], digest_size=_DIGEST_BYTES).digest())
+    if rest:
+        raise _NotAPart
+    return _Content(sha256.hexdigest(), digests)
+
+
+def _decompressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    decompressor = zlib.decompressobj(wbits=_GZIP)
+    try:
+        for piece in pieces:
+            left = piece
+            while left:
+                yield decompressor.decompress(left, _CHUNK_BYTES)
+                left = decompressor.unconsumed_tail
+        yield decompressor.flush()
+    except zlib.error as error:
+        raise _NotAPart from error
+    if not decompressor.eof or decompressor.unused_data:
+        raise _NotAPart

@@ -1,0 +1,95 @@
+"""Whole runs into the archive, without a cache: each entry exactly once, wherever a run dies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from kong_cloudtrail.destinations.archive.destination import Archive
+from kong_cloudtrail.destinations.archive.held import HeldEntries
+from kong_cloudtrail.destinations.archive.part_log import Listed
+from kong_cloudtrail.domain.report import RunReport
+from kong_cloudtrail.sources.kong.entries import read_entry
+
+from tests.fakes import Death, Kong, Life, World
+from tests.helpers import entry
+from tests.unit.test_part_log import InOrder, MemoryS3, open_log
+
+ENTRIES = [
+    *(entry(number, request_timestamp=1_717_243_200 - number * 1200) for number in range(1, 8)),
+    entry(8, method=None, path=None),  # no event
+    entry(9, request_timestamp=None),
+]
+
+
+class MortalS3(MemoryS3):
+    """A bucket before and after each of whose calls a run may die."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.life = Life()
+
+    def listed(self, prefix: str) -> list[Listed]:
+        self.life.step()
+        return super().listed(prefix)
+
+    def read(self, name: str, version: str | None = None) -> Iterator[bytes]:
+        self.life.step()
+        return super().read(name, version)
+
+    def create(self, name: str, body: bytes) -> bool:
+        self.life.step()
+        created = super().create(name, body)
+        self.life.step()
+        return created
+
+
+class Site:
+    """A gateway and a bucket, which outlive runs."""
+
+    def __init__(self, *, filters: bool) -> None:
+        self.s3 = MortalS3()
+        self.world = World(kong=Kong(ENTRIES, filters=filters))
+
+    def run(self, dies_at: int | None = None) -> RunReport:
+        log = open_log(self.s3)
+        log._pool = InOrder()
+        self.world.seen = HeldEntries(log, lambda code, message: None)  # type: ignore[assignment]
+        self.world.cloudtrail = Archive(log, "kong", "requests")  # type: ignore[assignment]
+        self.s3.life = self.world.live(dies_at)
+        return self.world.run()
+
+
+@pytest.mark.parametrize("filters", [True, False])
+def test_run_archives_everything_and_the_next_one_nothing(filters: bool) -> None:
+    site = Site(filters=filters)
+
+    first, second = site.run(), site.run()
+
+    assert (first.delivered, first.quarantined, second.delivered) == (len(ENTRIES), 0, 0)
+    assert sorted(site.s3.keys()) == sorted(read_entry(value).key for value in ENTRIES)
+
+
+@pytest.mark.parametrize("filters", [True, False])
+def test_each_entry_is_archived_exactly_once_wherever_a_run_dies(filters: bool) -> None:
+    for dies_at in count(1):
+        site = Site(filters=filters)
+        try:
+            site.run(dies_at)
+        except Death:
+            site.run()
+        else:
+            break
+
+        assert sorted(site.s3.keys()) == sorted(read_entry(value).key for value in ENTRIES)
+    assert dies_at > 20
+
+
+def test_lost_checkpoint_makes_nothing_come_twice() -> None:
+    site = Site(filters=True)
+    site.run()
+    site.world.store.objects.clear()
+
+    assert site.run().delivered == 0
+    assert len(site.s3.keys()) == len(ENTRIES)

@@ -502,6 +502,7 @@ class TestBehindItsBack:
             gzip.compress(b'{"id":"a"}\n'),
             gzip.compress(b'{"key":"a"}\n') * 2,
         ],
+        ids=["empty", "no gzip", "no end of line", "cut off", "no key", "two members"],
     )
     def test_part_that_cannot_be_read_stops_everything(
         self, s3: MemoryS3, log: PartLog, names: list[str], body: bytes

@@ -34,7 +34,7 @@ RELEASE_SECONDS = 0.5
 """How long the end of a run waits for the lock to be released; otherwise it expires by itself."""
 
 MARK_BYTES = 200
-"""Upper limit of the server's memory for a mark: it is 132 with ids of 32 characters and the source ``kong``."""
+"""Upper limit of the server's memory for a mark: it is 148 with ids of 32 characters and the source ``kong``."""
 
 LEAST_RESERVE_BYTES = 64 * 1024
 _RESERVE_MILLISECONDS = 7 * 86_400_000
@@ -322,7 +322,7 @@ class ValkeyLock:
 
 _FULL = (
     "The cache is full and has no room for more marks. Entries that cannot be marked would be delivered again in each "
-    "run, so nothing more is delivered until there is room. Give the cache more memory: about 140 bytes for each entry "
+    "run, so nothing more is delivered until there is room. Give the cache more memory: about 150 bytes for each entry "
     "that Kong retains."
 )
 

@@ -20,6 +20,9 @@ from tests.helpers import FakeClock
 
 AUDIT = "/audit/requests"
 
+Connect = Callable[..., KongRequests]
+"""Connects to the Kong at a URL, with options of `KongRequests`."""
+
 
 def connect_to(url: str, clock: FakeClock, *, token: object = None, **options: Any) -> KongRequests:
     """Return a source whose waits take no time."""

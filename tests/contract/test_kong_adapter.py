@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from sandbox.machinery.http_server import Request, Response
 from tests.helpers import NOW, FakeClock, entries, entry
 from tests.kong_client import (
     AUDIT,
+    Connect,
     Odd,
-    connect_to,
     gaps,
     ids,
     is_proven,
@@ -43,28 +43,6 @@ RELEASES = ["2.8", "3.4", "3.8", "3.10"]
 FILTERING_RELEASES = ["3.8", "3.10"]
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def kong() -> Iterator[KongSimulator]:
-    with KongSimulator() as simulator:
-        simulator.set_clock(frozen_at=NOW)
-        yield simulator
-
-
-Connect = Callable[..., KongRequests]
-
-
-@pytest.fixture
-def connect(clock: FakeClock) -> Connect:
-    """Return a function that connects to a Kong; waits do not take time."""
-
-    return lambda url, **options: connect_to(url, clock, **options)
 
 
 ODD_ZONE = "Sat, 01 Jun 2024 12:00:00 +99999999999999"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,38 +13,18 @@ from kong_cloudtrail.errors import SourceUnavailable
 from kong_cloudtrail.ports import Page
 from kong_cloudtrail.sources.kong.checks import filters_by_time, never_rises, request_times
 from kong_cloudtrail.sources.kong.entries import read_entries
-from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery import faults
 from sandbox.machinery.http_server import Request, Response
-from tests.helpers import NOW, FakeClock, entries, entry
-from tests.kong_client import Odd, connect_to, ids, is_proven, page_of, queries, read, rows_of, shown
+from tests.helpers import NOW, entries, entry
+from tests.kong_client import Connect, Odd, ids, is_proven, page_of, queries, read, rows_of, shown
 
 RELEASES = ["2.8", "3.4", "3.8", "3.10"]
 FILTERING_RELEASES = ["3.8", "3.10"]
 SCANNED_RELEASES = ["2.8", "3.4"]
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
-
-Connect = Callable[..., KongRequests]
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def kong() -> Iterator[KongSimulator]:
-    with KongSimulator() as simulator:
-        simulator.set_clock(frozen_at=NOW)
-        yield simulator
-
-
-@pytest.fixture
-def connect(clock: FakeClock) -> Connect:
-    return lambda url, **options: connect_to(url, clock, **options)
 
 
 def body_of(pages: list[list[Any]]) -> Callable[[Request], Response]:

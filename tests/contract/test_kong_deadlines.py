@@ -6,7 +6,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,17 +14,14 @@ from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import SourceUnavailable, TimeBudgetReached
 from kong_cloudtrail.sources.kong import admin_api as kong_api
 from kong_cloudtrail.sources.kong import http as kong_http
-from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery.certificates import Certificates
 from sandbox.machinery.faults import Fault
-from tests.helpers import NOW, FakeClock, entries
-from tests.kong_client import AUDIT, Deadline, connect_to, gaps, ids, is_proven, read, rows_of, sizes_asked_for
+from tests.helpers import NOW, entries
+from tests.kong_client import AUDIT, Connect, Deadline, gaps, ids, is_proven, read, rows_of, sizes_asked_for
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
-
-Connect = Callable[..., KongRequests]
 
 ENDLESS = [
     Fault(kind="hang", times=1000),
@@ -32,16 +29,6 @@ ENDLESS = [
     Fault(kind="continue", delay_seconds=0.02, times=1000),
     Fault(kind="continue", times=1000),  # so many that each read finds one
 ]
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def connect(clock: FakeClock) -> Connect:
-    return lambda url, **options: connect_to(url, clock, **options)
 
 
 @pytest.fixture(params=["http", "https"])

@@ -6,7 +6,7 @@ import base64
 import json
 import random
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -15,16 +15,15 @@ from kong_cloudtrail.errors import SourceUnavailable
 from kong_cloudtrail.ports import Gap, Page
 from kong_cloudtrail.sources.kong import http as kong_http
 from kong_cloudtrail.sources.kong import reading as kong_reading
-from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery import faults
 from sandbox.machinery.faults import Fault
 from sandbox.machinery.http_server import Request, Response
-from tests.helpers import NOW, FakeClock, entries, entry
+from tests.helpers import NOW, entries, entry
 from tests.kong_client import (
+    Connect,
     Odd,
-    connect_to,
     gaps,
     ids,
     is_proven,
@@ -40,25 +39,6 @@ SCANNED_RELEASES = ["2.8", "3.4"]
 SERVER_ERROR = faults.server_error()
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
-
-Connect = Callable[..., KongRequests]
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def kong() -> Iterator[KongSimulator]:
-    with KongSimulator() as simulator:
-        simulator.set_clock(frozen_at=NOW)
-        yield simulator
-
-
-@pytest.fixture
-def connect(clock: FakeClock) -> Connect:
-    return lambda url, **options: connect_to(url, clock, **options)
 
 
 def without(rows: Sequence[dict[str, Any]], *positions: int) -> list[str]:

@@ -119,9 +119,7 @@ class RunReport:
     def summary(self) -> dict[str, Any]:
         """Return the report as a JSON object."""
         return {
-            "source": self.trail.source,
-            "stream": self.trail.stream,
-            "destination": self.trail.destination,
+            **self.trail.fields,
             "window": {"after": self.window.after, "before": self.window.before} if self.window else None,
             "fetched": self.fetched,
             "duplicates": self.duplicates,

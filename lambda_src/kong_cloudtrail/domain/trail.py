@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,11 @@ class Trail:
     def path(self) -> str:
         """The three names, as they appear in a key."""
         return f"{self.source}/{self.stream}/{self.destination}"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The three names, as they stand in a stored document."""
+        return asdict(self)
 
     def __str__(self) -> str:
         return self.path

@@ -83,9 +83,7 @@ class Ledger:
             Where it is kept.
         """
         record = {
-            "source": self._trail.source,
-            "stream": self._trail.stream,
-            "destination": self._trail.destination,
+            **self._trail.fields,
             "id": entry.id,
             "key": entry.key,
             "timestamp": entry.timestamp,
@@ -163,9 +161,7 @@ class Ledger:
             If another run has written one since.
         """
         body = {
-            "source": self._trail.source,
-            "stream": self._trail.stream,
-            "destination": self._trail.destination,
+            **self._trail.fields,
             **checkpoint_document.to_document(checkpoint),
             "codeVersion": __version__,
         }

@@ -211,37 +211,55 @@ class TestCloudTrailHangs:
             )
 
 
+IN_FLIGHT = 2 * 8 * 100
+"""The batches that eight deliveries have in hand or ready."""
+
+
 class TestFullCache:
-    def test_costs_the_batches_in_flight_at_most_and_that_once(
-        self, run: Run, site: Site, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        # Given a cache that takes some of the marks, and runs that find more and more entries
-        with Valkey(max_memory_bytes=3_000_000) as small:
-            changes = {
-                "REDIS_HOST": f"{LOOPBACK}:{small.port}",
-                "REDIS_TLS": "false",
-                "REDIS_USERNAME": "",
-                "REDIS_PASSWORD": "",
-            }
-            site.kong.add_entries(entries(20_000))
-            failures = []
-            for _ in range(5):
-                with pytest.raises(RunFailed, match="The cache is full") as failed:
-                    run(UnlimitedTime(), PARALLEL_DELIVERIES="8", **changes)
-                failures.append(failed.value.summary["delivered"])
+    """Runs that find 20 000 entries, and a cache that takes the marks of some thousand.
 
-            assert failures[0] > 1000
-            assert failures[1:] == [0, 0, 0, 0]
-            delivered = Counter(site.cloudtrail.accepted_uids())
-            assert max(delivered.values()) == 1  # thanks to the reserve, not even the batches in flight come twice
+    The hash table of the cache grows at 7 200 and at 14 400 marks, each time at one stroke and by more than the reserve.
+    """
 
-            # When it is given more memory
-            with small.client() as administrator:
-                administrator.config_set("maxmemory", 0)
-            run(UnlimitedTime(), **changes)
+    def test_costs_nothing_thanks_to_the_reserve(self, run: Run, site: Site) -> None:
+        with Valkey(max_memory_bytes=3_700_000) as between_two_growths:
+            delivered = _delivered_by_runs_until_full(run, site, between_two_growths)
 
-        delivered = Counter(site.cloudtrail.accepted_uids())
         assert (len(delivered), max(delivered.values())) == (20_000, 1)
+
+    def test_costs_the_batches_in_flight_once_if_its_hash_table_grows_at_that_moment(
+        self, run: Run, site: Site
+    ) -> None:
+        with Valkey(max_memory_bytes=3_000_000) as at_a_growth:
+            delivered = _delivered_by_runs_until_full(run, site, at_a_growth)
+
+        assert len(delivered) == 20_000
+        assert max(delivered.values()) <= 2
+        assert sum(delivered.values()) - 20_000 <= IN_FLIGHT
+
+
+def _delivered_by_runs_until_full(run: Run, site: Site, small: Valkey) -> Counter[str]:
+    """Run until the cache has no room, give it more, and return how often each entry was delivered in all."""
+    changes = {
+        "REDIS_HOST": f"{LOOPBACK}:{small.port}",
+        "REDIS_TLS": "false",
+        "REDIS_USERNAME": "",
+        "REDIS_PASSWORD": "",
+    }
+    site.kong.add_entries(entries(20_000))
+    in_each_run: list[int] = []
+    # What a run frees when it ends can be enough for the reserve of the next one, but not for long.
+    while in_each_run[-2:] != [0, 0]:
+        assert len(in_each_run) < 8, in_each_run
+        with pytest.raises(RunFailed, match="The cache is full") as failed:
+            run(UnlimitedTime(), PARALLEL_DELIVERIES="8", **changes)
+        in_each_run.append(failed.value.summary["delivered"])
+    assert in_each_run[0] > 1000
+
+    with small.client() as administrator:
+        administrator.config_set("maxmemory", 0)
+    run(UnlimitedTime(), **changes)
+    return Counter(site.cloudtrail.accepted_uids())
 
 
 class TestLimits:

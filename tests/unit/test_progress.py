@@ -13,7 +13,7 @@ from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import CheckpointConflict, LedgerError
 from kong_cloudtrail.ports import Gap
 from kong_cloudtrail.run.progress import MAX_GAPS, Progress
-from kong_cloudtrail.run.reading import Bounds, Part, Purpose
+from kong_cloudtrail.run.reading import Bounds, Purpose, Stretch
 from kong_cloudtrail.state.ledger import Ledger
 
 from tests.fakes import Store
@@ -36,9 +36,9 @@ def progress_of(store: Store, *, keep: bool = True) -> Progress:
     return progress
 
 
-def part(until: int, **changes: object) -> Part:
-    """Return the part that reads the ten seconds before a moment, and ends its slice."""
-    usual = Part(
+def stretch(until: int, **changes: object) -> Stretch:
+    """Return the stretch that reads the ten seconds before a moment, and ends its slice."""
+    usual = Stretch(
         purpose=Purpose.NEW,
         slice_window=Window(until - 10, until),
         position=Position(Window(until, None), None, until - 1, NOW, NOW),
@@ -64,7 +64,7 @@ def outcome(result: bool | None) -> Future[bool]:
 
 def read(progress: Progress, until: int, *results: bool | None, **changes: object) -> list[Future[bool]]:
     outcomes = [outcome(result) for result in results]
-    progress.part_read(part(until, **changes), outcomes)
+    progress.stretch_read(stretch(until, **changes), outcomes)
     return outcomes
 
 
@@ -89,7 +89,7 @@ class TestOrder:
         pending.set_result(True)
         progress.move()
         assert stored(store).complete_until == 99
-        assert stored(store).reading == part(100).position
+        assert stored(store).reading == stretch(100).position
 
     def test_later_part_waits_for_the_earlier_one(self, store: Store) -> None:
         progress = progress_of(store)
@@ -121,16 +121,16 @@ class TestOrder:
         assert (stored(store).complete_until, stored(store).reading) == (None, position)
 
     @given(st.lists(st.lists(st.booleans(), max_size=3), max_size=8), st.randoms())
-    def test_everything_before_it_is_settled_or_a_gap(self, parts: list[list[bool]], random) -> None:  # type: ignore[no-untyped-def]
-        # Given parts whose batches end in any order
+    def test_everything_before_it_is_settled_or_a_gap(self, stretches: list[list[bool]], random) -> None:  # type: ignore[no-untyped-def]
+        # Given stretches whose batches end in any order
         store = Store()
         progress = progress_of(store)
         pending: list[tuple[Future[bool], bool]] = []
-        read_parts = []
-        for number, results in enumerate(parts):
+        read_stretches = []
+        for number, results in enumerate(stretches):
             futures = read(progress, 100 + 10 * number, *[None] * len(results))
             pending += zip(futures, results, strict=True)
-            read_parts.append((100 + 10 * number, futures))
+            read_stretches.append((100 + 10 * number, futures))
         random.shuffle(pending)
 
         # When they end one by one, then at each moment nothing before the checkpoint is forgotten
@@ -138,14 +138,15 @@ class TestOrder:
             future.set_result(result)
             progress.move()
             checkpoint = stored(store)
-            for until, futures in read_parts:
+            for until, futures in read_stretches:
                 if until - 1 <= (checkpoint.complete_until or 0):
                     settled = all(one.done() and one.result() for one in futures)
                     assert settled or Window(until - 8, until - 3) in [gap.window for gap in checkpoint.gaps]
 
-        # And in the end it stands at the last part that is settled
+        # And in the end it stands at the last stretch that is settled
         conclude(progress)
-        last = max((until for (until, _), results in zip(read_parts, parts, strict=True) if all(results)), default=None)
+        settled = [until for (until, _), results in zip(read_stretches, stretches, strict=True) if all(results)]
+        last = max(settled, default=None)
         assert stored(store).complete_until == (None if last is None else last - 1)
 
 
@@ -237,7 +238,7 @@ class TestGaps:
         ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))
         progress = progress_of(store)
 
-        # Rows come newest first: what is left of it ends where the last settled part began, ties included
+        # Rows come newest first: what is left of it ends where the last settled stretch began, ties included
         read(progress, 90, True, purpose=Purpose.GAP, retried=gap, span=Window(50, 88))
         conclude(progress)
         assert [one.window for one in stored(store).gaps] == [Window(10, 51)]

@@ -174,7 +174,7 @@ class Collector:
         except CollectorError as error:
             stopped_by = error
         finally:
-            intake.end_part()
+            intake.end_stretch()
             delivery.close()
         return self._conclude(bounds, reader, delivery, progress, indicators, report, stopped_by)
 
@@ -199,9 +199,9 @@ class Collector:
                     assumed_before=assumed_before if everything else None,
                     checkpoint=checkpoint.complete_until if everything or reading.purpose is Purpose.SWEEP else None,
                 )
-            if reading.part is not None:
-                progress.part_read(reading.part, intake.end_part())
-                indicators.note(reading.part)
+            if reading.stretch is not None:
+                progress.stretch_read(reading.stretch, intake.end_stretch())
+                indicators.note(reading.stretch)
             delivery.check()
             progress.move()
             self._telemetry.progress(report)
@@ -283,7 +283,7 @@ class Collector:
         return problems
 
     def _log_reading(self, reading: Reading, report: RunReport) -> None:
-        page, part = reading.page, reading.part
+        page, stretch = reading.page, reading.stretch
         if page is not None and page.gap is not None:
             report.gaps = (report.gaps or 0) + 1
             self._telemetry.warning(
@@ -293,9 +293,9 @@ class Collector:
                 reason=page.gap.reason,
                 window=_times(page.gap.window),
             )
-        if reading.purpose is Purpose.SWEEP and part is not None and part.position is None:
+        if reading.purpose is Purpose.SWEEP and stretch is not None and stretch.position is None:
             self._telemetry.info(
-                "SWEEP_ENDED", "The sweep has read everything older.", window=_times(part.slice_window)
+                "SWEEP_ENDED", "The sweep has read everything older.", window=_times(stretch.slice_window)
             )
 
     def _log_warnings(self, reader: Reader, report: RunReport) -> None:

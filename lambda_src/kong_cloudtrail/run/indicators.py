@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..domain.report import RunReport
 from .progress import Progress
-from .reading import Part
+from .reading import Stretch
 
 
 class Indicators:
@@ -25,10 +25,10 @@ class Indicators:
         self.oldest_undelivered: int | None = None
         """Request time of the oldest entry that was submitted but not delivered, Unix seconds."""
 
-    def note(self, part: Part) -> None:
-        """Record the request times of a part that was read."""
-        if part.span is not None:
-            self._oldest_seen = min(part.span.after, self._oldest_seen or part.span.after)
+    def note(self, stretch: Stretch) -> None:
+        """Record the request times of a stretch that was read."""
+        if stretch.span is not None:
+            self._oldest_seen = min(stretch.span.after, self._oldest_seen or stretch.span.after)
 
     def measure(self, own_now: int, gateway_ahead_seconds: int = 0) -> None:
         """Record the ages in the report.

@@ -81,8 +81,8 @@ class Intake:
         for entry in fresh:
             self._send(entry)
 
-    def end_part(self) -> list[Future[bool]]:
-        """Submit what is left, so that no batch holds entries of two parts.
+    def end_stretch(self) -> list[Future[bool]]:
+        """Submit what is left, so that no batch holds entries of two stretches.
 
         Returns
         -------

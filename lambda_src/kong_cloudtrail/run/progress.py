@@ -1,8 +1,9 @@
-"""How far a trail is done: the checkpoint moves past parts that are settled, and only past those.
+"""How far a trail is done: the checkpoint moves past stretches that are settled, and only past those.
 
 An entry is settled once it is delivered or in quarantine, and marked. The checkpoint is the newest request time that
-the gateway showed, so it trusts no clock. It moves part by part, in order. If a part could not be read or delivered
-while newer ones are settled, it becomes a gap: the trail continues, and the gap is read again until it is closed.
+the gateway showed, so it trusts no clock. It moves stretch by stretch, in order. If a stretch could not be read or
+delivered while newer ones are settled, it becomes a gap: the trail continues, and the gap is read again until it is
+closed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ..domain.report import RunReport
 from ..domain.window import Window
 from ..errors import CheckpointConflict, LedgerError
 from ..ports import Gap, Ledger
-from .reading import Bounds, Part, Purpose
+from .reading import Bounds, Purpose, Stretch
 
 CLOCK_TOLERANCE_SECONDS = 300
 """The clocks of a control plane's nodes may differ by so much without a warning."""
@@ -70,7 +71,7 @@ class Progress:
         self._now = 0
         self._new = _Track(self._advance, self._add_gaps, passes_empty=False)
         self._swept = _Track(self._advance_sweep, self._add_gaps, passes_empty=True)
-        self._retried: list[tuple[Part, list[Future[bool]]]] = []
+        self._retried: list[tuple[Stretch, list[Future[bool]]]] = []
         self._still_open: set[OpenGap] = set()
         self._narrowed: dict[OpenGap, OpenGap] = {}
         self._has_saved = False
@@ -211,15 +212,15 @@ class Progress:
 
     # -- during a run
 
-    def part_read(self, part: Part, outcomes: list[Future[bool]]) -> None:
-        """Record that a part was read to its end, with the outcomes of its batches."""
-        match part.purpose:
+    def stretch_read(self, stretch: Stretch, outcomes: list[Future[bool]]) -> None:
+        """Record that a stretch was read to its end, with the outcomes of its batches."""
+        match stretch.purpose:
             case Purpose.NEW:
-                self._new.add(part, outcomes)
+                self._new.add(stretch, outcomes)
             case Purpose.SWEEP:
-                self._swept.add(part, outcomes)
+                self._swept.add(stretch, outcomes)
             case Purpose.GAP:
-                self._retried.append((part, outcomes))
+                self._retried.append((stretch, outcomes))
 
     def move(self) -> None:
         """Save what is settled by now.
@@ -236,7 +237,7 @@ class Progress:
             self._try_to_save()
 
     def settle(self) -> None:
-        """Advance past all parts that are settled by now, without saving."""
+        """Advance past all stretches that are settled by now, without saving."""
         self._settle_gaps()
         self._new.settle(self._now)
         self._swept.settle(self._now)
@@ -280,54 +281,54 @@ class Progress:
             self._checkpoint = self._saved = self._ledger.save_checkpoint(self._checkpoint)
             self._has_saved = True
 
-    # -- what settled parts change
+    # -- what settled stretches change
 
-    def _advance(self, part: Part) -> None:
+    def _advance(self, stretch: Stretch) -> None:
         checkpoint = self._checkpoint
         complete_until = checkpoint.complete_until
-        if part.complete_until is not None:
-            complete_until = max(part.complete_until, complete_until or part.complete_until)
+        if stretch.complete_until is not None:
+            complete_until = max(stretch.complete_until, complete_until or stretch.complete_until)
         gaps = checkpoint.gaps
-        has_caught_up = part.position is None and part.reading_proven
-        if has_caught_up and part.slice_window is None:
+        has_caught_up = stretch.position is None and stretch.reading_proven
+        if has_caught_up and stretch.slice_window is None:
             # Everything was read: earlier gaps are settled, or were found again.
-            gaps = tuple(gap for gap in gaps if gap.since >= part.began_at)
+            gaps = tuple(gap for gap in gaps if gap.since >= stretch.began_at)
         self._checkpoint = replace(
             checkpoint,
             complete_until=complete_until,
-            caught_up_at=part.began_at if has_caught_up else checkpoint.caught_up_at,
-            reading=part.position,
+            caught_up_at=stretch.began_at if has_caught_up else checkpoint.caught_up_at,
+            reading=stretch.position,
             gaps=gaps,
         )
 
-    def _advance_sweep(self, part: Part) -> None:
+    def _advance_sweep(self, stretch: Stretch) -> None:
         checkpoint = self._checkpoint
-        due = part.began_at + self._sweep_seconds if part.position is None else checkpoint.sweep_due
-        self._checkpoint = replace(checkpoint, sweep=part.position, sweep_due=due)
+        due = stretch.began_at + self._sweep_seconds if stretch.position is None else checkpoint.sweep_due
+        self._checkpoint = replace(checkpoint, sweep=stretch.position, sweep_due=due)
 
     def _settle_gaps(self) -> None:
         """Close gaps that are settled, and narrow those that are settled in part."""
         pending, self._retried = self._retried, []
-        for part, outcomes in pending:
-            gap = part.retried
+        for stretch, outcomes in pending:
+            gap = stretch.retried
             if gap is None or gap in self._still_open:
-                continue  # an earlier part of it is not settled, and parts count in order
+                continue  # an earlier stretch of it is not settled, and stretches count in order
             if not all(outcome.done() for outcome in outcomes):
-                self._retried.append((part, outcomes))
-            elif part.proven and all(outcome.result() for outcome in outcomes):
-                self._narrow(gap, part)
+                self._retried.append((stretch, outcomes))
+            elif stretch.proven and all(outcome.result() for outcome in outcomes):
+                self._narrow(gap, stretch)
             else:
                 self._still_open.add(gap)
 
-    def _narrow(self, gap: OpenGap, part: Part) -> None:
-        """Shrink a gap by the stretch that a settled part of it has read: rows come newest first."""
+    def _narrow(self, gap: OpenGap, stretch: Stretch) -> None:
+        """Shrink a gap by what a settled stretch of it has read: rows come newest first."""
         current = self._narrowed.pop(gap, gap)
         others = [one for one in self._checkpoint.gaps if one != current]
-        if part.position is not None and part.span is not None and gap.window is not None:
-            current = replace(gap, window=Window(gap.window.after, part.span.after + 1))
+        if stretch.position is not None and stretch.span is not None and gap.window is not None:
+            current = replace(gap, window=Window(gap.window.after, stretch.span.after + 1))
             self._narrowed[gap] = current
             others.append(current)
-        self._set_gaps([*others, *(_unreadable(one, gap.since) for one in part.gaps)])
+        self._set_gaps([*others, *(_unreadable(one, gap.since) for one in stretch.gaps)])
 
     def _add_gaps(self, gaps: Sequence[OpenGap]) -> bool:
         """Add gaps, unless they cannot be kept; return whether they were added."""
@@ -344,21 +345,21 @@ class Progress:
 
 
 class _Track:
-    """Parts of one reading, in order.
+    """Stretches of one reading, in order.
 
     Parameters
     ----------
     advance
-        Called with each settled part, once all parts before it are settled or are gaps.
+        Called with each settled stretch, once all stretches before it are settled or are gaps.
     add_gaps
         Called with new gaps; returns whether they can be kept.
     passes_empty
-        Whether a part without entries lets undelivered parts before it become gaps.
+        Whether a stretch without entries lets undelivered stretches before it become gaps.
     """
 
     def __init__(
         self,
-        advance: Callable[[Part], None],
+        advance: Callable[[Stretch], None],
         add_gaps: Callable[[Sequence[OpenGap]], bool],
         *,
         passes_empty: bool,
@@ -366,30 +367,30 @@ class _Track:
         self._advance = advance
         self._add_gaps = add_gaps
         self._passes_empty = passes_empty
-        self._open: deque[tuple[Part, Sequence[Future[bool]]]] = deque()
+        self._open: deque[tuple[Stretch, Sequence[Future[bool]]]] = deque()
         self._stuck: list[OpenGap | None] = []
 
     @property
     def is_stuck(self) -> bool:
-        """Whether a part could not be settled, and no newer one is settled."""
+        """Whether a stretch could not be settled, and no newer one is settled."""
         return bool(self._stuck)
 
-    def add(self, part: Part, outcomes: Sequence[Future[bool]]) -> None:
-        """Add the next part."""
-        self._open.append((part, outcomes))
+    def add(self, stretch: Stretch, outcomes: Sequence[Future[bool]]) -> None:
+        """Add the next stretch."""
+        self._open.append((stretch, outcomes))
 
     def settle(self, now: int) -> None:
-        """Advance past the parts that are settled by now."""
+        """Advance past the stretches that are settled by now."""
         while self._open and all(outcome.done() for outcome in self._open[0][1]):
-            part, outcomes = self._open.popleft()
+            stretch, outcomes = self._open.popleft()
             # Without filters there is no window to read again: the reading continues, but proves nothing.
-            can_be_passed = (part.proven or part.slice_window is None) and not part.failed
+            can_be_passed = (stretch.proven or stretch.slice_window is None) and not stretch.failed
             if not can_be_passed or not all(outcome.result() for outcome in outcomes):
-                self._stuck.append(part.as_gap(now))
-            elif part.span is None and not part.gaps and self._awaits_delivery:
+                self._stuck.append(stretch.as_gap(now))
+            elif stretch.span is None and not stretch.gaps and self._awaits_delivery:
                 continue  # nothing newer was delivered: the destination accepts nothing at all, and that is no gap
-            elif self._pass(part, now):
-                self._advance(part)
+            elif self._pass(stretch, now):
+                self._advance(stretch)
             else:
                 self._stuck.append(None)
 
@@ -397,12 +398,12 @@ class _Track:
     def _awaits_delivery(self) -> bool:
         return not self._passes_empty and any(gap is not None and gap.kind == "undelivered" for gap in self._stuck)
 
-    def _pass(self, part: Part, now: int) -> bool:
-        """Turn stuck parts before a settled one, and rows that it passed, into gaps; return whether that worked."""
+    def _pass(self, stretch: Stretch, now: int) -> bool:
+        """Turn stuck stretches before a settled one, and rows that it passed, into gaps; return whether that worked."""
         stuck = [gap for gap in self._stuck if gap is not None]
         if len(stuck) < len(self._stuck):
             return False
-        if not self._add_gaps([*stuck, *(_unreadable(gap, now) for gap in part.gaps)]):
+        if not self._add_gaps([*stuck, *(_unreadable(gap, now) for gap in stretch.gaps)]):
             return False
         self._stuck.clear()
         return True

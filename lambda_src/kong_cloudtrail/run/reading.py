@@ -8,8 +8,8 @@ On a gateway that filters by time::
 
 A gateway without filters is read from one end to the other; each run continues where the last one had to stop.
 
-Pages are grouped into parts. A part is the unit of progress: once all of its entries are settled, the position after
-it is saved. The source hides how a gateway pages and filters.
+Pages are grouped into stretches. A stretch is the unit of progress: once all of its entries are settled, the position
+after it is saved. The source hides how a gateway pages and filters.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from ..ports import Clock, Gap, Page, Source
 from .guard import RunGuard
 from .plan import Plan
 
-PART_PAGES = 10
-"""Pages of a part: as many may have to be read again after a run was killed."""
+STRETCH_PAGES = 10
+"""Pages of a stretch: as many may have to be read again after a run was killed."""
 
 SWEEP_RUN_SECONDS = 60.0
 """How long a run sweeps: the next run, and new entries with it, should not have to wait for an old one."""
@@ -52,7 +52,7 @@ class Purpose(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Stretch:
     """Consecutive pages that are settled together.
 
     Parameters
@@ -64,7 +64,7 @@ class Part:
     position
         Where the reading continues after them; ``None``: it is complete.
     complete_until
-        The checkpoint once this part and all before it are settled, Unix seconds; ``None`` if this part does not
+        The checkpoint once this stretch and all before it are settled, Unix seconds; ``None`` if this stretch does not
         determine it.
     span
         Request times of the entries; ``None`` if no entry has one.
@@ -98,7 +98,7 @@ class Part:
     retried: OpenGap | None
 
     def as_gap(self, since: int) -> OpenGap | None:
-        """Return the gap that reads this part again; ``None`` if no window covers it."""
+        """Return the gap that reads this stretch again; ``None`` if no window covers it."""
         if not self.proven or self.slice_window is None:
             return None
         if self.failed or self.has_undated:
@@ -114,7 +114,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the reader yields: the entries of a page, and the part that ends with it.
+    """What the reader yields: the entries of a page, and the stretch that ends with it.
 
     Parameters
     ----------
@@ -123,15 +123,15 @@ class Reading:
     window
         The slice that it belongs to; ``None`` if everything is read.
     page
-        The page; ``None`` if a part ends because no further page could be read.
-    part
-        The part that ends here, if one does.
+        The page; ``None`` if a stretch ends because no further page could be read.
+    stretch
+        The stretch that ends here, if one does.
     """
 
     purpose: Purpose
     window: Window | None
     page: Page | None
-    part: Part | None
+    stretch: Stretch | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +222,7 @@ class Reader:
         self.problems: list[CollectorError] = []
         """Errors of slices that could not be read while others could."""
         self.stopped_by: CollectorError | None = None
-        """Why nothing more is read; ``None`` while reading continues. It is set before the last part is yielded."""
+        """Why nothing more is read; ``None`` while reading continues. It is set before the last stretch is yielded."""
 
     def __iter__(self) -> Iterator[Reading]:
         if not self._filters:
@@ -371,7 +371,7 @@ class Reader:
         is_over: Callable[[], bool] | None = None,
         retried: OpenGap | None = None,
     ) -> Generator[Reading, None, int | None]:
-        """Read from a position to the end of its slice, part by part; return the newest request time so far.
+        """Read from a position to the end of its slice, stretch by stretch; return the newest request time so far.
 
         Parameters
         ----------
@@ -396,7 +396,7 @@ class Reader:
                 if purpose is Purpose.NEW:
                     self._report.window_seconds_read = self._slices_seconds_read + builder.seconds_shown
                 self.is_proven &= page.as_asked or purpose is not Purpose.NEW
-                if not page.is_last and builder.pages < PART_PAGES:
+                if not page.is_last and builder.pages < STRETCH_PAGES:
                     yield Reading(purpose, begin.window, page, None)
                     continue
                 position = self._behind(begin, page, builder, rest)
@@ -449,8 +449,8 @@ class Reader:
         return builder.newest - max(int(self._clock.now()) - begin.began_at, 0) - 1
 
 
-def _unread(begin: Position, error: CollectorError) -> Part:
-    """Return the part for a slice, or the rest of one, that could not be read."""
+def _unread(begin: Position, error: CollectorError) -> Stretch:
+    """Return the stretch for a slice, or the rest of one, that could not be read."""
     builder = _PartBuilder(Purpose.NEW, begin)
     builder.failed = type(error).__name__
     return builder.end(begin, None)
@@ -461,7 +461,7 @@ def _at(begin: Position, resume: str | None, builder: _PartBuilder) -> Position:
 
 
 class _PartBuilder:
-    """Collects the pages of a part."""
+    """Collects the pages of a stretch."""
 
     def __init__(self, purpose: Purpose, begin: Position, retried: OpenGap | None = None) -> None:
         self.purpose = purpose
@@ -485,7 +485,7 @@ class _PartBuilder:
         return self._shown[-1] - self._shown[0] if self._shown else 0
 
     def next(self) -> _PartBuilder:
-        """Return a builder for the next part of the same slice."""
+        """Return a builder for the next stretch of the same slice."""
         following = _PartBuilder(self.purpose, self._begin, self._retried)
         following.newest = self.newest
         following.reading_proven = self.reading_proven
@@ -512,9 +512,9 @@ class _PartBuilder:
             if newest is not None:
                 self.newest = newest if self.newest is None else max(self.newest, newest)
 
-    def end(self, position: Position | None, complete_until: int | None) -> Part:
-        """Return the finished part."""
-        return Part(
+    def end(self, position: Position | None, complete_until: int | None) -> Stretch:
+        """Return the finished stretch."""
+        return Stretch(
             purpose=self.purpose,
             slice_window=self._begin.window,
             position=position,

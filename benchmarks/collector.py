@@ -20,7 +20,7 @@ def run() -> int:
     assembly = Assembly(Settings.from_mapping(os.environ), redactor)
     telemetry = TerminalTelemetry(redactor.clean, sys.stderr)
     with on_one_cpu():
-        return assembly.collector(telemetry, UnlimitedTime()).run().delivered
+        return assembly.collector(assembly.trails[0], telemetry, UnlimitedTime()).run().delivered
 
 
 if __name__ == "__main__":

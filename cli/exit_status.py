@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 
 
@@ -26,14 +27,30 @@ class ExitStatus(IntEnum):
         return _MEANINGS[self]
 
 
+INTERRUPTIONS = (ExitStatus.INTERRUPTED, ExitStatus.TERMINATED)
+_BY_URGENCY = (
+    *INTERRUPTIONS,
+    ExitStatus.MISCONFIGURED,
+    ExitStatus.FAILED,
+    ExitStatus.NOT_VERIFIED,
+    ExitStatus.QUARANTINED,
+    ExitStatus.SKIPPED,
+)
+
+
+def most_urgent(ends: Sequence[ExitStatus]) -> ExitStatus:
+    """Return the exit status of a command that ended in several ways, one for each trail."""
+    return next((status for status in _BY_URGENCY if status in ends), ExitStatus.DONE)
+
+
 _MEANINGS = {
     ExitStatus.DONE: "Done. For `sync`: everything that Kong showed is delivered.",
     ExitStatus.FAILED: "Failed for a reason that may pass, such as an outage. Nothing is lost; run it again.",
     ExitStatus.USAGE: "The command line, the settings or the Python version is wrong. Nothing was tried.",
-    ExitStatus.MISCONFIGURED: "Kong or CloudTrail refuses, or a secret is unreadable. Change that before a retry.",
+    ExitStatus.MISCONFIGURED: "Kong or the destination refuses, or a secret is unreadable. Change that before a retry.",
     ExitStatus.SKIPPED: "Skipped: another run of this trail is in progress.",
     ExitStatus.QUARANTINED: "Everything else is delivered, but entries were refused and are in quarantine.",
-    ExitStatus.NOT_VERIFIED: "`verify-runs` found a report missing or altered, or found no reports.",
+    ExitStatus.NOT_VERIFIED: "`verify` found something missing, altered or extra, or found nothing to verify.",
     ExitStatus.PROGRAM: "The output could not be written, the disk is full, or the program has a bug.",
     ExitStatus.INTERRUPTED: "Interrupted (Ctrl-C). What was delivered is marked; the next run continues.",
     ExitStatus.CLOSED_PIPE: "The program that reads the output has ended, as `head` does.",

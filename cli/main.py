@@ -21,7 +21,7 @@ from kong_cloudtrail.errors import (
 from .commands.release import release
 from .commands.sync import sync
 from .commands.tfvars import tfvars
-from .commands.verify_runs import verify_runs
+from .commands.verify import verify
 from .exit_status import ExitStatus
 from .interruption import Interrupted, raising_on_signals
 from .program import NAME, Program
@@ -67,13 +67,13 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message=f"{NAME} %(version)s")
 def commands() -> None:
-    """Deliver Kong Gateway's audit log to AWS CloudTrail Lake.
+    """Deliver Kong Gateway's audit log to an archive in S3, or to AWS CloudTrail Lake.
 
-    Settings are environment variables, such as CHANNEL_ARN. See docs/command-line.md.
+    Settings are environment variables, such as ARCHIVE. See docs/command-line.md.
     """
 
 
-for _command in (sync, release, verify_runs, tfvars):
+for _command in (sync, release, verify, tfvars):
     commands.add_command(_command)
 
 

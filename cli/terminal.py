@@ -166,6 +166,32 @@ class TerminalTelemetry:
         self._console.print(Text(line, style="yellow" if is_warning else ""), soft_wrap=True)
 
 
+class PartsProgress:
+    """Shows on a terminal how many parts are done. In a pipe it shows nothing."""
+
+    def __init__(self) -> None:
+        self._console = _console(sys.stderr) if is_terminal(sys.stderr) else None
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            with contextlib.suppress(OSError):
+                self._progress.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """Show that so many parts of all are done."""
+        if self._console is None:
+            return
+        with contextlib.suppress(OSError):
+            if self._progress is None:
+                self._progress = _begin_progress(self._console)
+            task = self._progress.task_ids[0]
+            self._progress.update(task, completed=done, total=total, description=f"{done:,} of {total:,} parts")
+
+
 def _begin_progress(console: Console) -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn
     from rich.table import Column

@@ -189,6 +189,9 @@ class CloudTrail:
     def packer(self) -> Packer:
         return Packer()
 
+    def findings(self) -> None:
+        pass
+
     def deliver(self, events: Sequence[Event]) -> Answer:
         with self._lock:
             self.life.step()
@@ -291,6 +294,9 @@ def _version(body: bytes) -> str:
     return hashlib.sha256(body).hexdigest()
 
 
+_run_ids = itertools.count(1)
+
+
 class Lock:
     """A lock that another run may hold, or that gets lost after some looks."""
 
@@ -364,6 +370,8 @@ class World:
     def collector(self, **plan: Any) -> Collector:
         defaults: Mapping[str, Any] = {
             "trail": TRAIL,
+            "run_id": f"{int(self.clock.now()):08x}-{next(_run_ids):08x}",
+            "may_overlap": False,
             "keep_checkpoint": True,
             "overlap_seconds": 900,
             "sweep_seconds": 86_400,

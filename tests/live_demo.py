@@ -44,7 +44,7 @@ class FunctionInProcess:
         assembly = Assembly(Settings.from_mapping(self.environment), Redactor())
         error = None
         try:
-            report = assembly.collector(Telemetry(), UnlimitedTime()).run().summary()
+            report = assembly.collector(assembly.trails[0], Telemetry(), UnlimitedTime()).run().summary()
         except RunFailed as failure:
             report, error = dict(failure.summary), str(failure)
         finally:

@@ -27,8 +27,10 @@ def release(program: Program, env_file: Path | None, function: str | None, stack
     from kong_cloudtrail.settings import Settings
 
     settings = Settings.from_mapping(environment.read(env_file, function, stack))
-    outcome = Assembly(settings, program.redactor).quarantine_release().run()
-    click.echo(f"delivered {outcome.delivered}, still refused {len(outcome.refused)}")
-    for name, code in outcome.refused.items():
+    assembly = Assembly(settings, program.redactor)
+    outcomes = [assembly.quarantine_release(trail).run() for trail in assembly.trails]
+    refused = {name: code for outcome in outcomes for name, code in outcome.refused.items()}
+    click.echo(f"delivered {sum(outcome.delivered for outcome in outcomes)}, still refused {len(refused)}")
+    for name, code in refused.items():
         click.echo(f"{code}  {name}")
-    return ExitStatus.QUARANTINED if outcome.refused else ExitStatus.DONE
+    return ExitStatus.QUARANTINED if refused else ExitStatus.DONE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import math
+import secrets
 import shutil
 import tempfile
 import time
@@ -16,19 +17,28 @@ from typing import TypeVar
 import redis
 from botocore.exceptions import BotoCoreError
 
-from .destinations import cloudtrail
+from .destinations import archive, cloudtrail
+from .destinations.archive.destination import Archive
+from .destinations.archive.folder import FolderParts
+from .destinations.archive.held import HeldEntries
+from .destinations.archive.inspection import ArchiveInspector
+from .destinations.archive.part_log import PartLog, PartStore
+from .destinations.archive.s3 import S3Parts
 from .destinations.cloudtrail.destination import CloudTrailLake
 from .destinations.cloudtrail.limits import MAX_BATCH_EVENTS
+from .domain.report_chain import IsSignedBy
 from .domain.trail import Trail
 from .errors import SettingsError
 from .operations.release import QuarantineRelease
-from .ports import ObjectStore, Telemetry, TimeBudget
+from .operations.verify import Verify
+from .ports import Destination, ObjectStore, RunLock, SeenSet, Signer, Telemetry, TimeBudget
 from .run.collector import Collector
-from .run.guard import FOR_DELIVERING, FOR_READING, RunGuard
+from .run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
 from .run.plan import Plan
 from .runtime.redaction import Redactor
 from .runtime.secrets import Secrets
-from .settings import LedgerSettings, Settings
+from .runtime.signing import KmsSigner
+from .settings import Settings, StoredTrails
 from .sources import kong
 from .sources.kong.requests_stream import KongRequests
 from .state.elasticache_iam import ElastiCacheIam
@@ -151,35 +161,57 @@ class Connections:
     @property
     def _cache_token(self) -> ElastiCacheIam | None:
         settings = self._settings
-        if settings.redis_iam_cache is None or settings.redis_username is None:
+        if settings.redis_iam_cache is None or settings.redis_username is None or settings.channel is None:
             return None
         return ElastiCacheIam(
             settings.redis_username,
             settings.redis_iam_cache,
-            settings.channel_region,  # a channel accepts events in its own region only, so everything is there
+            settings.channel.region,  # a channel accepts events in its own region only, so everything is there
             serverless=settings.redis_serverless,
         )
 
     @cached_property
-    def ledger(self) -> Ledger:
-        """The ledger of the trail."""
-        return open_ledger(LedgerSettings(self._settings.ledger, self._settings.source_name), self.limits)
+    def store(self) -> ObjectStore:
+        """Where the ledgers are."""
+        return open_store(self._settings.ledger, self.limits)
 
     @cached_property
-    def destination(self) -> CloudTrailLake:
-        """The destination."""
+    def cloudtrail_lake(self) -> CloudTrailLake:
+        """CloudTrail Lake as the destination."""
         settings = self._settings
+        channel = settings.channel
+        if channel is None:
+            raise SettingsError(["CHANNEL_ARN: is missing"])
+        ledger = Ledger(self.store, trail_of(settings.source_name, cloudtrail.NAME), SystemClock())
         return _with_aws(
             lambda: CloudTrailLake(
-                settings.channel_arn,
-                settings.channel_region,
-                settings.channel_account_id,
+                channel.arn,
+                channel.region,
+                channel.account_id,
                 external_id=settings.external_id,
                 map_status_to_error_code=settings.map_status_to_error_code,
-                locate_original=self.ledger.locate_original,
+                locate_original=ledger.locate_original,
                 connections=settings.parallel_deliveries,
                 connect_seconds=self.limits.connect_seconds,
                 answer_seconds=self.limits.answer_seconds,
+            )
+        )
+
+    @cached_property
+    def part_log(self) -> PartLog:
+        """The part log of the archive."""
+        settings = self._settings
+        parts = open_archive(settings.archive or "", self.limits, connections=2 * settings.parallel_deliveries)
+        return PartLog(parts, settings.source_name, kong.REQUESTS, workers=settings.parallel_deliveries)
+
+    @cached_property
+    def signer(self) -> KmsSigner:
+        """The key that signs the run reports of the archive."""
+        return _with_aws(
+            lambda: KmsSigner(
+                self._settings.archive_signing_key or "",
+                connect_seconds=self.limits.ledger_connect_seconds,
+                answer_seconds=self.limits.ledger_answer_seconds,
             )
         )
 
@@ -198,6 +230,18 @@ class Connections:
         """Close the connections to Valkey; the others are closed when they are garbage-collected."""
         if "cache" in self.__dict__:
             self.cache.close()
+        if "part_log" in self.__dict__:
+            self.part_log.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """What a trail's destination brings to a run."""
+
+    destination: Destination
+    seen: SeenSet
+    lock: RunLock
+    may_overlap: bool
 
 
 class Assembly:
@@ -213,7 +257,7 @@ class Assembly:
 
     def __init__(self, settings: Settings, redactor: Redactor) -> None:
         self.settings = settings
-        self.trail = trail_of(settings.source_name)
+        self.trails = tuple(trail_of(settings.source_name, name) for name in settings.destinations)
         self._redactor = redactor
         self._clock = SystemClock()
         self._connections: Connections | None = None
@@ -235,8 +279,8 @@ class Assembly:
             self._connections.close()
             self._connections = None
 
-    def collector(self, telemetry: Telemetry, budget: TimeBudget) -> Collector:
-        """Return the collector for one run.
+    def collector(self, trail: Trail, telemetry: Telemetry, budget: TimeBudget) -> Collector:
+        """Return the collector for one run of a trail.
 
         Raises
         ------
@@ -245,13 +289,9 @@ class Assembly:
         """
         settings = self.settings
         connections = self.connections(budget)
-        lock = ValkeyLock(
-            connections.cache,
-            self.trail,
-            self._clock,
-            release_seconds=connections.limits.release_seconds,
-        )
-        reading_guard = RunGuard(budget, lock, self._clock, FOR_READING)
+        run_id = self._run_id()
+        ends = self._ends(trail, connections, run_id)
+        reading_guard = RunGuard(budget, ends.lock, self._clock, FOR_READING)
         source = KongRequests(
             settings.kong_admin_api,
             token=partial(self._kong_token, connections),
@@ -262,31 +302,73 @@ class Assembly:
             remaining_seconds=reading_guard.remaining_seconds,
         )
         plan = Plan(
-            trail=self.trail,
+            trail=trail,
+            run_id=run_id,
+            may_overlap=ends.may_overlap,
             keep_checkpoint=settings.ledger is not None,
             overlap_seconds=settings.overlap_seconds,
             sweep_seconds=settings.sweep_seconds,
             initial_lookback_seconds=settings.initial_lookback_seconds,
             parallel_deliveries=settings.parallel_deliveries,
         )
-        marks_in_flight = 2 * settings.parallel_deliveries * MAX_BATCH_EVENTS
         return Collector(
             plan,
             source=source,
-            seen=ValkeySeenSet(connections.cache, self.trail, lock, marks_in_flight=marks_in_flight),
-            destination=connections.destination,
-            ledger=connections.ledger,
-            lock=lock,
+            seen=ends.seen,
+            destination=ends.destination,
+            ledger=Ledger(connections.store, trail, self._clock, self._signer(trail, connections)),
+            lock=ends.lock,
             reading_guard=reading_guard,
-            delivery_guard=RunGuard(budget, lock, self._clock, FOR_DELIVERING),
+            delivery_guard=RunGuard(budget, ends.lock, self._clock, FOR_DELIVERING),
             telemetry=telemetry,
             clock=self._clock,
         )
 
-    def quarantine_release(self) -> QuarantineRelease:
+    def _signer(self, trail: Trail, connections: Connections) -> Signer | None:
+        if trail.destination != archive.NAME or self.settings.archive_signing_key is None:
+            return None
+        return connections.signer
+
+    def _run_id(self) -> str:
+        """Return the id of a new run: the time comes first, so that ids of later runs are greater."""
+        return f"{int(self._clock.now()):08x}-{secrets.token_hex(4)}"
+
+    def uses_cache(self, trail: Trail) -> bool:
+        """Return whether the runs of a trail need the cache."""
+        return trail.destination != archive.NAME
+
+    def _ends(self, trail: Trail, connections: Connections, run_id: str) -> _Ends:
+        """Return the destination of a trail. One that excludes doubles by itself needs neither marks nor a lock."""
+        settings = self.settings
+        destination = self._destination(trail, connections, run_id)
+        if not self.uses_cache(trail):
+            return _Ends(destination, HeldEntries(connections.part_log), NoLock(), may_overlap=True)
+        lock = ValkeyLock(
+            connections.cache,
+            trail,
+            self._clock,
+            release_seconds=connections.limits.release_seconds,
+        )
+        marks_in_flight = 2 * settings.parallel_deliveries * MAX_BATCH_EVENTS
+        seen = ValkeySeenSet(connections.cache, trail, lock, marks_in_flight=marks_in_flight)
+        return _Ends(destination, seen, lock, may_overlap=False)
+
+    def _destination(self, trail: Trail, connections: Connections, run_id: str) -> Destination:
+        if trail.destination == cloudtrail.NAME:
+            return connections.cloudtrail_lake
+        return Archive(
+            connections.part_log,
+            trail.source,
+            trail.stream,
+            run_id,
+            map_status_to_error_code=self.settings.map_status_to_error_code,
+        )
+
+    def quarantine_release(self, trail: Trail) -> QuarantineRelease:
         """Return the operation that delivers the entries in quarantine. It needs neither Kong nor the cache."""
         connections = self.connections(UnlimitedTime())
-        return QuarantineRelease(connections.ledger, connections.destination)
+        ledger = Ledger(connections.store, trail, self._clock)
+        return QuarantineRelease(ledger, self._destination(trail, connections, self._run_id()))
 
     @cached_property
     def _kong_root_ca_path(self) -> str | None:
@@ -304,27 +386,56 @@ class Assembly:
         return settings.kong_admin_token.value if settings.kong_admin_token else None
 
 
-def trail_of(source_name: str) -> Trail:
-    """Return the trail of a source."""
-    return Trail(source_name, kong.REQUESTS, cloudtrail.NAME)
+def verification(settings: StoredTrails, trail: Trail, is_signed: IsSignedBy | None = None) -> Verify:
+    """Return the operation that verifies a trail.
+
+    Parameters
+    ----------
+    settings
+        Where ledger and archive are.
+    trail
+        The trail.
+    is_signed
+        Checks the signature of a run report; ``None``: signatures are not checked.
+    """
+    reports = Ledger(open_store(settings.ledger), trail, SystemClock())
+    if trail.destination != archive.NAME or settings.archive is None:
+        return Verify(reports, None, is_signed)
+    return Verify(reports, ArchiveInspector(open_archive(settings.archive), trail.source, trail.stream), is_signed)
 
 
-def open_ledger(settings: LedgerSettings, limits: Limits | None = None) -> Ledger:
-    """Return the ledger of a source's trail. Raises `SettingsError` if the AWS configuration cannot be used."""
+def trail_of(source_name: str, destination: str) -> Trail:
+    """Return the trail of a source into a destination."""
+    return Trail(source_name, kong.REQUESTS, destination)
+
+
+def open_store(place: str | None, limits: Limits | None = None) -> ObjectStore:
+    """Return the store of ledgers. Raises `SettingsError` if the AWS configuration cannot be used."""
     limits = limits or Limits.within(math.inf)
-    place = settings.place or DEFAULT_LEDGER
-    store: ObjectStore
-    if place.startswith("s3://"):
-        store = _with_aws(
-            lambda: S3Store(
-                place,
-                connect_seconds=limits.ledger_connect_seconds,
-                answer_seconds=limits.ledger_answer_seconds,
-            )
+    if place is None or "://" not in place:
+        return FolderStore(place or DEFAULT_LEDGER)
+    return _with_aws(
+        lambda: S3Store(
+            place,
+            connect_seconds=limits.ledger_connect_seconds,
+            answer_seconds=limits.ledger_answer_seconds,
         )
-    else:
-        store = FolderStore(place)
-    return Ledger(store, trail_of(settings.source_name), SystemClock())
+    )
+
+
+def open_archive(place: str, limits: Limits | None = None, *, connections: int = 10) -> PartStore:
+    """Return the store of an archive's parts. Raises `SettingsError` if the AWS configuration cannot be used."""
+    limits = limits or Limits.within(math.inf)
+    if "://" not in place:
+        return FolderParts(place)
+    return _with_aws(
+        lambda: S3Parts(
+            place,
+            connections=connections,
+            connect_seconds=limits.connect_seconds,
+            answer_seconds=limits.answer_seconds,
+        )
+    )
 
 
 @cache

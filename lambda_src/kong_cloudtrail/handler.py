@@ -1,4 +1,4 @@
-"""The function in Lambda: one run per invocation."""
+"""The function in Lambda: one run of a trail per invocation, or one of each trail in turn."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
 
 from .assembly import Assembly
+from .domain.trail import Trail
 from .errors import CollectorError, RunFailed, SecretUnavailable, SettingsError, describe_fault
 from .runtime.cpu import on_one_cpu
 from .runtime.redaction import Redactor
 from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
-from .settings import Settings, value_or_default
+from .settings import Settings, destination_names, value_or_default
 from .state.valkey import LOCK_SECONDS, key_prefix
-from .variables import LOG_LEVEL, SOURCE_NAME
+from .variables import DESTINATIONS, LOG_LEVEL, SOURCE_NAME
 
 if TYPE_CHECKING:
     import redis
@@ -52,18 +53,21 @@ class _Unfinished(Exception):
 
 
 class _LambdaTime:
-    def __init__(self, context: LambdaContext) -> None:
+    """The time of an invocation, less what is left for the trails that come after."""
+
+    def __init__(self, context: LambdaContext, trails_left: int = 1) -> None:
         self._context = context
+        self._kept_seconds = context.get_remaining_time_in_millis() / 1000 * (1 - 1 / trails_left)
 
     def remaining_seconds(self) -> float:
-        return self._context.get_remaining_time_in_millis() / 1000
+        return self._context.get_remaining_time_in_millis() / 1000 - self._kept_seconds
 
     def get_remaining_time_in_millis(self) -> int:
         """Return for how long Powertools regards a tick as in progress: no longer than the lock outlives the run.
 
         With the function's own deadline, a tick whose run was killed could not be repeated for up to 15 minutes.
         """
-        return min(self._context.get_remaining_time_in_millis(), int(LOCK_SECONDS * 1000))
+        return int(min(self.remaining_seconds(), LOCK_SECONDS) * 1000)
 
 
 class _Records:
@@ -94,11 +98,12 @@ def assembly() -> Assembly:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Do one run.
+    """Do one run of a trail.
 
     Parameters
     ----------
     event
+        ``destination``: which of the function's trails, such as ``archive``. Without it, each has a run, in turn.
         ``execution_id``: id of the schedule's tick. A second delivery of the same tick does nothing. Without an id, or
         with the schedule's unreplaced placeholder, as in a manual invocation, repeated invocations are not recognised.
         ``fresh_secrets``: if true, all secrets are read again, so that a rotated one can be tried at once.
@@ -108,7 +113,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     Returns
     -------
     dict
-        The report of the run. If this tick was processed before, the report of that run, with ``repeated``.
+        The report of the run. If this tick was processed before, the report of that run, with ``repeated``. If the
+        function has several trails and ran each, ``runs`` holds their reports.
 
     Raises
     ------
@@ -118,17 +124,14 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     try:
         if event.get("fresh_secrets") is True:
             assembly.cache_clear()
-        return _run_once(event.get("execution_id"), context)
-    except _Unfinished as unfinished:
-        return unfinished.summary
-    except IdempotencyAlreadyInProgressError:
-        logger.info("This tick of the schedule is already in progress; nothing was done.", code="RUN_REPEATED")
-        return {"skipped": True}
+        return _run(event, context)
     except CollectorError as error:
         assembly.cache_clear()  # the next invocation builds everything again: a password may have been rotated
         logger.error(str(error), code=type(error).__name__)
         if isinstance(error, SecretUnavailable | SettingsError):
-            publish_misconfiguration(metrics, value_or_default(SOURCE_NAME, os.environ) or "")
+            source = value_or_default(SOURCE_NAME, os.environ) or ""
+            for name in _asked_for(event) or destination_names(os.environ):
+                publish_misconfiguration(metrics, source, name)
         raise error.with_traceback(None) from None
     except Exception as error:
         logger.error(describe_fault(error), code="FAULT")
@@ -147,20 +150,59 @@ def _first_of_ours(error: BaseException) -> CollectorError | None:
     return context
 
 
-def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any]:
-    """Do the run unless this tick was processed before."""
+def _asked_for(event: dict[str, Any]) -> tuple[str, ...]:
+    """Return the destination that the event names, if there is such a one."""
+    name = event.get("destination")
+    return (name,) if name in DESTINATIONS else ()
+
+
+def _run(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Run the trail that the event names, or every one. If one fails, the others have their run all the same."""
     parts = assembly()
-    time = _LambdaTime(context)
+    name = event.get("destination")
+    trails = [trail for trail in parts.trails if name in (None, trail.destination)]
+    if not trails:
+        known = ", ".join(trail.destination for trail in parts.trails)
+        raise SettingsError([f"destination: the event names none of this function's; write one of {known}"])
+    summaries: list[dict[str, Any]] = []
+    failures: list[CollectorError] = []
+    for index, trail in enumerate(trails):
+        try:
+            summaries.append(_run_once(trail, event.get("execution_id"), _LambdaTime(context, len(trails) - index)))
+        except CollectorError as error:
+            failures.append(error)
+    if len(failures) > 1:
+        raise RunFailed([str(failure) for failure in failures], {})
+    if failures:
+        raise failures[0]
+    return summaries[0] if len(trails) == 1 else {"runs": summaries}
+
+
+def _run_once(trail: Trail, execution_id: str | None, time: _LambdaTime) -> dict[str, Any]:
+    """Do the run unless this tick was processed before."""
+    try:
+        return _run_guarded(trail, execution_id, time)
+    except _Unfinished as unfinished:
+        return unfinished.summary
+    except IdempotencyAlreadyInProgressError:
+        logger.info("This tick of the schedule is already in progress; nothing was done.", code="RUN_REPEATED")
+        return {**trail.fields, "skipped": True}
+
+
+def _run_guarded(trail: Trail, execution_id: str | None, time: _LambdaTime) -> dict[str, Any]:
+    parts = assembly()
 
     def run(execution_id: str | None) -> dict[str, Any]:
-        collector = parts.collector(LambdaTelemetry(logger, metrics), time)
+        collector = parts.collector(trail, LambdaTelemetry(logger, metrics), time)
         with on_one_cpu():
             report = collector.run()
         if not report.finished:
             raise _Unfinished(report.summary())
         return report.summary()
 
-    if not isinstance(execution_id, str) or not execution_id or execution_id.startswith(_UNFILLED):
+    names_tick = isinstance(execution_id, str) and bool(execution_id) and not execution_id.startswith(_UNFILLED)
+    # Without a cache, a second delivery of the same tick is a run that finds nothing new.
+    if not names_tick or not parts.uses_cache(trail):
         return run(None)
     config = IdempotencyConfig(
         expires_after_seconds=INVOCATION_MEMORY_SECONDS, hash_function="sha256", response_hook=_note_repetition
@@ -171,7 +213,7 @@ def _run_once(execution_id: str | None, context: LambdaContext) -> dict[str, Any
         data_keyword_argument="execution_id",
         persistence_store=CachePersistenceLayer(client=_Records(parts.connections(time).cache)),  # type: ignore[arg-type]
         config=config,
-        key_prefix=f"{key_prefix(parts.trail)}:invocation",
+        key_prefix=f"{key_prefix(trail)}:invocation",
     )
     try:
         summary: dict[str, Any] = guarded(execution_id=execution_id)

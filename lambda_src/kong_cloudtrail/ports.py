@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -11,7 +11,9 @@ from .domain.checkpoint import CacheState, Checkpoint
 from .domain.entry import Entry
 from .domain.event import Batch, Event, Original
 from .domain.gateway import Gateway
+from .domain.part import Part
 from .domain.report import RunReport
+from .domain.report_chain import IsSignedBy, ReportChain, ReportedPart
 from .domain.window import Window
 
 
@@ -123,11 +125,14 @@ class Answer:
         Ids that were not accepted, with the reasons. An id in neither is unconfirmed.
     misconfiguration
         If nothing is accepted until somebody changes something: what to change. May be logged. Otherwise "".
+    parts
+        Parts that this call wrote.
     """
 
     successful: frozenset[str]
     failed: Mapping[str, Failure] = field(default_factory=dict)
     misconfiguration: str = ""
+    parts: Sequence[Part] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +155,77 @@ class Advice:
     if_down: str
     if_all_refused: str
     if_answers_get_lost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a run came across in a destination that keeps parts.
+
+    Parameters
+    ----------
+    parts
+        Parts that it read.
+    problems
+        For each part that somebody removed or overwrote, by name: what happened, and what to do.
+    """
+
+    parts: Sequence[Part]
+    problems: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found in a destination that keeps parts, compared with the run reports.
+
+    Parameters
+    ----------
+    place
+        Where the parts are, as a location that a person can look up.
+    parts
+        Number of parts that are there.
+    entries
+        Number of entries in them.
+    unreported
+        Parts that no report names yet, because the run that wrote them may still be at work.
+    found_by_later_runs
+        Parts that no report of the run that wrote them names, because that run died, but the report of a later one.
+    faults
+        One sentence for each part that is missing, altered, damaged or extra, and for each key that is there twice.
+    """
+
+    place: str
+    parts: int
+    entries: int
+    unreported: int
+    found_by_later_runs: int
+    faults: tuple[str, ...]
+
+
+class Inspector(Protocol):
+    """Inspects a destination that keeps parts."""
+
+    def inspect(self, reported: Mapping[str, ReportedPart], progress: Callable[[int, int], None] = ...) -> Inspection:
+        """Compare what is there with the parts that the run reports name.
+
+        Raises
+        ------
+        DestinationError
+            If it cannot be read.
+        """
+
+
+class Reports(Protocol):
+    """The run reports of one trail."""
+
+    def read_reports(self, is_signed: IsSignedBy | None = None) -> ReportChain:
+        """Read and check them. Raises `LedgerError`."""
+
+
+class Signer(Protocol):
+    """Signs run reports."""
+
+    def sign(self, body: bytes) -> bytes:
+        """Return the signature of a report. Raises `LedgerError`."""
 
 
 class Mapper(Protocol):
@@ -190,6 +266,9 @@ class Destination(Protocol):
         DestinationError
             If the call as a whole was not accepted, or if that is unknown: `DestinationUnavailable.maybe_accepted`.
         """
+
+    def findings(self) -> Findings | None:
+        """Return what this run came across; ``None`` if the destination does not show what it holds."""
 
 
 class SeenSet(Protocol):

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from . import variables
 from .errors import SettingsError
-from .variables import Address, Channel, InvalidValue, Variable
+from .variables import ARCHIVE, CLOUDTRAIL_LAKE, Address, Channel, Destinations, InvalidValue, Variable
 
 _T = TypeVar("_T")
 
 _MASKED = "***"
+_PLACES = {
+    ARCHIVE: "set ARCHIVE to s3://bucket/prefix or a folder",
+    CLOUDTRAIL_LAKE: f"set CHANNEL_ARN to the ARN of a channel, e.g. {variables.EXAMPLE_CHANNEL_ARN}",
+}
+"""What to do for each destination that lacks its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,12 @@ class Settings:
     redis_password_secret: str | None
     redis_iam_cache: str | None
     redis_serverless: bool
-    channel_arn: str
-    channel_region: str
-    channel_account_id: str
+    destinations: tuple[str, ...]
+    channel: Channel | None
     external_id: str | None
+    archive: str | None
+    archive_format: str
+    archive_signing_key: str | None
     map_status_to_error_code: bool
     source_name: str
     ledger: str | None
@@ -79,7 +86,8 @@ class Settings:
         """
         read = _Reader(environment)
         cache = read.value(variables.REDIS_HOST) or Address("", 0)
-        channel = read.required(variables.CHANNEL_ARN) or Channel("", "", "")
+        channel = read.value(variables.CHANNEL_ARN)
+        archive = read.value(variables.ARCHIVE_PLACE)
         has_token = read.is_given(variables.KONG_ADMIN_TOKEN) or read.is_given(variables.KONG_ADMIN_TOKEN_SECRET)
         needs_token = read.value(variables.KONG_SUPERADMIN)
         read.value(variables.LOG_LEVEL)  # only checked here: the logger is made before
@@ -99,13 +107,15 @@ class Settings:
             redis_password_secret=read.value(variables.REDIS_PASSWORD_SECRET),
             redis_iam_cache=read.value(variables.REDIS_IAM_CACHE),
             redis_serverless=read.value(variables.REDIS_SERVERLESS) or False,
-            channel_arn=channel.arn,
-            channel_region=channel.region,
-            channel_account_id=channel.account_id,
+            destinations=read.destinations(),
+            channel=channel,
             external_id=read.value(variables.EXTERNAL_ID),
+            archive=archive,
+            archive_format=read.value(variables.ARCHIVE_FORMAT) or "",
+            archive_signing_key=read.value(variables.ARCHIVE_SIGNING_KEY),
             map_status_to_error_code=read.value(variables.MAP_STATUS_TO_ERROR_CODE) or False,
             source_name=read.value(variables.SOURCE_NAME) or "",
-            ledger=read.value(variables.LEDGER),
+            ledger=read.value(variables.LEDGER) or _ledger_beside(archive),
             overlap_seconds=read.value(variables.OVERLAP_SECONDS) or 0,
             initial_lookback_seconds=read.value(variables.INITIAL_LOOKBACK_SECONDS),
             sweep_seconds=read.value(variables.SWEEP_SECONDS) or 0,
@@ -125,27 +135,51 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerSettings:
-    """What it takes to look into a ledger.
+class StoredTrails:
+    """What it takes to look into what trails have stored: ledger and archive, without Kong and cache.
 
     Parameters
     ----------
-    place
+    ledger
         ``s3://bucket/prefix``, or a folder; ``None`` if none is set.
     source_name
         Name of the source.
+    destinations
+        The destinations of its trails.
+    archive
+        Place of the archive, as `ledger`; ``None`` if none is set.
+    archive_signing_key
+        ARN of the key that signs run reports; ``None`` if there is none.
     """
 
-    place: str | None
+    ledger: str | None
     source_name: str
+    destinations: tuple[str, ...]
+    archive: str | None
+    archive_signing_key: str | None
 
     @classmethod
-    def from_mapping(cls, environment: Mapping[str, str]) -> LedgerSettings:
+    def from_mapping(cls, environment: Mapping[str, str]) -> StoredTrails:
         """Parse environment variables. As `Settings.from_mapping`."""
         read = _Reader(environment)
-        settings = cls(read.value(variables.LEDGER), read.value(variables.SOURCE_NAME) or "")
+        archive = read.value(variables.ARCHIVE_PLACE)
+        settings = cls(
+            read.value(variables.LEDGER) or _ledger_beside(archive),
+            read.value(variables.SOURCE_NAME) or "",
+            read.destinations(),
+            archive,
+            read.value(variables.ARCHIVE_SIGNING_KEY),
+        )
         read.finish()
         return settings
+
+
+def _ledger_beside(archive: str | None) -> str | None:
+    """Return the ledger of an archive in a folder: a folder in it, so that a laptop needs one setting.
+
+    Queries pass over names that begin with an underscore. In a bucket it would not do: the archive's are locked.
+    """
+    return None if archive is None or "://" in archive else f"{archive.rstrip('/') or '/'}/_ledger"
 
 
 def value_or_default(variable: Variable[_T], environment: Mapping[str, str]) -> _T | None:
@@ -159,6 +193,11 @@ def value_or_default(variable: Variable[_T], environment: Mapping[str, str]) -> 
     except InvalidValue:
         given = None
     return variable.read(variable.default) if given is None else given
+
+
+def destination_names(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the destinations as far as they can be read, for metrics about settings that are wrong."""
+    return _Reader(environment).destinations()
 
 
 class _Reader:
@@ -187,10 +226,27 @@ class _Reader:
             return None
         return variable.read(variable.default) if given is None else given
 
-    def required(self, variable: Variable[_T]) -> _T | None:
-        if not self.is_given(variable):
-            self.problem(variable, f"is missing; give {variable.missing}")
-        return self.value(variable)
+    def destinations(self) -> tuple[str, ...]:
+        """Return the names of the destinations that are asked for, else of those that have a place."""
+        places: Mapping[str, Variable[Any]] = {
+            ARCHIVE: variables.ARCHIVE_PLACE,
+            CLOUDTRAIL_LAKE: variables.CHANNEL_ARN,
+        }
+        if self.is_given(variables.DESTINATION):
+            names = (self.value(variables.DESTINATION) or Destinations(())).names
+            for name in names:
+                if not self.is_given(places[name]):
+                    self.problem(places[name], f"is missing, but DESTINATION names {name}; {_PLACES[name]}")
+            return names
+        names = tuple(name for name in places if self.is_given(places[name]))
+        if not names:
+            self.problem(
+                variables.DESTINATION,
+                "there is none. For an archive in S3, which every account can have, "
+                f"{_PLACES[ARCHIVE]}. For CloudTrail Lake, which takes only customers who used it before 2026-05-31, "
+                f"{_PLACES[CLOUDTRAIL_LAKE]}",
+            )
+        return names
 
     def secret(self, variable: Variable[str]) -> Secret | None:
         value = self.value(variable)

@@ -62,6 +62,10 @@ SHORTEST_SWEEP_SECONDS = 3600
 LONGEST_LOOKBACK_SECONDS = 1_000_000_000
 """About 31 years: more than any gateway keeps, and a time that every date library can subtract."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+ARCHIVE, CLOUDTRAIL_LAKE = "archive", "cloudtrail-lake"
+DESTINATIONS = (ARCHIVE, CLOUDTRAIL_LAKE)
+"""Every destination by its name, as in the keys of trails."""
+ARCHIVE_FORMATS = ("json", "ocsf")
 MAX_CERTIFICATE_FILE_BYTES = 1_000_000
 """The public CAs of a whole operating system take a quarter of this."""
 
@@ -124,6 +128,16 @@ class Channel:
 
     def __str__(self) -> str:
         return self.arn
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Names of destinations. ``str`` returns them with commas between them."""
+
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ",".join(self.names)
 
 
 def as_text(value: object) -> str:
@@ -259,6 +273,23 @@ def secret_id(text: str) -> str:
     return text
 
 
+def destinations(text: str) -> Destinations:
+    """Return the names of destinations, each once, in a fixed order."""
+    given = [name.strip().lower() for name in text.split(",")]
+    if unknown := [name for name in given if name not in DESTINATIONS]:
+        what = "names none" if not any(unknown) else "names one that there is not"
+        raise InvalidValue(f"{what}; write {' or '.join(DESTINATIONS)}, or both with a comma between them")
+    return Destinations(tuple(name for name in DESTINATIONS if name in given))
+
+
+def archive_format(text: str) -> str:
+    """Return the form of the archive's lines."""
+    name = text.lower()
+    if name not in ARCHIVE_FORMATS:
+        raise InvalidValue(f"must be {' or '.join(ARCHIVE_FORMATS)}")
+    return name
+
+
 def header_value(text: str) -> str:
     """Return a token that an HTTP header can hold."""
     if not (text.isascii() and text.isprintable()):
@@ -276,8 +307,8 @@ def plain(text: str) -> str:
     return text
 
 
-def ledger_place(text: str) -> str:
-    """Return the place of a ledger: a folder, or an S3 URL."""
+def place(text: str) -> str:
+    """Return the place of a ledger or an archive: a folder, or an S3 URL."""
     is_remote = "://" in text or text.lower().startswith("s3:")
     if _CONTROL_CHARACTER.search(text) is not None or (is_remote and _S3_URL.fullmatch(text) is None):
         raise InvalidValue("must be s3://bucket/prefix or a folder")
@@ -422,13 +453,28 @@ KONG_ADMIN_API = Variable(
     missing=f"the URL of the Admin API as the function reaches it, e.g. {EXAMPLE_URL}",
     setting=True,
 )
+DESTINATION = Variable(
+    name="DESTINATION",
+    check=destinations,
+    values="`archive`, `cloudtrail-lake`, or `archive,cloudtrail-lake`",
+    meaning="where the audit trail is kept. Each destination is a trail of its own",
+    default_note="what the function has a place for: `ARCHIVE`, `CHANNEL_ARN`",
+    setting=True,
+)
 CHANNEL_ARN = Variable(
     name="CHANNEL_ARN",
     check=channel,
     values="ARN of a CloudTrail channel",
     meaning="the CloudTrail Lake channel that takes the events",
-    default_note="required",
-    missing=f"the ARN of the CloudTrail Lake channel, e.g. {EXAMPLE_CHANNEL_ARN}",
+    default_note="required for `cloudtrail-lake`",
+    setting=True,
+)
+ARCHIVE_FORMAT = Variable(
+    name="ARCHIVE_FORMAT",
+    check=archive_format,
+    values=" or ".join(f"`{name}`" for name in ARCHIVE_FORMATS),
+    meaning="the form of the archive's lines: the event as in CloudTrail Lake, or OCSF 1.3.0 API Activity",
+    default="json",
     setting=True,
 )
 KONG_SUPERADMIN = Variable(
@@ -538,7 +584,7 @@ PARALLEL_DELIVERIES = Variable(
     name="PARALLEL_DELIVERIES",
     check=whole(1, 64),
     values="1 to 64",
-    meaning="calls to CloudTrail at the same time",
+    meaning="calls to a destination at the same time",
     default="8",
     setting=True,
 )
@@ -614,9 +660,26 @@ REDIS_SERVERLESS = Variable(
     meaning="whether the cache of `REDIS_IAM_CACHE` is serverless",
     default="false",
 )
+ARCHIVE_PLACE = Variable(
+    name="ARCHIVE",
+    check=place,
+    values="a folder, or `s3://bucket/prefix`",
+    meaning="place of the archive",
+    default_note="required for `archive`",
+)
+ARCHIVE_SIGNING_KEY = Variable(
+    name="ARCHIVE_SIGNING_KEY",
+    check=matching(
+        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}",
+        "must be the ARN of a KMS key, arn:aws:kms:REGION:ACCOUNT:key/ID",
+    ),
+    values="ARN of an asymmetric KMS key (`SIGN_VERIFY`)",
+    meaning="the key that signs the run reports of the archive",
+    default_note="none, reports are not signed",
+)
 LEDGER = Variable(
     name="LEDGER",
-    check=ledger_place,
+    check=place,
     values="a folder, or `s3://bucket/prefix`",
     meaning="place of checkpoint, quarantine, originals of shortened entries and run reports",
     default_note=(
@@ -626,7 +689,9 @@ LEDGER = Variable(
 
 TABLE: tuple[Variable[Any], ...] = (
     KONG_ADMIN_API,
+    DESTINATION,
     CHANNEL_ARN,
+    ARCHIVE_FORMAT,
     KONG_SUPERADMIN,
     KONG_ADMIN_TOKEN_SECRET,
     KONG_ROOT_CA,
@@ -648,6 +713,8 @@ TABLE: tuple[Variable[Any], ...] = (
     REDIS_PASSWORD_SECRET,
     REDIS_IAM_CACHE,
     REDIS_SERVERLESS,
+    ARCHIVE_PLACE,
+    ARCHIVE_SIGNING_KEY,
     LEDGER,
 )
 """Every variable, in the order of the reference."""

@@ -26,6 +26,7 @@ from tests.helpers import GATEWAY, NOW, entry
 
 BUCKET = "archive-of-tests"
 URL = f"s3://{BUCKET}/trail"
+RUN_ID = "665af000-0000000a"
 PART = "source=kong/stream=requests/day=2024-06-01/11-000000.json.gz"
 MAPPER = LineMapper(GATEWAY, "kong", "requests")
 
@@ -95,7 +96,7 @@ def expected(*numbers: int) -> list[str]:
 
 class TestEveryS3:
     def test_keeps_lines_below_the_prefix(self, s3: Any, open_log: Callable[[], PartLog]) -> None:
-        Archive(open_log(), "kong", "requests").deliver(events(1, 2))
+        Archive(open_log(), "kong", "requests", RUN_ID).deliver(events(1, 2))
 
         assert [item["Key"] for item in s3.list_objects_v2(Bucket=BUCKET)["Contents"]] == [f"trail/{PART}"]
         body = gzip.decompress(s3.get_object(Bucket=BUCKET, Key=f"trail/{PART}")["Body"].read())
@@ -129,9 +130,9 @@ class TestEveryS3:
 
     def test_bucket_without_versions_will_do(self, s3: Any, open_log: Callable[[], PartLog]) -> None:
         s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Suspended"})
-        open_log().append("day=2024-06-01/11", events(1))
+        open_log().append("day=2024-06-01/11", events(1), RUN_ID)
 
-        open_log().append("day=2024-06-01/11", events(1, 2))
+        open_log().append("day=2024-06-01/11", events(1, 2), RUN_ID)
 
         assert sorted(keys(s3)) == expected(1, 2)
 
@@ -141,7 +142,7 @@ class TestEveryS3:
         def write(number: int) -> None:
             for begin in range(0, 30, 6):
                 mine = range(begin + number, begin + number + 8)
-                logs[number].append("day=2024-06-01/11", events(*mine))
+                logs[number].append("day=2024-06-01/11", events(*mine), RUN_ID)
 
         with ThreadPoolExecutor(6) as pool:
             list(pool.map(write, range(6)))
@@ -149,8 +150,8 @@ class TestEveryS3:
         assert sorted(keys(s3)) == expected(*range(37))
 
     def test_next_run_knows_what_is_there(self, s3: Any, open_log: Callable[[], PartLog]) -> None:
-        Archive(open_log(), "kong", "requests").deliver(events(1, 2))
-        seen = HeldEntries(open_log(), lambda code, message: None)
+        Archive(open_log(), "kong", "requests", RUN_ID).deliver(events(1, 2))
+        seen = HeldEntries(open_log())
         seen.open()
 
         assert sorted(seen.seen([event.entry for event in events(1, 2, 3)])) == expected(1, 2)

@@ -9,6 +9,7 @@ import pytest
 import trustme
 from kong_cloudtrail.errors import SettingsError
 from kong_cloudtrail.settings import Secret, Settings
+from kong_cloudtrail.variables import Channel
 
 from tests.helpers import ACCOUNT_ID, REPOSITORY, settings_environment
 
@@ -40,9 +41,11 @@ def test_channel_alone_is_enough() -> None:
         "redis_username": None,
         "redis_password": None,
         "redis_password_secret": None,
-        "channel_arn": ARN,
-        "channel_region": "us-east-1",
-        "channel_account_id": ACCOUNT_ID,
+        "destinations": ("cloudtrail-lake",),
+        "channel": Channel(ARN, "us-east-1", ACCOUNT_ID),
+        "archive": None,
+        "archive_format": "json",
+        "archive_signing_key": None,
         "external_id": None,
         "map_status_to_error_code": False,
         "source_name": "kong",

@@ -69,7 +69,7 @@ def run(
             monkeypatch.setenv(name, value)
         assembly = Assembly(Settings.from_mapping(site.environment | changes), Redactor())
         try:
-            return assembly.collector(published, budget).run()
+            return assembly.collector(assembly.trails[0], published, budget).run()
         finally:
             assembly.close()
 
@@ -218,7 +218,7 @@ IN_FLIGHT = 2 * 8 * 100
 class TestFullCache:
     """Runs that find 20 000 entries, and a cache that takes the marks of some thousand.
 
-    The hash table of the cache grows at 7 200 and at 14 400 marks, each time at one stroke and by more than the reserve.
+    The hash table of the cache grows at 7 200 and at 14 400 marks, at one stroke and by more than the reserve.
     """
 
     def test_costs_nothing_thanks_to_the_reserve(self, run: Run, site: Site) -> None:

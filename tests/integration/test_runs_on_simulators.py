@@ -45,7 +45,7 @@ def run(site: Site, bare_environment: None, monkeypatch: pytest.MonkeyPatch, tmp
         redactor = Redactor()
         assembly = Assembly(Settings.from_mapping(site.environment | changes), redactor)
         try:
-            return assembly.collector(TerminalTelemetry(redactor.clean), UnlimitedTime()).run()
+            return assembly.collector(assembly.trails[0], TerminalTelemetry(redactor.clean), UnlimitedTime()).run()
         finally:
             assembly.close()
 

@@ -23,6 +23,9 @@ ENTRIES = [
 ]
 
 
+RUN_NUMBERS = count(1)
+
+
 class MortalS3(MemoryS3):
     """A bucket before and after each of whose calls a run may die."""
 
@@ -54,11 +57,17 @@ class Site:
 
     def run(self, dies_at: int | None = None) -> RunReport:
         log = open_log(self.s3)
+        run_id = f"{next(RUN_NUMBERS):08x}-{0:08x}"
         log._pool = InOrder()
-        self.world.seen = HeldEntries(log, lambda code, message: None)  # type: ignore[assignment]
-        self.world.cloudtrail = Archive(log, "kong", "requests")  # type: ignore[assignment]
+        self.world.seen = HeldEntries(log)  # type: ignore[assignment]
+        self.world.cloudtrail = Archive(log, "kong", "requests", run_id)  # type: ignore[assignment]
         self.s3.life = self.world.live(dies_at)
-        return self.world.run()
+        return self.world.run(run_id=run_id, may_overlap=True)
+
+    def reported_parts(self) -> set[str]:
+        """Return the names of the parts that run reports name."""
+        reports = self.world.store.documents("runs/")
+        return {part["name"] for report in reports for part in report["parts"]}
 
 
 @pytest.mark.parametrize("filters", [True, False])
@@ -83,6 +92,8 @@ def test_each_entry_is_archived_exactly_once_wherever_a_run_dies(filters: bool) 
             break
 
         assert sorted(site.s3.keys()) == sorted(read_entry(value).key for value in ENTRIES)
+        assert site.reported_parts() == set(site.s3.names), dies_at
+        assert site.run().parts == []  # each is reported, and none again
     assert dies_at > 20
 
 

@@ -10,7 +10,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -30,11 +30,13 @@ from kong_cloudtrail.destinations.archive.part_log import (
 )
 from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.event import Event
+from kong_cloudtrail.domain.part import Part
 from kong_cloudtrail.errors import DestinationMisconfigured, DestinationUnavailable, SeenSetUnavailable
 from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.helpers import GATEWAY, NOW, entry
 
+RUN_ID = "665af000-0000000a"
 HOUR = "day=2024-06-01/11"
 PREFIX = "source=kong/stream=requests/"
 MAPPER = LineMapper(GATEWAY, "kong", "requests")
@@ -131,8 +133,8 @@ def log(s3: MemoryS3) -> Iterator[PartLog]:
     opened.close()
 
 
-def append(log: PartLog, *numbers: int) -> part_log.Part | None:
-    return log.append(HOUR, [event(number) for number in numbers])
+def append(log: PartLog, *numbers: int) -> Part | None:
+    return log.append(HOUR, [event(number) for number in numbers], RUN_ID)
 
 
 def held(log: PartLog, *numbers: int) -> set[int]:
@@ -329,6 +331,40 @@ class TestPart:
         assert part is not None
         assert part == append(open_log(s3), 1)
 
+    def test_says_which_run_wrote_it(self, s3: MemoryS3) -> None:
+        written = open_log(s3).append(HOUR, [event(1), event(2)], "665af000-0000000b")
+
+        reader = open_log(s3)
+        held(reader, 1)
+
+        assert written is not None
+        assert reader.read_parts == [replace(written, first=None, last=None)]
+
+    @pytest.mark.parametrize("piece_bytes", [1, 7, 1000])
+    def test_without_a_run_in_its_header_is_read_all_the_same(self, s3: MemoryS3, piece_bytes: int) -> None:
+        line = f"{event(1).data}\n".encode()
+        s3.create(f"{PREFIX}{HOUR}-000000.json.gz", gzip.compress(line))
+
+        reader = open_log(s3)
+
+        assert held(reader, 1) == {1}
+        assert [part.run_id for part in reader.read_parts] == [""]
+
+    def test_of_another_run_with_the_same_content_stays_its_own(self, s3: MemoryS3) -> None:
+        class Hidden(MemoryS3):
+            """Lists nothing, as before another writer was done."""
+
+            def listed(self, prefix: str) -> list[Listed]:
+                return []
+
+        s3 = Hidden()
+        open_log(s3).append(HOUR, [event(1)], "665af000-0000000b")
+
+        part = open_log(s3).append(HOUR, [event(1)], "665af000-0000000c")
+
+        assert part is not None
+        assert part.run_id == "665af000-0000000b"
+
 
 class TestHeld:
     def test_knows_what_others_wrote(self, log: PartLog, s3: MemoryS3) -> None:
@@ -349,7 +385,7 @@ class TestHeld:
 
     def test_reads_only_hours_that_are_asked_for(self, log: PartLog, s3: MemoryS3) -> None:
         earlier = [event(number, request_timestamp=NOW - number * 3600) for number in range(1, 100)]
-        Archive(log, "kong", "requests").deliver(earlier)
+        Archive(log, "kong", "requests", RUN_ID).deliver(earlier)
         reader = open_log(s3)
         calls = s3.calls.copy()
 
@@ -359,7 +395,7 @@ class TestHeld:
 
     def test_two_entries_with_one_id_are_two(self, log: PartLog) -> None:
         one, other = event(1, status=200), event(1, status=500)
-        log.append(HOUR, [one])
+        log.append(HOUR, [one], RUN_ID)
 
         assert log.held([one.entry, other.entry]) == {one.entry.key}
 
@@ -403,7 +439,7 @@ class TestHeld:
                 raise UNAVAILABLE
 
         with pytest.raises(SeenSetUnavailable, match="S3 failed"):
-            HeldEntries(open_log(Down()), lambda code, message: None).seen([event(1).entry])
+            HeldEntries(open_log(Down())).seen([event(1).entry])
 
 
 class TestUndated:
@@ -422,7 +458,7 @@ class TestUndated:
     def test_is_archived_once_whenever_it_is_read(self, s3: MemoryS3, odd: Any) -> None:
         for _ in range(3):
             line = MAPPER.map(read_entry(odd))
-            Archive(open_log(s3), "kong", "requests").deliver([line])
+            Archive(open_log(s3), "kong", "requests", RUN_ID).deliver([line])
 
         assert s3.names == [f"{UNDATED_HOUR}-000000.json.gz"]
         assert [line["entry"] for line in s3.lines()] == [odd]
@@ -544,23 +580,22 @@ class TestBehindItsBack:
 
         assert f"{HOUR}-000000.json.gz" in s3.names
 
-    def test_is_warned_of_once_in_a_run(self, s3: MemoryS3, log: PartLog, names: list[str]) -> None:
+    def test_is_among_the_findings_of_a_run(self, s3: MemoryS3, log: PartLog, names: list[str]) -> None:
         s3.hide(names[0])
-        warnings: list[tuple[str, str]] = []
-        seen = HeldEntries(log, lambda code, message: warnings.append((code, message)))
+        seen = HeldEntries(log)
         seen.open()
 
         for _ in range(2):
             seen.seen([event(1).entry])
 
-        [(code, message)] = warnings
-        assert code == "ARCHIVE_PART_CHANGED"
-        assert f"memory://{PREFIX}{names[0]}" in message
+        [(name, problem)] = Archive(log, "kong", "requests", RUN_ID).findings().problems.items()
+        assert name == names[0]
+        assert f"memory://{PREFIX}{names[0]}" in problem
 
 
 class TestRuns:
     def test_rely_on_what_is_there_when_they_begin(self, s3: MemoryS3, log: PartLog) -> None:
-        seen = HeldEntries(log, lambda code, message: None)
+        seen = HeldEntries(log)
         append(log, 1)
         s3.destroy(s3.names[0])
 
@@ -569,7 +604,7 @@ class TestRuns:
         assert seen.seen([event(1).entry]) == set()
 
     def test_see_what_was_delivered(self, s3: MemoryS3, log: PartLog) -> None:
-        archive, seen = Archive(log, "kong", "requests"), HeldEntries(log, lambda code, message: None)
+        archive, seen = Archive(log, "kong", "requests", RUN_ID), HeldEntries(log)
         seen.open()
         lines = [event(1), event(2, request_timestamp=NOW - 7200)]
 
@@ -577,14 +612,14 @@ class TestRuns:
 
         assert answer.successful == {line.id for line in lines}
         assert seen.seen([line.entry for line in lines]) == {line.entry.key for line in lines}
-        assert [part.name for part in archive.take_written()] == [
-            f"{HOUR}-000000.json.gz",
-            "day=2024-06-01/10-000000.json.gz",
+        assert [(part.name, part.run_id) for part in answer.parts] == [
+            (f"{HOUR}-000000.json.gz", RUN_ID),
+            ("day=2024-06-01/10-000000.json.gz", RUN_ID),
         ]
-        assert archive.take_written() == []
+        assert archive.deliver(lines).parts == []
 
     def test_threads_of_one_process_share_hours(self, s3: MemoryS3, log: PartLog) -> None:
-        archive = Archive(log, "kong", "requests")
+        archive = Archive(log, "kong", "requests", RUN_ID)
         lines = [event(number, request_timestamp=NOW - number % 3 * 3600 - 1) for number in range(300)]
 
         with ThreadPoolExecutor(8) as pool:
@@ -602,7 +637,7 @@ class TestMemory:
         ]
         log = open_log(s3, max_remembered_entries=2000)
         for of_hour in lines:
-            log.append(hour_of(of_hour[0].entry), of_hour)
+            log.append(hour_of(of_hour[0].entry), of_hour, RUN_ID)
 
         for of_hour in lines:
             assert len(log.held([line.entry for line in of_hour])) == 500
@@ -616,7 +651,7 @@ class TestMemory:
             Event(read, f'{{"key":"{read.key}"}}')
             for read in (Entry({}, f"{n:032}", f"{n:032}:0123456789abcdef", NOW - 60, 0) for n in range(50_000))
         ]
-        open_log(s3).append(HOUR, of_hour)
+        open_log(s3).append(HOUR, of_hour, RUN_ID)
         log = open_log(s3)
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
@@ -631,7 +666,7 @@ class TestMemory:
     def test_of_reading_long_lines_is_bounded(self) -> None:
         s3 = MemoryS3()
         long = event(1, payload="x" * 20_000_000)
-        open_log(s3).append(HOUR, [long, event(2)])
+        open_log(s3).append(HOUR, [long, event(2)], RUN_ID)
         log = open_log(s3)
         tracemalloc.start()
 

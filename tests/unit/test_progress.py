@@ -30,8 +30,15 @@ def stored(store: Store) -> Checkpoint:
     return ledger(store).load_checkpoint()
 
 
-def progress_of(store: Store, *, keep: bool = True) -> Progress:
-    progress = Progress(ledger(store), keep=keep, overlap_seconds=900, sweep_seconds=86_400)
+def progress_of(store: Store, *, keep: bool = True, report: RunReport | None = None) -> Progress:
+    progress = Progress(
+        ledger(store),
+        keep=keep,
+        overlap_seconds=900,
+        sweep_seconds=86_400,
+        may_overlap=False,
+        report=report or RunReport(TRAIL),
+    )
     list(progress.begin(CACHE, "3.10", Bounds.of(NOW, None)))
     return progress
 
@@ -68,10 +75,10 @@ def read(progress: Progress, until: int, *results: bool | None, **changes: objec
     return outcomes
 
 
-def conclude(progress: Progress, report: RunReport | None = None) -> None:
+def conclude(progress: Progress) -> None:
     """Do what ends a run."""
     progress.settle()
-    progress.save(report or RunReport(TRAIL))
+    progress.save()
 
 
 @pytest.fixture
@@ -308,7 +315,7 @@ class TestSaving:
             progress.move()
 
         with pytest.raises(LedgerError):
-            progress.save(RunReport(TRAIL, delivered=2))
+            progress.save()
 
         assert store.objects == {}
 
@@ -321,7 +328,7 @@ class TestSaving:
             read(progress, 100, True)
             progress.move()
             with pytest.raises(LedgerError):
-                progress.save(RunReport(TRAIL, delivered=1))
+                progress.save()
             store.refuses = lambda name: False
 
         assert store.documents("runs/") == []
@@ -330,18 +337,18 @@ class TestSaving:
         ledger(store).save_checkpoint(Checkpoint(complete_until=500))
         before = dict(store.objects)
 
-        progress = progress_of(store, keep=False)
+        progress = progress_of(store, keep=False, report=RunReport(TRAIL, delivered=5))
         assert progress.checkpoint.complete_until is None
         read(progress, 900, True)
-        conclude(progress, RunReport(TRAIL, delivered=5))
+        conclude(progress)
 
         assert store.objects == before
 
     def test_report_of_a_run_that_delivered_is_chained_and_remembered(self, store: Store) -> None:
         for delivered in (5, 0, 7):
-            progress = progress_of(store)
+            progress = progress_of(store, report=RunReport(TRAIL, delivered=delivered))
             read(progress, 100 + delivered, True)
-            conclude(progress, RunReport(TRAIL, delivered=delivered))
+            conclude(progress)
 
         assert [report["delivered"] for report in store.documents("runs/")] == [5, 7]
         assert stored(store).run_number == 2
@@ -382,7 +389,14 @@ class TestBeginning:
         self, store: Store, checkpoint: Checkpoint, *, cache: CacheState = CACHE, now: int = NOW, version: str = "3.10"
     ) -> tuple[Sequence[str], Checkpoint]:
         ledger(store).save_checkpoint(replace(checkpoint, version=None))
-        progress = Progress(ledger(store), keep=True, overlap_seconds=900, sweep_seconds=86_400)
+        progress = Progress(
+            ledger(store),
+            keep=True,
+            overlap_seconds=900,
+            sweep_seconds=86_400,
+            may_overlap=False,
+            report=RunReport(TRAIL),
+        )
         return codes(progress, cache, Bounds.of(now, None), version), progress.checkpoint
 
     @pytest.mark.parametrize("cache", [CacheState("another", 50), CacheState("cache", 9)], ids=["emptied", "restored"])

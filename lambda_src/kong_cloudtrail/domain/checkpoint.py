@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from .part import Part, Reported
 from .window import Window
 
 NO_REPORT_SHA256 = "0" * 64
@@ -113,6 +114,10 @@ class Checkpoint:
         How far the gateway's clock was ahead of ours when it was last shown.
     run_number, run_sha256
         Number and hash of the newest run report.
+    reported
+        Which parts the run reports name.
+    parts
+        Parts that were written before this checkpoint was saved, and that no run report names yet.
     version
         Version of the stored object that this was read from; ``None`` if there was none.
     """
@@ -131,4 +136,6 @@ class Checkpoint:
     gateway_ahead_seconds: int = 0
     run_number: int = 0
     run_sha256: str = NO_REPORT_SHA256
+    reported: Reported = field(default_factory=Reported)
+    parts: tuple[Part, ...] = ()
     version: str | None = None

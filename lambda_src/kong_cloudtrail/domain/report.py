@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from .part import Part
 from .trail import Trail
 from .window import Window
 
@@ -21,6 +22,8 @@ class RunReport:
     ----------
     trail
         The trail of the run.
+    run_id
+        Id of the run. Ids of later runs are greater.
     window
         What was to be read; ``None`` for everything (a gateway without time filters), or if the run did not get so far.
     fetched
@@ -74,11 +77,16 @@ class RunReport:
     quarantine_open
         Entries in quarantine when the run ended, of this run and earlier ones, up to `MAX_COUNTED`; ``None`` if
         unknown.
+    parts
+        Parts that this run wrote, and earlier ones that no run has reported. Empty for a destination without parts.
+    parts_damaged
+        Parts that this run found removed or overwritten; ``None`` if the destination keeps none, or if unknown.
     window_seconds_read
         How much of the window is read so far, in seconds of request time. For a progress display.
     """
 
     trail: Trail
+    run_id: str = ""
     window: Window | None = None
     fetched: int = 0
     duplicates: int = 0
@@ -104,6 +112,8 @@ class RunReport:
     max_lateness_seconds: int = 0
     gaps: int | None = None
     quarantine_open: int | None = None
+    parts: list[Part] = field(default_factory=list)
+    parts_damaged: int | None = None
     window_seconds_read: int = 0
 
     @property
@@ -116,10 +126,16 @@ class RunReport:
         """Mean time for a call to the destination; ``None`` without calls."""
         return self.delivery_seconds / self.batches if self.batches else None
 
+    @property
+    def parts_written(self) -> int:
+        """Number of parts that this run wrote."""
+        return sum(part.run_id == self.run_id for part in self.parts)
+
     def summary(self) -> dict[str, Any]:
-        """Return the report as a JSON object."""
+        """Return the report as a JSON object, without the list of parts."""
         return {
             **self.trail.fields,
+            "run_id": self.run_id,
             "window": {"after": self.window.after, "before": self.window.before} if self.window else None,
             "fetched": self.fetched,
             "duplicates": self.duplicates,
@@ -144,6 +160,8 @@ class RunReport:
             "max_lateness_seconds": self.max_lateness_seconds,
             "gaps": self.gaps,
             "quarantine_open": self.quarantine_open,
+            "parts_written": self.parts_written,
+            "parts_damaged": self.parts_damaged,
         }
 
 

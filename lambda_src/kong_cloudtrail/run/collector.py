@@ -13,13 +13,15 @@ interfaces: see ``ports``. docs/delivery-guarantees.md says what users may rely 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ..domain.gateway import Gateway
+from ..domain.part import Part
 from ..domain.report import MAX_COUNTED, RunReport
 from ..domain.window import Window
 from ..errors import (
+    CheckpointConflict,
     CollectorError,
     DestinationError,
     DestinationMisconfigured,
@@ -101,7 +103,7 @@ class Collector:
         RunFailed
             If anything stays undelivered for another reason than lack of time. Everything else was delivered before.
         """
-        report = RunReport(self._plan.trail)
+        report = RunReport(self._plan.trail, self._plan.run_id)
         self._started = self._clock.monotonic()
         problems: list[CollectorError] = []
         try:
@@ -120,7 +122,10 @@ class Collector:
         except TimeBudgetReached:
             self._log_unfinished(report)
         except CollectorError as error:
-            problems = [error]
+            if self._plan.may_overlap and isinstance(error, CheckpointConflict):
+                self._log_overtaken()
+            else:
+                problems = [error]
         finally:
             report.run_seconds = self._clock.monotonic() - self._started
             report.misconfigured = any(isinstance(problem, _MISCONFIGURATIONS) for problem in problems)
@@ -137,6 +142,8 @@ class Collector:
             keep=plan.keep_checkpoint,
             overlap_seconds=plan.overlap_seconds,
             sweep_seconds=plan.sweep_seconds,
+            may_overlap=plan.may_overlap,
+            report=report,
         )
         indicators = Indicators(progress, report)
         indicators.measure(int(self._clock.now()))  # reported if the run gets no further
@@ -253,11 +260,12 @@ class Collector:
     ) -> list[CollectorError]:
         """Complete the report, save checkpoint and report in the ledger, and return what went wrong."""
         stops = [error for error in (reader.stopped_by, stopped_by, delivery.stopped_by) if error is not None]
-        failures = [error for error in stops if not isinstance(error, TimeBudgetReached)]
+        overtaken = [error for error in stops if self._plan.may_overlap and isinstance(error, CheckpointConflict)]
+        failures = [error for error in stops if error not in overtaken and not isinstance(error, TimeBudgetReached)]
         problems = [*reader.problems, *delivery.problems, *failures]
-        out_of_time = bool(stops) and not failures
+        left_to_next = bool(stops) and not failures
         remaining = report.fetched - report.duplicates - report.delivered - report.quarantined
-        report.failed = delivery.given_up if out_of_time else remaining
+        report.failed = delivery.given_up if left_to_next else remaining
         report.backlog = remaining - report.failed
         progress.settle()
         if not reader.is_proven:
@@ -270,17 +278,30 @@ class Collector:
         indicators.measure(int(self._clock.now()), bounds.gateway - bounds.now)
         with contextlib.suppress(LedgerError):  # saving fails as well then, and reports it
             report.quarantine_open = self._ledger.quarantine_size(MAX_COUNTED)
+        findings = self._findings(report)
         try:
-            progress.save(report)
+            progress.save(findings)
         except (LedgerError, StateError) as error:
             problems.append(error)
             report.finished = False
         if report.failed:
             problems.insert(0, self._undelivered(report))
-        if out_of_time:
+        if left_to_next and overtaken:
+            self._log_overtaken()
+        elif left_to_next:
             self._log_unfinished(report)
         self._log_warnings(reader, report)
         return problems
+
+    def _findings(self, report: RunReport) -> Sequence[Part]:
+        """Report damaged parts, and return the parts that the run has read."""
+        findings = self._destination.findings()
+        if findings is None:
+            return ()
+        report.parts_damaged = len(findings.problems)
+        for problem in findings.problems.values():
+            self._telemetry.warning("PART_CHANGED", problem)
+        return findings.parts
 
     def _log_reading(self, reading: Reading, report: RunReport) -> None:
         page, stretch = reading.page, reading.stretch
@@ -317,6 +338,13 @@ class Collector:
     def _log_unfinished(self, report: RunReport) -> None:
         self._telemetry.warning(
             "RUN_UNFINISHED", "The run's time is used up; the next run continues from here.", backlog=report.backlog
+        )
+
+    def _log_overtaken(self) -> None:
+        self._telemetry.warning(
+            "RUN_OVERTAKEN",
+            "Another run of this trail has moved the checkpoint, so this one ends and leaves the rest to it. Nothing "
+            "is lost or delivered twice.",
         )
 
     def _undelivered(self, report: RunReport) -> CollectorError:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from ..domain.entry import Entry
 from ..domain.event import Batch, Event
 from ..domain.gateway import Gateway
+from ..domain.part import Part
 from ..domain.report import RunReport
 from ..errors import (
     BatchRefused,
@@ -300,6 +301,7 @@ class Delivery:
         accepted = [event for event in events if event.id in answer.successful]
         self.life.end(call, alive=shows_life(answer, accepted), accepted=bool(accepted))
         self._add_to_report(batches=1, delivery_seconds=self._clock.monotonic() - started)
+        self._add_parts(answer.parts)
         if any(failure.verdict is Verdict.THROTTLED for failure in answer.failed.values()):
             self._slow_down()
         else:
@@ -419,6 +421,11 @@ class Delivery:
     def _slow_down(self) -> None:
         self._pace.slow_down()
         self._add_to_report(throttled=1)
+
+    def _add_parts(self, parts: Sequence[Part]) -> None:
+        with self._changed:
+            if not self._closed:
+                self._report.parts += parts
 
     def _add_to_report(self, **amounts: float) -> None:
         with self._changed:

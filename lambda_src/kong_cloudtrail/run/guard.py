@@ -41,6 +41,20 @@ FOR_READING = Reserve(0.6, 0.3, 35.0)
 """The same, and before it a page: entries that were read can still be delivered by this run."""
 
 
+class NoLock:
+    """The lock of a trail whose runs may overlap. It is always held."""
+
+    def acquire(self) -> bool:
+        """Return ``True``."""
+        return True
+
+    def check(self) -> None:
+        """Do nothing."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
 class RunGuard:
     """Checks time and lock before each page, each batch and each wait.
 

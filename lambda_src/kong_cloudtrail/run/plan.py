@@ -15,6 +15,10 @@ class Plan:
     ----------
     trail
         The trail that the run works on.
+    run_id
+        Id of the run. Ids of later runs are greater.
+    may_overlap
+        Whether runs of the trail may take place at the same time, because the destination excludes doubles by itself.
     keep_checkpoint
         Whether a run begins where the last one ended. If not, each run reads everything that the gateway retains.
     overlap_seconds
@@ -28,6 +32,8 @@ class Plan:
     """
 
     trail: Trail
+    run_id: str
+    may_overlap: bool
     keep_checkpoint: bool
     overlap_seconds: int
     sweep_seconds: int

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from ..domain.checkpoint import CacheState, Checkpoint, OpenGap
 from ..domain.gateway import UNKNOWN_VERSION
+from ..domain.part import Part
 from ..domain.report import RunReport
 from ..domain.window import Window
 from ..errors import CheckpointConflict, LedgerError
@@ -23,6 +24,9 @@ from .reading import Bounds, Purpose, Stretch
 
 CLOCK_TOLERANCE_SECONDS = 300
 """The clocks of a control plane's nodes may differ by so much without a warning."""
+
+SAVE_ATTEMPTS = 5
+"""Attempts to add a report to the chain while other runs save the checkpoint, too."""
 
 MAX_GAPS = 100
 """Gaps that are kept at a time. With more, something else is wrong, and the checkpoint stays."""
@@ -59,15 +63,32 @@ class Progress:
         How far before the checkpoint a run begins.
     sweep_seconds
         Time from the beginning of a sweep to that of the next one; 0: no sweeps.
+    may_overlap
+        Whether another run may move the checkpoint at the same time.
+    report
+        The run's report, with the parts that it has written so far.
     """
 
-    def __init__(self, ledger: Ledger, *, keep: bool, overlap_seconds: int, sweep_seconds: int) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        keep: bool,
+        overlap_seconds: int,
+        sweep_seconds: int,
+        may_overlap: bool,
+        report: RunReport,
+    ) -> None:
         self._ledger = ledger
+        self._may_overlap = may_overlap
+        self._report = report
         self._keep = keep
         self._overlap_seconds = overlap_seconds
         self._sweep_seconds = sweep_seconds
         self._saved = ledger.load_checkpoint() if keep else Checkpoint()
         self._checkpoint = self._saved
+        self._unreported = self._saved.parts
+        """Parts of runs that died before they could report them."""
         self._now = 0
         self._new = _Track(self._advance, self._add_gaps, passes_empty=False)
         self._swept = _Track(self._advance_sweep, self._add_gaps, passes_empty=True)
@@ -75,6 +96,7 @@ class Progress:
         self._still_open: set[OpenGap] = set()
         self._narrowed: dict[OpenGap, OpenGap] = {}
         self._has_saved = False
+        self._has_reported = False
         self._cannot_save: LedgerError | None = None
 
     @property
@@ -242,8 +264,15 @@ class Progress:
         self._new.settle(self._now)
         self._swept.settle(self._now)
 
-    def save(self, report: RunReport) -> None:
-        """Save the checkpoint, and add the run's report to the chain if it delivered or quarantined something.
+    def save(self, parts_read: Sequence[Part] = ()) -> None:
+        """Save the checkpoint, and add the run's report to the chain if there is something to report.
+
+        That is, if the run delivered or quarantined something, or if there are parts that no report names.
+
+        Parameters
+        ----------
+        parts_read
+            Parts that the run has read.
 
         Raises
         ------
@@ -252,12 +281,48 @@ class Progress:
         """
         if not self._keep:
             return
-        did_something = bool(report.delivered or report.quarantined)
-        if self._checkpoint != self._saved or (did_something and not self._has_saved):
-            self._save()  # before the report: without it, every run would add a report that no checkpoint refers to
-        if did_something:
-            self._checkpoint = self._ledger.add_report(report, self._checkpoint)
-            self._save()
+        report = self._report
+        known = {part.name for part in report.parts}
+        found = [part for part in parts_read if self._saved.reported.lacks(part)]
+        report.parts += [part for part in (*self._unreported, *found) if part.name not in known]
+        reports = bool(report.delivered or report.quarantined or report.parts)
+        try:
+            if self._checkpoint != self._saved or (reports and not self._has_saved):
+                self._save()  # before the report: without it, every run would add a report that no checkpoint refers to
+            if reports:
+                self._checkpoint = self._reported(self._ledger.add_report(report, self._checkpoint))
+                self._has_reported = True
+                self._save()
+        except CheckpointConflict:
+            if not self._may_overlap:
+                raise
+            if reports:
+                self._report_beside_another_run(self._checkpoint if self._has_reported else None)
+
+    def _reported(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Return a checkpoint that counts the run's parts as reported."""
+        reported = checkpoint.reported.plus(self._report.run_id, self._report.parts)
+        return replace(checkpoint, parts=(), reported=reported)
+
+    def _report_beside_another_run(self, added: Checkpoint | None) -> None:
+        """Add the report to the chain, and leave everything else in the checkpoint as the other run has saved it.
+
+        Parameters
+        ----------
+        added
+            A checkpoint that refers to the report, if it is in the chain already.
+        """
+        for _ in range(SAVE_ATTEMPTS):
+            newest = self._ledger.load_checkpoint()
+            if added is None:
+                added = self._ledger.add_report(self._report, newest)
+            if added.run_number > newest.run_number:
+                newest = replace(newest, run_number=added.run_number, run_sha256=added.run_sha256)
+            try:
+                self._ledger.save_checkpoint(replace(self._reported(newest), parts=newest.parts))
+            except CheckpointConflict:
+                continue
+            return
 
     def _is_worth_saving(self) -> bool:
         now, saved = self._checkpoint, self._saved
@@ -278,6 +343,9 @@ class Progress:
 
     def _save(self) -> None:
         if self._keep:
+            if not self._has_reported:
+                unreported = {part.name: part for part in (*self._unreported, *self._report.parts)}
+                self._checkpoint = replace(self._checkpoint, parts=tuple(unreported.values()))
             self._checkpoint = self._saved = self._ledger.save_checkpoint(self._checkpoint)
             self._has_saved = True
 

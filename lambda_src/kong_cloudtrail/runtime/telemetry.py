@@ -57,15 +57,17 @@ class LambdaTelemetry:
     def publish(self, report: RunReport) -> None:
         """Write the run's metrics and its report."""
         self._metrics.add_dimension("source", report.trail.source)
+        self._metrics.add_dimension("destination", report.trail.destination)
         for name, unit, value in _metrics_of(report):
             self._metrics.add_metric(name, unit, value)
         self._metrics.flush_metrics()
         self._logger.info("The run ended.", code="RUN_ENDED", report=report.summary())
 
 
-def publish_misconfiguration(metrics: Metrics, source: str) -> None:
+def publish_misconfiguration(metrics: Metrics, source: str, destination: str) -> None:
     """Publish that wrong settings or secrets kept a run from beginning: there is no report that could say so."""
     metrics.add_dimension("source", source)
+    metrics.add_dimension("destination", destination)
     metrics.add_metric("Misconfigurations", MetricUnit.Count, 1)
     metrics.flush_metrics()
 
@@ -92,7 +94,9 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
         ("RunsFinished", count, int(report.finished)),
         ("Misconfigurations", count, int(report.misconfigured)),
     ]
-    counts = {"GapsOpen": report.gaps, "QuarantineOpen": report.quarantine_open}
+    counts = {"GapsOpen": report.gaps, "QuarantineOpen": report.quarantine_open, "PartsDamaged": report.parts_damaged}
+    if report.parts_damaged is not None:
+        counts["PartsWritten"] = report.parts_written
     metrics += [(name, count, value) for name, value in counts.items() if value is not None]
     optional = {
         "OldestUndeliveredAgeSeconds": report.oldest_undelivered_age_seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..domain.checkpoint import CacheState, Checkpoint, OpenGap, Position
+from ..domain.part import Part, Reported
 from ..domain.window import Window
 
 
@@ -28,6 +29,8 @@ def to_document(checkpoint: Checkpoint) -> dict[str, Any]:
         "gatewayVersion": checkpoint.gateway_version,
         "gatewayAheadSeconds": checkpoint.gateway_ahead_seconds,
         "run": {"number": checkpoint.run_number, "sha256": checkpoint.run_sha256},
+        "reported": {"runs": list(checkpoint.reported.runs), "parts": list(checkpoint.reported.parts)},
+        "parts": [part.fields for part in checkpoint.parts],
     }
 
 
@@ -55,6 +58,8 @@ def from_document(fields: Any, version: str) -> Checkpoint:
         gateway_ahead_seconds=int(fields["gatewayAheadSeconds"]),
         run_number=int(fields["run"]["number"]),
         run_sha256=str(fields["run"]["sha256"]),
+        reported=Reported(_texts(fields["reported"]["runs"]), _texts(fields["reported"]["parts"])),
+        parts=tuple(Part.from_fields(part) for part in fields["parts"]),
         version=version,
     )
 
@@ -103,6 +108,10 @@ def _gap_from(fields: Any) -> OpenGap:
 
 def _text_or_none(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    return tuple(str(value) for value in values)
 
 
 def _integer_or_none(value: Any) -> int | None:

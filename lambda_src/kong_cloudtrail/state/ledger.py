@@ -7,6 +7,7 @@ Names in the store, where ``{trail}`` is ``{source}/{stream}/{destination}``::
     released/{trail}/{key}.json         the same, after it was delivered from quarantine
     originals/{trail}/{id}-{hash}.json  a whole entry that was delivered shortened
     runs/{trail}/{number}.json          the report of a run that delivered something, with the hash of the one before
+    runs/{trail}/{number}.sig           its signature, if there is a key
 
 The checkpoint also contains the number and hash of the newest run report. So a report that is missing at the end is
 noticed like one that is missing in the middle.
@@ -28,11 +29,13 @@ from ..domain.event import Original
 from ..domain.gateway import Gateway
 from ..domain.jsontext import encode
 from ..domain.report import RunReport
+from ..domain.report_chain import ChainCheck, IsSignedBy, ReportChain
 from ..domain.trail import Trail
 from ..errors import CheckpointConflict, LedgerError
-from ..ports import Clock, Failure, ObjectStore, Quarantined
+from ..ports import Clock, Failure, ObjectStore, Quarantined, Signer
 from . import checkpoint_document
-from .run_reports import ChainCheck, ReportChain
+
+_SIGNATURE = ".sig"
 
 
 class Ledger:
@@ -46,9 +49,12 @@ class Ledger:
         The trail.
     clock
         The time of writes.
+    signer
+        Signs run reports; ``None``: they are not signed.
     """
 
-    def __init__(self, store: ObjectStore, trail: Trail, clock: Clock) -> None:
+    def __init__(self, store: ObjectStore, trail: Trail, clock: Clock, signer: Signer | None = None) -> None:
+        self._signer = signer
         self._store = store
         self._trail = trail
         self._clock = clock
@@ -187,6 +193,7 @@ class Ledger:
             body = encode(
                 report.summary()
                 | {
+                    "parts": [part.fields for part in report.parts],
                     "number": number,
                     "previousSha256": checkpoint.run_sha256,
                     "writtenAt": self._clock.now(),
@@ -197,6 +204,8 @@ class Ledger:
             if not written and (stored := self._store.read(name)) is not None:
                 # A run died between its report and its checkpoint: its report is part of the chain.
                 body = stored.body
+            if self._signer is not None:
+                self._store.write_if(_signature_name(name), self._signer.sign(body), None)
             checkpoint = replace(checkpoint, run_number=number, run_sha256=hashlib.sha256(body).hexdigest())
             if written:
                 return checkpoint
@@ -205,8 +214,13 @@ class Ledger:
         """Check the chain of run reports; yield one sentence for each fault."""
         yield from self.read_reports().faults
 
-    def read_reports(self) -> ReportChain:
+    def read_reports(self, is_signed: IsSignedBy | None = None) -> ReportChain:
         """Read all run reports, and check that none is missing, altered or misplaced.
+
+        Parameters
+        ----------
+        is_signed
+            Checks the signature of a report; ``None``: signatures are not checked.
 
         Raises
         ------
@@ -215,10 +229,18 @@ class Ledger:
         """
         checkpoint = self.load_checkpoint()
         folder = f"runs/{self._trail.path}/"
-        check = ChainCheck(checkpoint)
-        for name in self._store.names(folder):
-            stored = self._store.read(name)
-            check.take(name, stored.body if stored else b"")
+        check = ChainCheck(checkpoint, is_signed)
+        names = list(self._store.names(folder))
+        signatures = {name for name in names if name.endswith(_SIGNATURE)}
+        for name in names:
+            if name in signatures:
+                continue
+            signature = _signature_name(name)
+            check.take(
+                name,
+                self._body(name) or b"",
+                self._body(signature) if is_signed is not None and signature in signatures else None,
+            )
         others = () if check.count else {"/".join(name.split("/")[1:-1]) for name in self._store.names("runs/")}
         return ReportChain(
             place=self._store.locate(folder),
@@ -227,9 +249,15 @@ class Ledger:
             first=check.first,
             last=check.last,
             complete_until=checkpoint.complete_until,
+            signed=None if is_signed is None else check.signed,
+            parts=check.parts,
             faults=tuple(check.end()),
             other_trails=tuple(sorted(others)),
         )
+
+    def _body(self, name: str) -> bytes | None:
+        stored = self._store.read(name)
+        return None if stored is None else stored.body
 
     # -- names
 
@@ -239,6 +267,10 @@ class Ledger:
 
     def _report_name(self, number: int) -> str:
         return f"runs/{self._trail.path}/{number:010}.json"
+
+
+def _signature_name(report_name: str) -> str:
+    return report_name.removesuffix(".json") + _SIGNATURE
 
 
 def _entry_of(record: dict[str, Any]) -> Entry:

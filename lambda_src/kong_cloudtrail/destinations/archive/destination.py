@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 
 from ...domain.event import Event
 from ...domain.gateway import Gateway
-from ...ports import Advice, Answer
+from ...ports import Advice, Answer, Findings
 from .line import LineMapper
 from .packer import Packer
-from .part_log import Part, PartLog, hour_of
+from .part_log import PartLog, hour_of
 
 
 class Archive:
@@ -22,6 +21,8 @@ class Archive:
         The part log of the trail.
     source, stream
         The names of the trail.
+    run_id
+        The run that writes.
     recipient_account_id, map_status_to_error_code
         As in `LineMapper`.
     """
@@ -31,6 +32,7 @@ class Archive:
         log: PartLog,
         source: str,
         stream: str,
+        run_id: str,
         *,
         recipient_account_id: str | None = None,
         map_status_to_error_code: bool = False,
@@ -39,9 +41,8 @@ class Archive:
         self._source = source
         self._stream = stream
         self._recipient_account_id = recipient_account_id
+        self._run_id = run_id
         self._map_status_to_error_code = map_status_to_error_code
-        self._lock = threading.Lock()
-        self._written: list[Part] = []
 
     advice = Advice(
         name="S3",
@@ -77,15 +78,12 @@ class Archive:
         by_hour: dict[str, list[Event]] = {}
         for event in events:
             by_hour.setdefault(hour_of(event.entry), []).append(event)
-        for hour, of_hour in by_hour.items():
-            part = self._log.append(hour, of_hour)
-            if part is not None:
-                with self._lock:
-                    self._written.append(part)
-        return Answer(frozenset(event.id for event in events))
+        parts = [self._log.append(hour, of_hour, self._run_id) for hour, of_hour in by_hour.items()]
+        return Answer(
+            frozenset(event.id for event in events),
+            parts=[part for part in parts if part is not None],
+        )
 
-    def take_written(self) -> list[Part]:
-        """Return the parts that were written since the last call: for the run report."""
-        with self._lock:
-            written, self._written = self._written, []
-        return written
+    def findings(self) -> Findings:
+        """Return the parts that were read, and those that somebody removed or overwrote."""
+        return Findings(self._log.read_parts, self._log.problems)

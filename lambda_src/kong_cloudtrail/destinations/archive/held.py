@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ...domain.checkpoint import CacheState
 from ...domain.entry import Entry
@@ -17,14 +17,10 @@ class HeldEntries:
     ----------
     log
         The part log of the trail, the same one that the destination writes to.
-    warn
-        Called with a code and a message for each part that somebody removed or overwrote.
     """
 
-    def __init__(self, log: PartLog, warn: Callable[[str, str], None]) -> None:
+    def __init__(self, log: PartLog) -> None:
         self._log = log
-        self._warn = warn
-        self._warned: set[str] = set()
 
     def open(self) -> CacheState:
         """Begin a run: what earlier runs have read is read again. There are no marks that could get lost."""
@@ -40,14 +36,9 @@ class HeldEntries:
             If the parts cannot be read.
         """
         try:
-            held = self._log.held(entries)
+            return self._log.held(entries)
         except DestinationError as error:
             raise SeenSetUnavailable(str(error)) from error
-        for part, problem in self._log.problems.items():
-            if part not in self._warned:
-                self._warned.add(part)
-                self._warn("ARCHIVE_PART_CHANGED", problem)
-        return held
 
     def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
         """Do nothing: a part that is written is the mark of its entries."""

@@ -22,14 +22,16 @@ part that cannot be read stops the writer, as nobody knows what is in it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+import struct
 import threading
 import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Protocol
@@ -37,6 +39,7 @@ from typing import Protocol
 from ...domain.backoff import backoff_seconds
 from ...domain.entry import Entry
 from ...domain.event import Event
+from ...domain.part import Part
 from ...errors import DestinationMisconfigured, DestinationUnavailable
 
 UNDATED_HOUR = "day=2015-01-01/00"
@@ -60,14 +63,23 @@ MAX_GAPS = 1000
 
 _DIGEST_BYTES = 16
 _CHUNK_BYTES = 256 * 1024
+_GZIP_HEAD_BYTES = 120
 _HEAD_BYTES = 8 * 1024  # more than the key at the beginning of a line takes
 _GZIP = 16 + zlib.MAX_WBITS
+_GZIP_HEADER = b"\x1f\x8b\x08\x08" + b"\0" * 5 + b"\xff"
+"""The header of RFC 1952, followed by the name of the compressed file: the id of the run that wrote the part."""
+
 _parts = re.compile(r"(day=\d{4}-\d\d-\d\d/\d\d)-(\d{6,})\.json\.gz").fullmatch
+_run_id = re.compile(re.escape(_GZIP_HEADER) + rb"([a-z0-9-]{1,100})\0").match
 _key_of_line = re.compile(rb'\{"key":"([^"\\]+)"[,}]').match
 
 
 class PartAbsent(Exception):
     """There is no object of this name."""
+
+
+class NotAPart(Exception):
+    """An object with the name of a part has other content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,36 +123,31 @@ class PartStore(Protocol):
         """Return where an object is or would be, as a location that a person can look up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part that was written.
+@dataclass(slots=True)
+class PartContent:
+    """What a part holds.
 
     Parameters
     ----------
-    name
-        Its name, below the archive's prefix.
     sha256
-        SHA-256 of its uncompressed content, hexadecimal. The same content compresses to different bytes with different
-        versions of zlib.
-    entries
-        Number of its lines.
-    first, last
-        The earliest and latest request time in it, Unix seconds; ``None`` if no entry has one.
+        SHA-256 of its uncompressed content.
+    digests
+        Digests of its keys.
+    doubled
+        Digests of keys that are in it more than once.
+    run_id
+        The run that wrote it; empty if it does not say.
     """
-
-    name: str
-    sha256: str
-    entries: int
-    first: int | None
-    last: int | None
-
-
-@dataclass(slots=True)
-class _Content:
-    """What a part holds."""
 
     sha256: str
     digests: set[bytes]
+    doubled: list[bytes] = field(default_factory=list)
+    run_id: str = ""
+
+    @property
+    def lines(self) -> int:
+        """Number of its lines."""
+        return len(self.digests) + len(self.doubled)
 
 
 @dataclass(eq=False, slots=True)
@@ -185,6 +192,7 @@ class PartLog:
         self._lock = threading.Lock()
         self._hours: OrderedDict[str, _Hour] = OrderedDict()
         self._problems: dict[str, str] = {}
+        self._read_parts: dict[str, Part] = {}
 
     def close(self) -> None:
         """End the threads that read parts."""
@@ -195,12 +203,19 @@ class PartLog:
         with self._lock:
             self._hours.clear()
             self._problems.clear()
+            self._read_parts.clear()
 
     @property
     def problems(self) -> dict[str, str]:
         """Parts that somebody removed or overwrote, by name, and what to do: what was noticed since `forget`."""
         with self._lock:
             return dict(self._problems)
+
+    @property
+    def read_parts(self) -> list[Part]:
+        """The parts that were read since `forget`. Their first and last request times are not known."""
+        with self._lock:
+            return list(self._read_parts.values())
 
     def held(self, entries: Iterable[Entry]) -> set[str]:
         """Return the keys of the entries that are in a part. Reads the hours of these entries, if they are not known.
@@ -224,7 +239,7 @@ class PartLog:
             if digest(entry.key) in digests
         }
 
-    def append(self, hour: str, events: Sequence[Event]) -> Part | None:
+    def append(self, hour: str, events: Sequence[Event], run_id: str) -> Part | None:
         """Write a part with those of the events that no part has yet.
 
         Parameters
@@ -233,11 +248,14 @@ class PartLog:
             The hour of all of them: `hour_of`.
         events
             Their lines.
+        run_id
+            The run that writes.
 
         Returns
         -------
         Part or None
-            ``None`` if all of them are in parts that others wrote.
+            ``None`` if all of them are in parts that others wrote. If another run has written this very part, that run
+            is its `run_id`.
 
         Raises
         ------
@@ -250,7 +268,7 @@ class PartLog:
         offered = {digest(event.entry.key): event for event in events}
         with known.lock:
             while left := {key: event for key, event in offered.items() if key not in known.digests}:
-                part, body = _part(_part_name(hour, known.next_number), list(left.values()))
+                part, body = _part(_part_name(hour, known.next_number), list(left.values()), run_id)
                 if self._store.create(self._prefix + part.name, body):
                     known.digests.update(left)
                     known.next_number += 1
@@ -266,7 +284,7 @@ class PartLog:
                 known.digests |= content.digests
                 known.next_number += 1
                 if content.sha256 == part.sha256:
-                    return part  # an earlier attempt wrote it, and its answer was lost
+                    return replace(part, run_id=content.run_id)  # an earlier attempt wrote it; its answer was lost
         return None
 
     # -- what is known
@@ -314,12 +332,11 @@ class PartLog:
     def _parts_of_day(self, day: str) -> list[tuple[str, int, Listed]]:
         found = []
         for part in self._store.listed(f"{self._prefix}{day}/"):
-            match = _parts(part.name.removeprefix(self._prefix))
-            if match:
-                found.append((match[1], int(match[2]), part))
+            if (match := part_number(part.name.removeprefix(self._prefix))) is not None:
+                found.append((*match, part))
         return found
 
-    def _read_listed(self, name: str, part: Listed | None) -> _Content:
+    def _read_listed(self, name: str, part: Listed | None) -> PartContent:
         """Return what a part holds: nothing if there is no such part, which is noted."""
         try:
             content = self._read(name, None if part is None else part.version)
@@ -329,7 +346,10 @@ class PartLog:
                 "was removed, and no version of it is left. What the source still shows of its entries is archived "
                 "again, in a new part. Find out who removed it.",
             )
-            return _Content("", set())
+            return PartContent("", set())
+        found = Part(name, content.sha256, content.lines, None, None, content.run_id)
+        with self._lock:
+            self._read_parts[name] = found
         if part is not None and not part.is_intact:
             self._note(
                 name,
@@ -345,11 +365,11 @@ class PartLog:
     def _locate(self, name: str) -> str:
         return self._store.locate(self._prefix + name)
 
-    def _read(self, name: str, version: str | None = None) -> _Content:
+    def _read(self, name: str, version: str | None = None) -> PartContent:
         for attempt in range(1, READ_ATTEMPTS + 1):
             try:
-                return _content(self._store.read(self._prefix + name, version))
-            except (DestinationUnavailable, _NotAPart) as error:
+                return read_content(self._store.read(self._prefix + name, version))
+            except (DestinationUnavailable, NotAPart) as error:
                 if attempt < READ_ATTEMPTS:
                     self._sleep(backoff_seconds(attempt))
                 elif isinstance(error, DestinationUnavailable):
@@ -358,10 +378,6 @@ class PartLog:
             f"The part {self._locate(name)} of the archive cannot be read: it was altered. It is "
             "not known which entries it holds, so nothing is archived. Restore its first version."
         )
-
-
-class _NotAPart(Exception):
-    """An object with the name of a part has other content."""
 
 
 @lru_cache(maxsize=4096)
@@ -382,6 +398,12 @@ def digest(key: str) -> bytes:
     return hashlib.blake2b(key.encode("ascii"), digest_size=_DIGEST_BYTES).digest()
 
 
+def part_number(name: str) -> tuple[str, int] | None:
+    """Return the hour and the number of a part by its name; ``None`` if it is not the name of a part."""
+    match = _parts(name)
+    return None if match is None else (match[1], int(match[2]))
+
+
 def _part_name(hour: str, number: int) -> str:
     return f"{hour}-{number:06}.json.gz"
 
@@ -396,26 +418,31 @@ def _next_number(hour: str, listed: Collection[int]) -> int:
     return number
 
 
-def _part(name: str, events: Sequence[Event]) -> tuple[Part, bytes]:
+def _part(name: str, events: Sequence[Event], run_id: str) -> tuple[Part, bytes]:
     """Return a part and its bytes. The uncompressed content is never in memory as a whole."""
-    compressor = zlib.compressobj(wbits=_GZIP)
-    sha256 = hashlib.sha256()
-    pieces = []
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    sha256, crc32, size_bytes = hashlib.sha256(), 0, 0
+    pieces = [_GZIP_HEADER, run_id.encode("ascii"), b"\0"]
     for event in events:
         line = f"{event.data}\n".encode("ascii")
         sha256.update(line)
+        crc32 = zlib.crc32(line, crc32)
+        size_bytes += len(line)
         pieces.append(compressor.compress(line))
-    pieces.append(compressor.flush())
+    pieces += [compressor.flush(), struct.pack("<LL", crc32, size_bytes & 0xFFFFFFFF)]
     times = [event.entry.timestamp for event in events if event.entry.timestamp is not None]
-    part = Part(name, sha256.hexdigest(), len(events), min(times, default=None), max(times, default=None))
+    part = Part(name, sha256.hexdigest(), len(events), min(times, default=None), max(times, default=None), run_id)
     return part, b"".join(pieces)
 
 
-def _content(pieces: Iterable[bytes]) -> _Content:
-    """Read a part piece by piece. Raises `_NotAPart`."""
+def read_content(pieces: Iterable[bytes]) -> PartContent:
+    """Read a part piece by piece. Raises `NotAPart`."""
     sha256 = hashlib.sha256()
     digests: set[bytes] = set()
+    doubled: list[bytes] = []
     rest = b""
+    head, pieces = _peek(pieces)
+    run_id = _run_id(head)
     for chunk in _decompressed(pieces):
         sha256.update(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
@@ -423,11 +450,23 @@ def _content(pieces: Iterable[bytes]) -> _Content:
         for line in lines:
             key = _key_of_line(line)
             if key is None:
-                raise _NotAPart
-            digests.add(hashlib.blake2b(key[1], digest_size=_DIGEST_BYTES).digest())
+                raise NotAPart
+            found = hashlib.blake2b(key[1], digest_size=_DIGEST_BYTES).digest()
+            if found in digests:
+                doubled.append(found)
+            digests.add(found)
     if rest:
-        raise _NotAPart
-    return _Content(sha256.hexdigest(), digests)
+        raise NotAPart
+    return PartContent(sha256.hexdigest(), digests, doubled, "" if run_id is None else run_id[1].decode("ascii"))
+
+
+def _peek(pieces: Iterable[bytes]) -> tuple[bytes, Iterable[bytes]]:
+    """Return the beginning of some pieces, and all of them again."""
+    left = iter(pieces)
+    head = b""
+    while len(head) < _GZIP_HEAD_BYTES and (piece := next(left, None)) is not None:
+        head += piece
+    return head, itertools.chain([head], left)
 
 
 def _decompressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -440,6 +479,6 @@ def _decompressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
                 left = decompressor.unconsumed_tail
         yield decompressor.flush()
     except zlib.error as error:
-        raise _NotAPart from error
+        raise NotAPart from error
     if not decompressor.eof or decompressor.unused_data:
-        raise _NotAPart
+        raise NotAPart

@@ -131,6 +131,9 @@ class CloudTrailLake:
         """Close the connections."""
         self._client.close()
 
+    def findings(self) -> None:
+        """Return ``None``: CloudTrail Lake shows what it holds only to queries."""
+
     def deliver(self, events: Sequence[Event]) -> Answer:
         """Make one call of PutAuditEvents.
 

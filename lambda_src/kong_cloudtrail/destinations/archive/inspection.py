@@ -1,0 +1,199 @@
+"""Whether an archive holds exactly what the run reports name: each part whole, none missing or extra, no key twice."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import IO
+
+from ...domain.report_chain import ReportedPart
+from ...ports import Inspection
+from .part_log import Listed, NotAPart, PartAbsent, PartContent, PartStore, part_number, read_content
+
+LONGEST_RUN_SECONDS = 1200
+"""Longer than any run of the function. Only younger parts may be in no report."""
+
+_BUCKETS = 128
+_BUCKET_MEMORY_BYTES = 128 * 1024
+"""Digests of a bucket that are kept in memory; more go to a temporary file. 10 000 000 entries take 240 MB of disk."""
+
+_DIGEST_BYTES = 16
+_RECORD_BYTES = _DIGEST_BYTES + 4
+
+
+class ArchiveInspector:
+    """Reads every part of a stream, several at once, and compares it with what the run reports say.
+
+    Parameters
+    ----------
+    store
+        Where the parts are.
+    source, stream
+        The names of the trail.
+    workers
+        Parts to read at the same time.
+    now
+        Returns the time, Unix seconds.
+    """
+
+    def __init__(
+        self, store: PartStore, source: str, stream: str, *, workers: int = 8, now: Callable[[], float] = time.time
+    ) -> None:
+        self._now = now
+        self._store = store
+        self._prefix = f"source={source}/stream={stream}/"
+        self._workers = workers
+
+    def inspect(
+        self, reported: Mapping[str, ReportedPart], progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> Inspection:
+        """Inspect the archive, in bounded memory.
+
+        Parameters
+        ----------
+        reported
+            The parts that the run reports name, by name.
+        progress
+            Called with the number of parts that are done, and of all parts.
+
+        Raises
+        ------
+        DestinationUnavailable, DestinationMisconfigured
+            If the archive cannot be read.
+        """
+        faults: list[str] = []
+        parts: dict[str, Listed] = {}
+        for listed in self._store.listed(self._prefix):
+            name = listed.name.removeprefix(self._prefix)
+            if part_number(name) is None:
+                faults.append(f"{self._store.locate(listed.name)} is not a part of the archive.")
+            else:
+                parts[name] = listed
+        faults += self._missing(reported, parts)
+        names = sorted(parts)
+        entries = unreported = 0
+        with ExitStack() as stack:
+            pool = stack.enter_context(ThreadPoolExecutor(self._workers, "verify"))
+            keys = stack.enter_context(_Keys())
+            for index, found in enumerate(pool.map(lambda name: self._read(parts[name]), names)):
+                name = names[index]
+                faults += self._compare(name, parts[name], found, reported.get(name))
+                if found.content is not None:
+                    entries += found.content.lines
+                    unreported += name not in reported and self._may_be_at_work(found.content.run_id)
+                    keys.add(index, found.content)
+                progress(index + 1, len(names))
+            faults += [
+                f"The key {key} is {'twice in ' if first == second else 'in '}{self._locate(names[first])}"
+                + ("." if first == second else f" and in {self._locate(names[second])}.")
+                for key, first, second in keys.doubles()
+            ]
+        return Inspection(
+            place=self._store.locate(self._prefix),
+            parts=len(names),
+            entries=entries,
+            unreported=unreported,
+            found_by_later_runs=sum(not part.written_by_that_run for part in reported.values()),
+            faults=tuple(faults),
+        )
+
+    def _missing(self, reported: Mapping[str, ReportedPart], parts: Mapping[str, Listed]) -> Iterator[str]:
+        for name, part in sorted(reported.items()):
+            if name not in parts:
+                yield (
+                    f"The part {self._locate(name)} is missing: report {part.report} says that it holds {part.entries} "
+                    "entries."
+                )
+        highest: dict[str, int] = {}
+        for name in {*parts, *reported}:
+            hour, number = part_number(name) or ("", 0)
+            highest[hour] = max(number, highest.get(hour, 0))
+        for hour, last in sorted(highest.items()):
+            for number in range(last):
+                name = f"{hour}-{number:06}.json.gz"
+                if name not in parts and name not in reported:
+                    yield f"The part {self._locate(name)} is missing, but later ones are there. No report names it."
+
+    def _compare(self, name: str, listed: Listed, found: _Found, reported: ReportedPart | None) -> Iterator[str]:
+        place = self._locate(name)
+        if not listed.is_intact:
+            yield (
+                f"The part {place} was removed or overwritten. Its first version is still there: restore it by "
+                "deleting the later versions and delete markers."
+            )
+        if reported is None and not (found.content is not None and self._may_be_at_work(found.content.run_id)):
+            yield (
+                f"The part {place} is in no run report: no run wrote it, or its run died and no later one has found it."
+            )
+        if found.content is None:
+            yield f"The part {place} is damaged: it cannot be read."
+        elif reported is not None and found.content.sha256 != reported.sha256:
+            yield (
+                f"The part {place} was altered: its content is not the one that report {reported.report} names. It has "
+                f"{found.content.lines} entries, and the report says {reported.entries}."
+            )
+
+    def _may_be_at_work(self, run_id: str) -> bool:
+        """Return whether a run may still be about to report its parts. Its id begins with the time when it began."""
+        try:
+            began = int(run_id.partition("-")[0], 16)
+        except ValueError:
+            return False
+        return abs(self._now() - began) < LONGEST_RUN_SECONDS
+
+    def _read(self, listed: Listed) -> _Found:
+        try:
+            return _Found(read_content(self._store.read(listed.name, listed.version)))
+        except (NotAPart, PartAbsent):
+            return _Found(None)
+
+    def _locate(self, name: str) -> str:
+        return self._store.locate(self._prefix + name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    content: PartContent | None
+
+
+class _Keys:
+    """Finds keys that are there twice. Digests are sorted into buckets by their first byte."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._buckets: list[IO[bytes]] = []
+
+    def __enter__(self) -> _Keys:
+        self._buckets = [
+            self._stack.enter_context(tempfile.SpooledTemporaryFile(_BUCKET_MEMORY_BYTES))  # noqa: SIM115 - it enters one
+            for _ in range(_BUCKETS)
+        ]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add(self, part: int, content: PartContent) -> None:
+        """Add the keys of a part."""
+        suffix = part.to_bytes(4, "big")
+        by_bucket: dict[int, list[bytes]] = {}
+        for digest in (*content.digests, *content.doubled):
+            by_bucket.setdefault(digest[0] % _BUCKETS, []).append(digest + suffix)
+        for bucket, records in by_bucket.items():
+            self._buckets[bucket].write(b"".join(records))
+
+    def doubles(self) -> Iterator[tuple[str, int, int]]:
+        """Return the digests that are there more than once, each with the first part and another."""
+        for bucket in self._buckets:
+            bucket.seek(0)
+            seen: dict[bytes, int] = {}
+            while record := bucket.read(_RECORD_BYTES):
+                digest, part = record[:_DIGEST_BYTES], int.from_bytes(record[_DIGEST_BYTES:], "big")
+                if digest in seen:
+                    yield digest.hex(), seen[digest], part
+                else:
+                    seen[digest] = part

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Literal
 
 from ...domain.event import Event
 from ...domain.gateway import Gateway
 from ...ports import Advice, Answer
 from .line import LineMapper
+from .ocsf import OcsfMapper
 from .packer import Packer
 from .part_log import Part, PartLog, hour_of
+
+Format = Literal["json", "ocsf"]
+"""What the lines are: the event as for CloudTrail Lake, or an event of OCSF."""
+
+_MAPPERS: dict[Format, type[LineMapper | OcsfMapper]] = {"json": LineMapper, "ocsf": OcsfMapper}
 
 
 class Archive:
@@ -22,6 +29,8 @@ class Archive:
         The part log of the trail.
     source, stream
         The names of the trail.
+    format
+        What the lines are. It may change between runs: a part log reads the lines of both.
     recipient_account_id, map_status_to_error_code
         As in `LineMapper`.
     """
@@ -32,12 +41,14 @@ class Archive:
         source: str,
         stream: str,
         *,
+        format: Format = "json",  # noqa: A002 - what the setting is called
         recipient_account_id: str | None = None,
         map_status_to_error_code: bool = False,
     ) -> None:
         self._log = log
         self._source = source
         self._stream = stream
+        self._mapper = _MAPPERS[format]
         self._recipient_account_id = recipient_account_id
         self._map_status_to_error_code = map_status_to_error_code
         self._lock = threading.Lock()
@@ -50,9 +61,9 @@ class Archive:
         if_answers_get_lost="Check the function's path to S3.",
     )
 
-    def mapper(self, gateway: Gateway) -> LineMapper:
+    def mapper(self, gateway: Gateway) -> LineMapper | OcsfMapper:
         """Return a mapper for the entries of a gateway."""
-        return LineMapper(
+        return self._mapper(
             gateway,
             self._source,
             self._stream,

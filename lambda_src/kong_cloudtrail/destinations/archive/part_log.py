@@ -63,7 +63,8 @@ _CHUNK_BYTES = 256 * 1024
 _HEAD_BYTES = 8 * 1024  # more than the key at the beginning of a line takes
 _GZIP = 16 + zlib.MAX_WBITS
 _parts = re.compile(r"(day=\d{4}-\d\d-\d\d/\d\d)-(\d{6,})\.json\.gz").fullmatch
-_key_of_line = re.compile(rb'\{"key":"([^"\\]+)"[,}]').match
+# A line begins with its key, in either format: see `LineMapper` and `OcsfMapper`.
+_key_of_line = re.compile(rb'\{(?:"key":|"metadata":\{"uid":)"([^"\\]+)"[,}]').match
 
 
 class PartAbsent(Exception):

@@ -361,6 +361,7 @@ class Assembly:
             trail.source,
             trail.stream,
             run_id,
+            line_format=self.settings.archive_format,
             map_status_to_error_code=self.settings.map_status_to_error_code,
         )
 

@@ -23,6 +23,7 @@ LIBRARIES_OF_MODULES = {
     "assembly": {"botocore", "redis"},
     "handler": {"aws_lambda_powertools", "botocore", "redis"},
     "state.elasticache_iam": {"boto3", "botocore", "redis"},
+    "runtime.signing": {"boto3", "botocore", "mypy_boto3_kms"},
     "state.s3_store": {"boto3", "botocore", "mypy_boto3_s3"},
     "state.valkey": {"redis"},
     "runtime.secrets": {"boto3", "botocore", "aws_lambda_powertools"},

@@ -152,8 +152,8 @@ class TestOrder:
 
         # And in the end it stands at the last stretch that is settled
         conclude(progress)
-        settled = [until for (until, _), results in zip(read_stretches, stretches, strict=True) if all(results)]
-        last = max(settled, default=None)
+        delivered = [until for (until, _), results in zip(read_stretches, stretches, strict=True) if all(results)]
+        last = max(delivered, default=None)
         assert stored(store).complete_until == (None if last is None else last - 1)
 
 

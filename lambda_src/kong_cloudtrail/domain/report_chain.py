@@ -53,7 +53,7 @@ class ReportedPart:
     report
         Number of the report that names it.
     written_by_that_run
-        Whether the run of that report wrote it. If not, the run that did has died, and the later one has found the part.
+        Whether the run of that report wrote it. If not, the run that did has died, and the later one found the part.
     """
 
     sha256: str

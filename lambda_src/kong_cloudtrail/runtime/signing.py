@@ -80,6 +80,6 @@ class KmsSigner:
         code = error.response.get("Error", {}).get("Code", "unknown") if isinstance(error, ClientError) else ""
         return LedgerError(
             f"The key {self._key_arn} could not be used to sign a run report ({code or type(error).__name__}). Check "
-            "ARCHIVE_SIGNING_KEY, that the key is enabled, the permissions kms:Sign and kms:GetPublicKey on it, and the "
-            "path to KMS (NAT or an interface endpoint). What was delivered is delivered; the next run signs the report."
+            "ARCHIVE_SIGNING_KEY, that the key is enabled, the permissions kms:Sign and kms:GetPublicKey on it, and "
+            "the path to KMS (NAT or an interface endpoint). Nothing is lost; the next run signs the report."
         )

@@ -8,8 +8,12 @@ from ...domain.event import Event
 from ...domain.gateway import Gateway
 from ...ports import Advice, Answer, Findings
 from .line import LineMapper
+from .ocsf import OcsfMapper
 from .packer import Packer
 from .part_log import PartLog, hour_of
+
+_MAPPERS: dict[str, type[LineMapper | OcsfMapper]] = {"json": LineMapper, "ocsf": OcsfMapper}
+"""What the lines are: the event as for CloudTrail Lake, or an event of OCSF."""
 
 
 class Archive:
@@ -23,6 +27,8 @@ class Archive:
         The names of the trail.
     run_id
         The run that writes.
+    line_format
+        What the lines are, ``json`` or ``ocsf``. It may change between runs: a part log reads the lines of both.
     recipient_account_id, map_status_to_error_code
         As in `LineMapper`.
     """
@@ -34,12 +40,14 @@ class Archive:
         stream: str,
         run_id: str,
         *,
+        line_format: str = "json",
         recipient_account_id: str | None = None,
         map_status_to_error_code: bool = False,
     ) -> None:
         self._log = log
         self._source = source
         self._stream = stream
+        self._mapper = _MAPPERS[line_format]
         self._recipient_account_id = recipient_account_id
         self._run_id = run_id
         self._map_status_to_error_code = map_status_to_error_code
@@ -51,9 +59,9 @@ class Archive:
         if_answers_get_lost="Check the function's path to S3.",
     )
 
-    def mapper(self, gateway: Gateway) -> LineMapper:
+    def mapper(self, gateway: Gateway) -> LineMapper | OcsfMapper:
         """Return a mapper for the entries of a gateway."""
-        return LineMapper(
+        return self._mapper(
             gateway,
             self._source,
             self._stream,

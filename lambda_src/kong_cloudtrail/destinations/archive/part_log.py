@@ -71,7 +71,8 @@ _GZIP_HEADER = b"\x1f\x8b\x08\x08" + b"\0" * 5 + b"\xff"
 
 _parts = re.compile(r"(day=\d{4}-\d\d-\d\d/\d\d)-(\d{6,})\.json\.gz").fullmatch
 _run_id = re.compile(re.escape(_GZIP_HEADER) + rb"([a-z0-9-]{1,100})\0").match
-_key_of_line = re.compile(rb'\{"key":"([^"\\]+)"[,}]').match
+# A line begins with its key, in either format: see `LineMapper` and `OcsfMapper`.
+_key_of_line = re.compile(rb'\{(?:"key":|"metadata":\{"uid":)"([^"\\]+)"[,}]').match
 
 
 class PartAbsent(Exception):

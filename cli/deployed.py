@@ -42,8 +42,8 @@ def variables(*, function: str | None, stack: str | None) -> Mapping[str, str]:
         )
         raise SettingsError([problem])
     found: dict[str, str] = environment.get("Variables", {})
-    if "KONG_ADMIN_API" not in found:
-        problem = f"Function {name} has no variable KONG_ADMIN_API, so it is not a collector. Check the name."
+    if not {"ARCHIVE", "CHANNEL_ARN"} & found.keys():
+        problem = f"Function {name} has neither ARCHIVE nor CHANNEL_ARN, so it is not a collector. Check the name."
         raise SettingsError([problem])
     return found
 

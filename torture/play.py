@@ -227,7 +227,7 @@ def _close(scenario: Scenario, site: Site, before: Round | None) -> Iterator[tup
         yield "closing runs", Problem("ending", "a run around which all is well does not finish")
     yield from (("the end", problem) for problem in condense(site.auditor.end()))
     if (verified := site.verify_runs()).exit_status != 0:
-        yield "the end", Problem("reports", f"verify-runs: {verified.output}")
+        yield "the end", Problem("reports", f"verify: {verified.output}")
 
 
 def _run(site: Site, scenario: Scenario, round_: Round, number: int, before: Round | None) -> tuple[Run, list[Problem]]:

@@ -331,7 +331,7 @@ class Site:
 
     def verify_runs(self) -> CollectorProcess:
         """Let the collector check its chain of run reports; return the ended process."""
-        process = CollectorProcess(("verify-runs",), self._environment, self._folder)
+        process = CollectorProcess(("verify",), self._environment, self._folder)
         process.finish()
         return process
 

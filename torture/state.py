@@ -119,7 +119,7 @@ class Trail:
             self._ledger.write(CHECKPOINT, json.dumps(state.document | {"sweepDue": 0}).encode())
 
     def check_reports(self, state: State) -> Iterator[str]:
-        """Check the chain of run reports, as `verify-runs` does; yield what is wrong with it."""
+        """Check the chain of run reports, as `verify` does; yield what is wrong with it."""
         for name in self._ledger.names(f"runs/{TRAIL}/"):
             if name not in self._reports:
                 self._reports[name] = self._ledger.read(name) or b"{}"

@@ -272,7 +272,10 @@ class Destination(Protocol):
 
 
 class SeenSet(Protocol):
-    """Which entries were delivered already. Every method may raise `SeenSetUnavailable`."""
+    """Which entries were delivered already.
+
+    Every method may raise `SeenSetUnavailable`, or `DestinationMisconfigured` if the destination tells what it holds.
+    """
 
     def open(self) -> CacheState:
         """Identify the cache, and reserve memory for the marks of everything in flight. Raises `CacheFull`."""

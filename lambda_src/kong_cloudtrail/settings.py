@@ -166,7 +166,7 @@ class StoredTrails:
         settings = cls(
             read.value(variables.LEDGER) or _ledger_beside(archive),
             read.value(variables.SOURCE_NAME) or "",
-            read.destinations(),
+            read.destinations(needs_channel=False),
             archive,
             read.value(variables.ARCHIVE_SIGNING_KEY),
         )
@@ -179,7 +179,7 @@ def _ledger_beside(archive: str | None) -> str | None:
 
     Queries pass over names that begin with an underscore. In a bucket it would not do: the archive's are locked.
     """
-    return None if archive is None or "://" in archive else f"{archive.rstrip('/') or '/'}/_ledger"
+    return None if archive is None or "://" in archive else f"{archive.rstrip('/')}/_ledger"
 
 
 def value_or_default(variable: Variable[_T], environment: Mapping[str, str]) -> _T | None:
@@ -226,8 +226,11 @@ class _Reader:
             return None
         return variable.read(variable.default) if given is None else given
 
-    def destinations(self) -> tuple[str, ...]:
-        """Return the names of the destinations that are asked for, else of those that have a place."""
+    def destinations(self, *, needs_channel: bool = True) -> tuple[str, ...]:
+        """Return the names of the destinations that are asked for, else of those that have a place.
+
+        To look into what was stored, nobody needs a channel.
+        """
         places: Mapping[str, Variable[Any]] = {
             ARCHIVE: variables.ARCHIVE_PLACE,
             CLOUDTRAIL_LAKE: variables.CHANNEL_ARN,
@@ -235,7 +238,7 @@ class _Reader:
         if self.is_given(variables.DESTINATION):
             names = (self.value(variables.DESTINATION) or Destinations(())).names
             for name in names:
-                if not self.is_given(places[name]):
+                if not self.is_given(places[name]) and (needs_channel or name != CLOUDTRAIL_LAKE):
                     self.problem(places[name], f"is missing, but DESTINATION names {name}; {_PLACES[name]}")
             return names
         names = tuple(name for name in places if self.is_given(places[name]))

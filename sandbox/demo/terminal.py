@@ -67,7 +67,7 @@ def commands(*, function_name: str, log_group_name: str, token_header: Path, eve
         "# the collector as a program, with the function's settings",
         f"{collector} sync",
         f"{collector} release",
-        f"{collector} verify-runs",
+        f"{collector} verify",
         "# show the events that CloudTrail accepted",
         f"curl -s -X POST {events_url}",
     ]

@@ -199,9 +199,12 @@ OPEN_TO_THE_COMMAND_LINE = {
     "",
     "assembly",
     "domain.report",
+    "domain.report_chain",
+    "domain.trail",
+    "operations.verify",
     "runtime.cpu",
     "runtime.redaction",
-    "state.run_reports",
+    "runtime.signing",
     "errors",
     "settings",
 }

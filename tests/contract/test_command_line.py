@@ -523,7 +523,7 @@ class TestRelease:
         terminal.run("release").assert_failed(ExitStatus.FAILED, "CloudTrail could not be reached")
 
 
-class TestVerifyRuns:
+class TestVerify:
     @pytest.fixture
     def chain(self, terminal: Terminal, site: Site) -> list[Path]:
         """Two run reports."""
@@ -533,7 +533,7 @@ class TestVerifyRuns:
         return sorted((site.ledger / "runs" / TRAIL).iterdir())
 
     def test_whole_chain(self, terminal: Terminal, site: Site, chain: list[Path]) -> None:
-        output = terminal.run("verify-runs")
+        output = terminal.run("verify")
 
         assert (output.status, output.err) == (ExitStatus.DONE, "")
         *lines, result = output.out.splitlines()
@@ -544,20 +544,21 @@ class TestVerifyRuns:
         assert facts["first run"].startswith(f"1, {datetime.fromtimestamp(written, UTC):%Y-%m-%dT%H:%M:%S}Z")
         assert facts["last run"].startswith("2, 20")
         assert {facts[name][:2] for name in ("entries from", "entries until")} == {"20"}
-        assert result == "The chain of run reports is complete: none was removed or altered."
+        assert result == f"{TRAIL}: whole. No run reports were removed or altered."
 
-    def test_needs_nothing_but_the_ledger_and_the_name_of_the_source(
+    def test_needs_nothing_but_the_ledger_and_the_names_of_the_trail(
         self, terminal: Terminal, site: Site, chain: list[Path]
     ) -> None:
         for name in site.environment.keys() - {"LEDGER", "SOURCE_NAME"}:
             del terminal.environment[name]
+        terminal.environment["DESTINATION"] = "cloudtrail-lake"
 
-        assert terminal.run("verify-runs").status == ExitStatus.DONE
+        assert terminal.run("verify").status == ExitStatus.DONE
 
     def test_removed_report(self, terminal: Terminal, chain: list[Path]) -> None:
         chain[0].unlink()
 
-        output = terminal.run("verify-runs")
+        output = terminal.run("verify")
 
         output.assert_failed(ExitStatus.NOT_VERIFIED, "1 to 1 are missing")
         assert "whole" not in output.out
@@ -566,13 +567,13 @@ class TestVerifyRuns:
     def test_altered_report(self, terminal: Terminal, chain: list[Path], content: str) -> None:
         chain[0].write_text(content)
 
-        terminal.run("verify-runs").assert_failed(ExitStatus.NOT_VERIFIED, "was altered")
+        terminal.run("verify").assert_failed(ExitStatus.NOT_VERIFIED, "was altered")
 
     def test_all_reports_removed(self, terminal: Terminal, chain: list[Path]) -> None:
         for report in chain:
             report.unlink()
 
-        terminal.run("verify-runs").assert_failed(ExitStatus.NOT_VERIFIED, "1 to 2 are missing", "Nothing to verify")
+        terminal.run("verify").assert_failed(ExitStatus.NOT_VERIFIED, "1 to 2 are missing", "Nothing to verify")
 
     @pytest.mark.parametrize("value", ["", None])
     def test_ledger_that_is_not_set(self, terminal: Terminal, value: str | None) -> None:
@@ -580,18 +581,18 @@ class TestVerifyRuns:
         if value is None:
             del terminal.environment["LEDGER"]
 
-        terminal.run("verify-runs").assert_failed(ExitStatus.USAGE, "LEDGER: is missing")
+        terminal.run("verify").assert_failed(ExitStatus.USAGE, "LEDGER: is missing")
 
     def test_ledger_that_is_mistyped(self, terminal: Terminal) -> None:
         terminal.environment["LEDGER"] = "s3:/bucket/prefix"
 
-        terminal.run("verify-runs").assert_failed(ExitStatus.USAGE, "LEDGER: must be s3://bucket/prefix or a folder")
+        terminal.run("verify").assert_failed(ExitStatus.USAGE, "LEDGER: must be s3://bucket/prefix or a folder")
 
     @pytest.mark.parametrize("place", ["missing", "."])
     def test_ledger_without_reports(self, terminal: Terminal, chain: list[Path], place: str) -> None:
         terminal.environment["LEDGER"] = place
 
-        output = terminal.run("verify-runs")
+        output = terminal.run("verify")
 
         output.assert_failed(
             ExitStatus.NOT_VERIFIED,
@@ -603,8 +604,8 @@ class TestVerifyRuns:
     def test_source_that_is_mistyped(self, terminal: Terminal, chain: list[Path]) -> None:
         terminal.environment["SOURCE_NAME"] = "kong-ue"
 
-        terminal.run("verify-runs").assert_failed(
-            ExitStatus.NOT_VERIFIED, "kong-ue/requests", f"has reports of: {TRAIL}. Check SOURCE_NAME."
+        terminal.run("verify").assert_failed(
+            ExitStatus.NOT_VERIFIED, "kong-ue/requests", f"has reports of: {TRAIL}. Check SOURCE_NAME and DESTINATION."
         )
 
     def test_runs_that_delivered_nothing(self, terminal: Terminal, site: Site) -> None:
@@ -616,7 +617,7 @@ class TestVerifyRuns:
         fields = json.loads(checkpoint.read_text()) | {"run": {"number": 0, "sha256": "0" * 64}}
         checkpoint.write_text(json.dumps(fields))
 
-        terminal.run("verify-runs").assert_failed(ExitStatus.NOT_VERIFIED, "none of them has delivered anything yet")
+        terminal.run("verify").assert_failed(ExitStatus.NOT_VERIFIED, "none of them has delivered anything yet")
 
 
 class TestSurroundings:

@@ -152,7 +152,7 @@ class TestRun:
         assert (summary["fetched"], summary["delivered"], summary["finished"]) == (3, 3, True)
         assert json.dumps(summary)
 
-    def test_publishes_metrics_by_source_alone(self, function: Function, site: Site) -> None:
+    def test_publishes_metrics_by_source_and_destination(self, function: Function, site: Site) -> None:
         site.kong.add_entries(recent(site, 3))
 
         function.tick("one")
@@ -160,8 +160,8 @@ class TestRun:
         [metrics] = function.metrics
         [directive] = metrics["_aws"]["CloudWatchMetrics"]
         assert directive["Namespace"] == "KongCloudTrail"
-        assert directive["Dimensions"] == [["source"]]
-        assert metrics["source"] == "kong-eu"
+        assert directive["Dimensions"] == [["source", "destination"]]
+        assert (metrics["source"], metrics["destination"]) == ("kong-eu", "cloudtrail-lake")
         units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
         assert METRICS.items() <= units.items()
         assert all(name in metrics for name in units)
@@ -180,7 +180,7 @@ class TestRun:
         function.tick("one")
 
         [directive] = function.metrics[0]["_aws"]["CloudWatchMetrics"]
-        assert (directive["Namespace"], directive["Dimensions"]) == ("KongCloudTrail", [["source"]])
+        assert (directive["Namespace"], directive["Dimensions"]) == ("KongCloudTrail", [["source", "destination"]])
 
     def test_logs_lines_of_json_with_the_report_and_the_request(self, function: Function, site: Site) -> None:
         site.kong.add_entries(recent(site, 3))
@@ -235,7 +235,7 @@ class TestRepeatedTick:
             first = pool.submit(module.handler, {"execution_id": "one"}, Context())  # type: ignore[arg-type]
             wait_until(lambda: any("invocation" in key for key in observer.keys()))  # noqa: SIM118 - a Redis command
 
-            assert function.tick("one") == {"skipped": True}
+            assert function.tick("one")["skipped"] is True
             assert first.result()["finished"] is True
 
     @pytest.mark.parametrize("event", [{}, {"execution_id": None}, {"execution_id": ""}, {"other": 1}])

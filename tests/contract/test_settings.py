@@ -27,6 +27,35 @@ def problems_of(**changes: str | None) -> tuple[str, ...]:
     return error.value.problems
 
 
+def test_no_destination_is_a_choice_to_make() -> None:
+    [problem] = problems_of(CHANNEL_ARN=None)
+
+    assert problem.startswith("DESTINATION: there is none. For an archive in S3, which every account can have, set")
+    assert "set CHANNEL_ARN to the ARN of a channel, e.g. arn:aws:cloudtrail:" in problem
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"DESTINATION": "archive"}, "ARCHIVE: is missing, but DESTINATION names archive; set ARCHIVE to s3://"),
+        (
+            {"DESTINATION": "cloudtrail-lake", "CHANNEL_ARN": None, "ARCHIVE": "./archive"},
+            "CHANNEL_ARN: is missing, but DESTINATION names cloudtrail-lake; set CHANNEL_ARN to",
+        ),
+    ],
+)
+def test_destination_needs_its_place(given: dict[str, str | None], problem: str) -> None:
+    [found] = problems_of(**given)
+
+    assert found.startswith(problem)
+
+
+def test_archive_alone_is_enough() -> None:
+    settings = Settings.from_mapping({"ARCHIVE": "./archive"})
+
+    assert (settings.destinations, settings.ledger) == (("archive",), "./archive/_ledger")
+
+
 def test_channel_alone_is_enough() -> None:
     expected = {
         "kong_admin_api": "http://localhost:8001",
@@ -88,7 +117,19 @@ def test_channel_alone_is_enough() -> None:
         ("REDIS_USERNAME", "collector", "redis_username", "collector"),
         ("REDIS_PASSWORD", "pw", "redis_password", Secret("pw")),
         ("REDIS_PASSWORD_SECRET", "cache/password", "redis_password_secret", "cache/password"),
-        ("CHANNEL_ARN", ARN.replace("aws:", "aws-cn:", 1), "channel_region", "us-east-1"),
+        (
+            "CHANNEL_ARN",
+            ARN.replace("aws:", "aws-cn:", 1),
+            "channel",
+            Channel(ARN.replace("aws:", "aws-cn:", 1), "us-east-1", ACCOUNT_ID),
+        ),
+        ("ARCHIVE", "s3://bucket-1/a/prefix", "destinations", ("archive", "cloudtrail-lake")),
+        ("ARCHIVE", "s3://bucket-1/a/prefix", "ledger", None),
+        ("ARCHIVE", "./kept/", "archive", "./kept/"),
+        ("ARCHIVE", "./kept/", "ledger", "./kept/_ledger"),
+        ("ARCHIVE", "/", "ledger", "/_ledger"),
+        ("ARCHIVE_FORMAT", "OCSF", "archive_format", "ocsf"),
+        ("DESTINATION", " CloudTrail-Lake ", "destinations", ("cloudtrail-lake",)),
         ("EXTERNAL_ID", "a+b=c,d.e@f:g/h-i_j", "external_id", "a+b=c,d.e@f:g/h-i_j"),
         ("MAP_STATUS_TO_ERROR_CODE", "yes", "map_status_to_error_code", True),
         ("SOURCE_NAME", "kong.eu-1_a", "source_name", "kong.eu-1_a"),
@@ -187,7 +228,11 @@ class TestCertificate:
 @pytest.mark.parametrize(
     ("variable", "value", "advice"),
     [
-        ("CHANNEL_ARN", None, "is missing; give the ARN of the CloudTrail Lake channel"),
+        ("DESTINATION", "s3", "names one that there is not; write archive or cloudtrail-lake, or both"),
+        ("DESTINATION", ",", "names none; write archive or cloudtrail-lake"),
+        ("ARCHIVE_FORMAT", "csv", "must be json or ocsf"),
+        ("ARCHIVE_SIGNING_KEY", "alias/audit", "must be the ARN of a KMS key"),
+        ("ARCHIVE", "s3://", "must be s3://bucket/prefix or a folder"),
         ("CHANNEL_ARN", "01234567-89ab-cdef-0123-456789abcdef", "is not the ARN of a CloudTrail channel"),
         ("CHANNEL_ARN", ARN.replace("channel/", "trail/"), "is not the ARN of a CloudTrail channel"),
         ("CHANNEL_ARN", ARN.replace(ACCOUNT_ID, "123"), "is not the ARN of a CloudTrail channel"),

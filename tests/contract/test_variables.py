@@ -40,6 +40,10 @@ VALID: dict[str, list[str]] = {
     "REDIS_PASSWORD": ["pâss word"],
     "REDIS_PASSWORD_SECRET": ["cache/password"],
     "REDIS_IAM_CACHE": ["kong-cache"],
+    "DESTINATION": ["archive", "cloudtrail-lake", "archive,cloudtrail-lake", "cloudtrail-lake, Archive"],
+    "ARCHIVE": ["s3://bucket-1/a/prefix", "./archive", "s3://bucket-1"],
+    "ARCHIVE_FORMAT": ["json", "OCSF"],
+    "ARCHIVE_SIGNING_KEY": ["arn:aws:kms:us-east-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"],
     "LEDGER": ["s3://bucket-1/a/prefix", "./ledger", "s3://bucket-1"],
 }
 BOOLEANS = ["true", "FALSE", "1", "off", "yes", "2"]
@@ -101,6 +105,8 @@ def texts(name: str) -> st.SearchStrategy[str]:
 def environment(name: str, text: str) -> dict[str, str]:
     """Return the least environment of the function, with one variable."""
     found = {"CHANNEL_ARN": CHANNEL, "KONG_ADMIN_API": "https://kong.example.com", name: text}
+    if name == "DESTINATION":
+        found["ARCHIVE"] = "s3://bucket-1/archive"
     if name == "KONG_SUPERADMIN" and text.strip():
         found["KONG_ADMIN_TOKEN"] = "token"
     if name == "REDIS_IAM_CACHE":

@@ -151,6 +151,8 @@ class ChainCheck:
 
     def end(self) -> list[str]:
         """Return all faults, once the last report was checked."""
+        if self.is_signed is not None and self.count and not self.signed:
+            self._faults.append("No report has a right signature.")
         newest = self.checkpoint.run_number
         if self._expected > newest:
             return self._faults

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ...domain.checkpoint import CacheState
 from ...domain.entry import Entry
-from ...errors import DestinationError, SeenSetUnavailable
+from ...errors import DestinationUnavailable, SeenSetUnavailable
 from .part_log import PartLog
 
 
@@ -33,11 +33,13 @@ class HeldEntries:
         Raises
         ------
         SeenSetUnavailable
-            If the parts cannot be read.
+            If the parts cannot be read at the moment.
+        DestinationMisconfigured
+            If they cannot be read until somebody changes something.
         """
         try:
             return self._log.held(entries)
-        except DestinationError as error:
+        except DestinationUnavailable as error:
             raise SeenSetUnavailable(str(error)) from error
 
     def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:

@@ -108,15 +108,16 @@ class ArchiveInspector:
                     f"The part {self._locate(name)} is missing: report {part.report} says that it holds {part.entries} "
                     "entries."
                 )
-        highest: dict[str, int] = {}
+        numbers: dict[str, set[int]] = {}
         for name in {*parts, *reported}:
             hour, number = part_number(name) or ("", 0)
-            highest[hour] = max(number, highest.get(hour, 0))
-        for hour, last in sorted(highest.items()):
-            for number in range(last):
-                name = f"{hour}-{number:06}.json.gz"
-                if name not in parts and name not in reported:
-                    yield f"The part {self._locate(name)} is missing, but later ones are there. No report names it."
+            numbers.setdefault(hour, set()).add(number)
+        for hour, known in sorted(numbers.items()):
+            for first, last in _gaps(known):
+                yield (
+                    f"The parts {first:06} to {last:06} of {self._locate(hour)} are missing, but later ones are there. "
+                    "No report names them."
+                )
 
     def _compare(self, name: str, listed: Listed, found: _Found, reported: ReportedPart | None) -> Iterator[str]:
         place = self._locate(name)
@@ -153,6 +154,15 @@ class ArchiveInspector:
 
     def _locate(self, name: str) -> str:
         return self._store.locate(self._prefix + name)
+
+
+def _gaps(numbers: set[int]) -> Iterator[tuple[int, int]]:
+    """Return the first and the last number of each gap below the highest one."""
+    expected = 0
+    for number in sorted(numbers):
+        if number > expected:
+            yield expected, number - 1
+        expected = number + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -377,6 +377,110 @@ class TestUnfinishedRun:
         assert function.tick("one")["finished"] is True
 
 
+class TestTrails:
+    """A function with two destinations: each is a trail of its own."""
+
+    @pytest.fixture
+    def archive(self, function: Function, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        monkeypatch.setenv("ARCHIVE", str(tmp_path / "archive"))
+        return tmp_path / "archive"
+
+    def test_one_that_the_event_names_runs_alone(self, function: Function, site: Site, archive: Path) -> None:
+        site.kong.add_entries(recent(site, 3))
+
+        summary = function.invoke({"destination": "archive", "execution_id": "one"})
+
+        assert (summary["destination"], summary["delivered"], summary["parts_written"] > 0) == ("archive", 3, True)
+        assert site.cloudtrail.accepted() == []
+        [metrics] = function.metrics
+        assert (metrics["source"], metrics["destination"]) == ("kong-eu", "archive")
+        assert (metrics["PartsWritten"], metrics["PartsDamaged"]) == ([summary["parts_written"]], [0])
+
+    def test_all_run_where_the_event_names_none(self, function: Function, site: Site, archive: Path) -> None:
+        site.kong.add_entries(recent(site, 3))
+
+        summary = function.tick("one")
+
+        assert [(run["destination"], run["delivered"]) for run in summary["runs"]] == [
+            ("archive", 3),
+            ("cloudtrail-lake", 3),
+        ]
+        assert [metrics["destination"] for metrics in function.metrics] == ["archive", "cloudtrail-lake"]
+        assert "PartsWritten" not in function.metrics[1]
+
+    @pytest.mark.parametrize("cause", ["archive", "cloudtrail-lake"])
+    def test_one_that_fails_does_not_hold_up_the_other(
+        self, function: Function, site: Site, archive: Path, cause: str
+    ) -> None:
+        site.kong.add_entries(recent(site, 3))
+        if cause == "archive":
+            archive.write_text("no folder")
+        else:
+            site.cloudtrail.inject(faults.aws_error("ChannelNotFound", times=100))
+
+        with pytest.raises(RunFailed):
+            function.tick("one")
+
+        delivered = {line["destination"]: line["EventsDelivered"] for line in function.metrics}
+        assert delivered == {name: [0 if name == cause else 3] for name in ("archive", "cloudtrail-lake")}
+
+    def test_archive_alone_needs_no_cache(
+        self, function: Function, site: Site, archive: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site.kong.add_entries(recent(site, 3))
+        monkeypatch.delenv("CHANNEL_ARN")
+        monkeypatch.setenv("REDIS_HOST", "127.0.0.1:1")
+
+        assert function.tick("one")["delivered"] == 3
+        assert function.tick("one")["delivered"] == 0  # the same tick once more
+
+    @pytest.mark.parametrize("name", ["s3", "cloudtrail-lake", 7, ["archive"]])
+    def test_that_the_function_does_not_have_is_refused(
+        self, function: Function, site: Site, archive: Path, monkeypatch: pytest.MonkeyPatch, name: object
+    ) -> None:
+        monkeypatch.setenv("DESTINATION", "archive")
+
+        with pytest.raises(SettingsError, match="the event names none of this function's; write one of archive"):
+            function.invoke({"destination": name})
+
+    def test_have_their_share_of_the_time(self, function: Function, site: Site, archive: Path) -> None:
+        # Given an invocation whose first run finds nearly half of the time used up
+        site.kong.add_entries(recent(site, 3))
+        began = time.monotonic()
+        left = iter([10_000])
+
+        context = Context(lambda: next(left, 5_200))
+        summary = function.tick("one", context)
+
+        # Then that run ends, and the other has what is left
+        assert time.monotonic() - began < 10
+        assert [(run["destination"], run["finished"]) for run in summary["runs"]] == [
+            ("archive", False),
+            ("cloudtrail-lake", True),
+        ]
+
+    @pytest.mark.parametrize(
+        ("event", "destinations"),
+        [({}, ["archive", "cloudtrail-lake"]), ({"destination": "archive"}, ["archive"])],
+    )
+    def test_are_all_misconfigured_by_wrong_settings(
+        self,
+        function: Function,
+        archive: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        event: dict[str, Any],
+        destinations: list[str],
+    ) -> None:
+        monkeypatch.setenv("PAGE_SIZE", "wrong")
+
+        with pytest.raises(SettingsError):
+            function.invoke(event)
+
+        assert [(line["destination"], line["Misconfigurations"]) for line in function.metrics] == [
+            (name, [1]) for name in destinations
+        ]
+
+
 class TestFailedRun:
     def test_raises_for_lambda_to_count(self, function: Function, site: Site) -> None:
         site.kong.add_entries(recent(site, 3))

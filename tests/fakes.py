@@ -110,6 +110,7 @@ class Kong:
                 return
             shown = rows[start : start + self.page_size]
             poison = next((index for index, row in enumerate(shown) if self.poison(row)), None)
+            begin = start
             start += len(shown)
             following_gap = None
             if poison is not None:
@@ -118,7 +119,9 @@ class Kong:
                 following_gap = Gap(Window(at, at + 1) if self.filters else None, "status 500")
                 shown = shown[:poison]
             is_last = start >= len(rows) and following_gap is None
-            resume = None if is_last else names[start - 1]
+            # Whoever continues after a page that ends before a row that cannot be read meets that row again.
+            done = begin + len(shown) if following_gap else start
+            resume = None if is_last else names[done - 1] if done else "the beginning"
             yield Page(read_entries(shown), resume, is_last=is_last, gap=gap, as_asked=not self.proves_nothing)
             if is_last:
                 return
@@ -182,6 +185,7 @@ class CloudTrail:
         self._lock = threading.Lock()
 
     advice = CloudTrailLake.advice
+    refuses_entries = True
 
     def mapper(self, gateway: Gateway) -> EventMapper:
         return EventMapper(gateway, ACCOUNT_ID, lambda entry_id, sha256: f"memory://{entry_id}-{sha256[:16]}")

@@ -99,10 +99,21 @@ class DestinationUnavailable(DestinationError):
         Whether the service asked to be called less often.
     maybe_accepted
         Whether the entries may have been accepted all the same: the answer was lost, or could not be read.
+    content_matters
+        Whether the reason may be one of the entries. If not, the same call is made again, and nothing is quarantined.
     """
 
-    def __init__(self, code: str, message: str, *, throttled: bool = False, maybe_accepted: bool = False) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        throttled: bool = False,
+        maybe_accepted: bool = False,
+        content_matters: bool = True,
+    ) -> None:
         super().__init__(message)
+        self.content_matters = content_matters
         self.code = code
         self.throttled = throttled
         self.maybe_accepted = maybe_accepted

@@ -149,12 +149,15 @@ class Advice:
         What to check if it refuses every call for its content.
     if_answers_get_lost
         What to check if its answers do not arrive or cannot be read.
+    if_in_doubt
+        What follows if it is not known whether entries were accepted.
     """
 
     name: str
     if_down: str
     if_all_refused: str
     if_answers_get_lost: str
+    if_in_doubt: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +254,10 @@ class Destination(Protocol):
     @property
     def advice(self) -> Advice:
         """Its name in messages, and what to check when it fails."""
+
+    @property
+    def refuses_entries(self) -> bool:
+        """Whether it may refuse single entries. If not, nothing goes to quarantine."""
 
     def mapper(self, gateway: Gateway) -> Mapper:
         """Return a mapper for the entries of a gateway."""

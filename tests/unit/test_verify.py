@@ -129,7 +129,11 @@ class TestPart:
         assert "was altered" in fault
         assert "It has 1 entries, and the report says 2" in fault
 
-    @pytest.mark.parametrize("body", [b"", b"hello", gzip.compress(b"hello\n"), gzip.compress(b'{"key":"a"}')])
+    @pytest.mark.parametrize(
+        "body",
+        [b"", b"hello", gzip.compress(b"hello\n"), gzip.compress(b'{"key":"a"}')],
+        ids=["empty", "no gzip", "no line of ours", "no end of line"],
+    )
     def test_that_is_damaged(self, site: Site, body: bytes) -> None:
         site.s3.destroy(PARTS[1])
         site.s3.create(PREFIX + PARTS[1], body)

@@ -277,7 +277,8 @@ class Collector:
         indicators.oldest_undelivered = delivery.oldest_undelivered
         indicators.measure(int(self._clock.now()), bounds.gateway - bounds.now)
         with contextlib.suppress(LedgerError):  # saving fails as well then, and reports it
-            report.quarantine_open = self._ledger.quarantine_size(MAX_COUNTED)
+            refuses = self._destination.refuses_entries
+            report.quarantine_open = self._ledger.quarantine_size(MAX_COUNTED) if refuses else 0
         findings = self._findings(report)
         try:
             progress.save(findings)

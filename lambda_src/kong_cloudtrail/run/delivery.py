@@ -270,8 +270,8 @@ class Delivery:
             DestinationUnavailable(
                 "Unanswered",
                 f"{entries} entries were still in flight when the run had to end: {self.advice.name} or the cache did "
-                "not answer. They may have been accepted and are not marked, so they may be delivered a second time, "
-                "with the same UID. Check the network paths to both, and their dashboards.",
+                f"not answer. They may have been accepted. {self.advice.if_in_doubt} Check the network paths to both, "
+                "and their dashboards.",
                 maybe_accepted=True,
             )
         )
@@ -316,8 +316,8 @@ class Delivery:
             full = self._mark_settled([event.entry for event in events])
         except SeenSetUnavailable as error:
             raise SeenSetUnavailable(
-                f"{self.advice.name} accepted {len(events)} entries that could not be marked as delivered, so they may "
-                f"be delivered a second time, with the same UID. {error}"
+                f"{self.advice.name} accepted {len(events)} entries that could not be marked as delivered. "
+                f"{self.advice.if_in_doubt} {error}"
             ) from error
         self._add_to_report(
             delivered=len(events),

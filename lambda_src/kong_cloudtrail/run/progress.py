@@ -287,11 +287,12 @@ class Progress:
         report.parts += [part for part in (*self._unreported, *found) if part.name not in known]
         reports = bool(report.delivered or report.quarantined or report.parts)
         try:
-            if self._checkpoint != self._saved or (reports and not self._has_saved):
-                self._save()  # before the report: without it, every run would add a report that no checkpoint refers to
+            if self._cannot_save is not None:
+                self._save()  # before the report: otherwise every run would add one that no checkpoint refers to
             if reports:
                 self._checkpoint = self._reported(self._ledger.add_report(report, self._checkpoint))
                 self._has_reported = True
+            if self._checkpoint != self._saved:
                 self._save()
         except CheckpointConflict:
             if not self._may_overlap:

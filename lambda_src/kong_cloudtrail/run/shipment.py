@@ -336,7 +336,8 @@ class Shipment:
             cause = _Cause.CALL_REFUSED
         else:
             self._error = error
-            cause = _Cause.THROTTLED if error.throttled else _Cause.CALL_FAILED
+            cause = _Cause.CALL_FAILED if error.content_matters else _Cause.OUTAGE
+            cause = _Cause.THROTTLED if error.throttled else cause
             cause = _Cause.LOST if error.maybe_accepted else cause
         for event in events:
             history = self._unsettled.setdefault(event.id, _History())
@@ -632,10 +633,7 @@ class Shipment:
         """Return an error that also says how many entries may be delivered twice."""
         in_doubt = sum(history.times[_Cause.LOST] > 0 for history in self._unsettled.values())
         if in_doubt:
-            why += (
-                f" {in_doubt} entries that are not marked may have been accepted; they may be delivered a second time, "
-                "with the same UID."
-            )
+            why += f" {in_doubt} entries that are not marked may have been accepted. {self._desk.advice.if_in_doubt}"
         return DestinationUnavailable(code, why, maybe_accepted=in_doubt > 0)
 
 

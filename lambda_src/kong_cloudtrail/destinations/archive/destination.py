@@ -57,7 +57,9 @@ class Archive:
         if_down="Check the AWS Health Dashboard, and the function's path to S3.",
         if_all_refused="Check the archive's bucket.",
         if_answers_get_lost="Check the function's path to S3.",
+        if_in_doubt="The next run finds out, and archives nothing twice.",
     )
+    refuses_entries = False
 
     def mapper(self, gateway: Gateway) -> LineMapper | OcsfMapper:
         """Return a mapper for the entries of a gateway."""

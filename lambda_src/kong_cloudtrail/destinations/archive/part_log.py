@@ -280,7 +280,9 @@ class PartLog:
                     with self._lock:
                         self._hours.pop(hour, None)
                     raise DestinationUnavailable(
-                        "PartRemoved", f"The part {self._locate(part.name)} of the archive was removed meanwhile."
+                        "PartRemoved",
+                        f"The part {self._locate(part.name)} of the archive was removed meanwhile.",
+                        content_matters=False,
                     ) from error
                 known.digests |= content.digests
                 known.next_number += 1

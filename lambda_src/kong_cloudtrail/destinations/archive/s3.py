@@ -189,6 +189,7 @@ class S3Parts:
                 code,
                 f"The archive in {place} did not answer ({code}). Check the function's path to S3: the VPC endpoint, or"
                 " NAT and routes.",
+                content_matters=False,
             )
         code = _code(error)
         if (advice := _advice(error)) is not None:
@@ -198,6 +199,7 @@ class S3Parts:
             code,
             f"The archive in {place} did not take or show a part ({code}, status {status}).",
             throttled=code in _THROTTLING or status in (429, 503),
+            content_matters=False,
         )
 
 

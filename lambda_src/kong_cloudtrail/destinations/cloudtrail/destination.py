@@ -112,7 +112,9 @@ class CloudTrailLake:
         if_down="Check the AWS Health Dashboard.",
         if_all_refused="Check CHANNEL_ARN and EXTERNAL_ID, and whether there is a proxy in between.",
         if_answers_get_lost="Check whether there is a proxy in between.",
+        if_in_doubt="They may be delivered a second time, with the same UID.",
     )
+    refuses_entries = True
 
     def mapper(self, gateway: Gateway) -> EventMapper:
         """Return a mapper for the entries of a gateway."""

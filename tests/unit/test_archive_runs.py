@@ -10,6 +10,7 @@ from kong_cloudtrail.destinations.archive.destination import Archive
 from kong_cloudtrail.destinations.archive.held import HeldEntries
 from kong_cloudtrail.destinations.archive.part_log import Listed
 from kong_cloudtrail.domain.report import RunReport
+from kong_cloudtrail.errors import DestinationUnavailable, RunFailed
 from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.fakes import Death, Kong, Life, World
@@ -104,3 +105,28 @@ def test_lost_checkpoint_makes_nothing_come_twice() -> None:
 
     assert site.run().delivered == 0
     assert len(site.s3.keys()) == len(ENTRIES)
+
+
+def test_fault_of_s3_is_never_an_entrys() -> None:
+    # Given an hour that cannot be written, while all others can
+    class Ill(MortalS3):
+        def create(self, name: str, body: bytes) -> bool:
+            if "/10-" in name:
+                raise DestinationUnavailable("InternalError", "S3 is ill.", content_matters=False)
+            return super().create(name, body)
+
+    site = Site(filters=True)
+    well, site.s3 = site.s3, Ill()
+
+    with pytest.raises(RunFailed, match="S3 is ill"):
+        site.run()
+    report = site.world.telemetry.published[-1]
+    assert report.quarantined == 0
+    assert 0 < report.failed < len(ENTRIES)
+
+    # When it is well again, its entries arrive in one part
+    well.versions = site.s3.versions
+    site.s3 = well
+    assert site.run().delivered == report.failed
+    assert sorted(site.s3.keys()) == sorted(read_entry(value).key for value in ENTRIES)
+    assert len([name for name in site.s3.names if "/10-" in name]) == 1

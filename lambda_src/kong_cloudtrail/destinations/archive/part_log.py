@@ -316,13 +316,16 @@ class PartLog:
                 excess -= len(self._hours.pop(name).digests)
 
     def _read_hours(self, names: Collection[str]) -> dict[str, _Hour]:
-        listed: dict[str, dict[int, Listed]] = {name: {} for name in names}
+        """List the days of some hours, and read the parts of these hours."""
+        listed: dict[str, dict[int, Listed]] = {}
         days = sorted({name.partition("/")[0] for name in names})
-        for found in self._pool.map(self._parts_of_day, days):
+        for day, found in zip(days, self._pool.map(self._parts_of_day, days), strict=True):
+            listed |= {f"{day}/{hour:02}": {} for hour in range(24)}
             for hour, number, part in found:
-                if hour in listed:
-                    listed[hour][number] = part
-        hours = {name: _Hour(_next_number(name, listed[name]), set()) for name in names}
+                listed.setdefault(hour, {})[number] = part
+        # The other hours of these days that have no parts are known as well, without a further call.
+        wanted = [name for name, parts in listed.items() if name in names or not parts]
+        hours = {name: _Hour(_next_number(name, listed[name]), set()) for name in wanted}
         # Also those that were not listed: a listing is no snapshot, and may show a part but not the one before it.
         parts = [(name, number) for name, hour in hours.items() for number in range(hour.next_number)]
         contents = self._pool.map(

@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.s3 import S3Process
 from sandbox.cloudtrail.emulator import CloudTrailProcess
 from sandbox.kong.simulator import KongProcess
 from sandbox.machinery.processes import PROJECT_DIRECTORY
@@ -26,6 +27,7 @@ from sandbox.machinery.valkey import Valkey
 
 KONG_LATENCY_SECONDS = 0.020
 CLOUDTRAIL_LATENCY_SECONDS = 0.030
+S3_LATENCY_SECONDS = 0.030
 RETENTION_SECONDS = 20 * 86_400
 NEW_ENTRIES = 100
 FIRST_SYNC_ENTRIES = 50_000
@@ -45,8 +47,10 @@ class Measurement:
     ----------
     contender, seconds, delivered, peak_megabytes
         As the contender told.
-    kong_calls, kong_megabytes, deliveries, redis_commands
-        As the other sides counted.
+    kong_calls, kong_megabytes, deliveries, redis_commands, s3_calls
+        As the other sides counted. A delivery is a call to CloudTrail, or a part that was written.
+    stored_bytes
+        Size of all parts; 0 for CloudTrail Lake.
     """
 
     contender: str
@@ -57,6 +61,8 @@ class Measurement:
     kong_megabytes: float
     deliveries: int
     redis_commands: int
+    s3_calls: int = 0
+    stored_bytes: int = 0
 
 
 class Arena:
@@ -77,6 +83,9 @@ class Arena:
         self.cloudtrail = stack.enter_context(CloudTrailProcess(validate="light"))
         self.valkey = stack.enter_context(Valkey())
         self._ledger = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self._begin(entries, latency=latency)
+
+    def _begin(self, entries: int, *, latency: bool) -> None:
         self._latency = latency
         self._seed = 1
         self.now = int(time.time())
@@ -108,7 +117,15 @@ class Arena:
             text=True,
             check=True,
         )
-        told = json.loads(process.stdout.splitlines()[-1])
+        return self._measurement(
+            contender,
+            process.stdout,
+            deliveries=len(self.cloudtrail.calls) - calls_before,
+            redis_commands=self._redis_commands() - commands_before,
+        )
+
+    def _measurement(self, contender: str, output: str, **counted: int) -> Measurement:
+        told = json.loads(output.splitlines()[-1])
         return Measurement(
             contender,
             told["seconds"],
@@ -116,8 +133,7 @@ class Arena:
             told["peak_megabytes"],
             sum(self.kong.calls.values()),
             self.kong.bytes_sent / 1e6,
-            len(self.cloudtrail.calls) - calls_before,
-            self._redis_commands() - commands_before,
+            **counted,
         )
 
     def _add(self, count: int, first: int, last: int) -> None:
@@ -143,6 +159,60 @@ class Arena:
         }
 
 
+class ArchiveArena(Arena):
+    """A Kong and an S3 that holds archive and ledger, and the contenders run against them. Without a cache."""
+
+    def __init__(self, stack: ExitStack, *, entries: int, latency: bool = True) -> None:
+        self.kong = stack.enter_context(KongProcess())
+        self.s3 = stack.enter_context(S3Process())
+        self._begin(entries, latency=latency)
+
+    def forget(self) -> None:
+        """Undo all that a contender did, for the next one."""
+        self.s3.clear()
+
+    def run(self, contender: str, *, latency: bool | None = None) -> Measurement:
+        """Run a contender as a process of its own."""
+        slow = self._latency if latency is None else latency
+        self.kong.configure(latency_seconds=KONG_LATENCY_SECONDS if slow else 0.0)
+        self.s3.configure(latency_seconds=S3_LATENCY_SECONDS if slow else 0.0)
+        self.kong.reset_counters()
+        self.s3.reset_counters()
+        before = self._parts()
+        process = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{contender}"],
+            cwd=PROJECT_DIRECTORY,
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        s3_calls, parts = sum(self.s3.calls.values()), self._parts()
+        return self._measurement(
+            contender,
+            process.stdout,
+            deliveries=len(parts) - len(before),
+            redis_commands=0,
+            s3_calls=s3_calls,
+            stored_bytes=sum(parts.values()) - sum(before.values()),
+        )
+
+    def _parts(self) -> dict[str, int]:
+        return {name: size for name, size in self.s3.sizes.items() if name.endswith(".json.gz")}
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "PYTHONPATH": f"{PROJECT_DIRECTORY / 'lambda_src'}{os.pathsep}{PROJECT_DIRECTORY}",
+            "KONG_ADMIN_API": self.kong.url,
+            "ARCHIVE": "s3://bucket/archive",
+            "LEDGER": "s3://bucket/ledger",
+            "AWS_ENDPOINT_URL_S3": self.s3.url,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }
+
+
 def main() -> int:
     """Run what is asked for; print tables, and all numbers as JSON at the end."""
     parser = argparse.ArgumentParser(prog="make bench")
@@ -153,6 +223,8 @@ def main() -> int:
         "first_sync_with_latency": first_sync(latency=True, quick=options.quick),
         "first_sync_without_latency": first_sync(latency=False, quick=options.quick),
         "steady_state": steady_state(quick=options.quick),
+        "archive_first_sync": archive_first_sync(),
+        "archive_steady_state": archive_steady_state(),
         "without_filters": without_filters(quick=options.quick),
         "memory": memory(),
         "import": importing(),
@@ -190,6 +262,39 @@ def steady_state(*, quick: bool) -> dict[str, Any]:
             if entries == LARGEST and not quick:
                 measurements.append(_proof_of_concept_knowing_the_rest(arena))
         results[str(entries)] = _report(f"{NEW_ENTRIES} new entries beside {entries} delivered", measurements)
+    medians = [results[str(entries)]["collector"]["seconds"] for entries in STEADY_ENTRIES]
+    results["slowest_to_fastest"] = max(medians) / min(medians)
+    console.print(f"Slowest of the three to the fastest: {results['slowest_to_fastest']:.2f}\n")
+    return results
+
+
+def archive_first_sync() -> dict[str, Any]:
+    """Everything is new to an archive: collector and floor in turn."""
+    with ExitStack() as stack:
+        arena = ArchiveArena(stack, entries=FIRST_SYNC_ENTRIES)
+        measurements = []
+        for _ in range(ROUNDS):
+            for contender in ("collector", "archive_floor"):
+                measurements.append(arena.run(contender))
+                arena.forget()
+    results = _report(f"Archive: first sync of {FIRST_SYNC_ENTRIES} entries, with latency", measurements)
+    stored = results["collector"]["stored_bytes"] / FIRST_SYNC_ENTRIES
+    console.print(f"Stored in S3: {stored:.0f} bytes an entry\n")
+    return {**results, "stored_bytes_of_an_entry": stored}
+
+
+def archive_steady_state() -> dict[str, Any]:
+    """Have a hundred new entries beside many that are archived."""
+    results: dict[str, Any] = {}
+    for entries in STEADY_ENTRIES:
+        with ExitStack() as stack:
+            arena = ArchiveArena(stack, entries=entries)
+            arena.run("collector", latency=False)
+            measurements = []
+            for _ in range(ROUNDS):
+                arena.add_new_entries()
+                measurements.append(arena.run("collector"))
+        results[str(entries)] = _report(f"Archive: {NEW_ENTRIES} new entries beside {entries} archived", measurements)
     medians = [results[str(entries)]["collector"]["seconds"] for entries in STEADY_ENTRIES]
     results["slowest_to_fastest"] = max(medians) / min(medians)
     console.print(f"Slowest of the three to the fastest: {results['slowest_to_fastest']:.2f}\n")
@@ -261,7 +366,8 @@ def _arena(**arguments: Any) -> Iterator[Arena]:
 def _report(title: str, measurements: list[Measurement]) -> dict[str, Any]:
     """Print a table of the medians, with ratios to the collector; return them."""
     table = Table(title=title, title_justify="left")
-    for column in ("", "seconds", "ratio", "Kong calls", "Kong MB", "deliveries", "Redis commands", "peak MB"):
+    columns = ("", "seconds", "ratio", "Kong calls", "Kong MB", "deliveries", "Redis commands", "S3 calls", "peak MB")
+    for column in columns:
         table.add_column(column, justify="left" if not column else "right")
     names = list(dict.fromkeys(measurement.contender for measurement in measurements))
     results: dict[str, Any] = {}
@@ -279,6 +385,7 @@ def _report(title: str, measurements: list[Measurement]) -> dict[str, Any]:
             f"{median.kong_megabytes:.1f}",
             str(median.deliveries),
             str(median.redis_commands),
+            str(median.s3_calls),
             f"{median.peak_megabytes:.0f}",
         )
     console.print(table, "")

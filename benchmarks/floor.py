@@ -29,10 +29,10 @@ def run() -> int:
     delivered = 0
     with ThreadPoolExecutor(PARALLEL_DELIVERIES) as lanes, ThreadPoolExecutor(1) as fetcher:
         under_way = set()
-        pages = _pages(surroundings)
-        following = fetcher.submit(next, pages, None)
+        source = pages(surroundings.kong_admin_api)
+        following = fetcher.submit(next, source, None)
         while (entries := following.result()) is not None:
-            following = fetcher.submit(next, pages, None)
+            following = fetcher.submit(next, source, None)
             for start in range(0, entries, BATCH_EVENTS):
                 events = batch[: min(BATCH_EVENTS, entries - start)]
                 delivered += len(events)
@@ -44,11 +44,12 @@ def run() -> int:
     return delivered
 
 
-def _pages(surroundings: Surroundings) -> Iterator[int]:
+def pages(kong_admin_api: str) -> Iterator[int]:
+    """Fetch all pages; return the number of entries of each."""
     session = requests.Session()
     parameters: dict[str, str | int] = {"size": PAGE_SIZE}
     while True:
-        body = session.get(f"{surroundings.kong_admin_api}/audit/requests", params=parameters, timeout=60).content
+        body = session.get(f"{kong_admin_api}/audit/requests", params=parameters, timeout=60).content
         yield body.count(b'"request_id"')
         offset = _OFFSET.search(body, max(0, len(body) - 1000)) or _OFFSET.search(body, 0, 1000)
         if offset is None:
@@ -56,8 +57,9 @@ def _pages(surroundings: Surroundings) -> Iterator[int]:
         parameters["offset"] = offset[1].decode()
 
 
-def _ready_made_batch() -> list[dict[str, str]]:
-    event = {
+def ready_made_event() -> dict[str, Any]:
+    """Return an event as the collector maps it."""
+    return {
         "version": "3.10.0.2-enterprise-edition",
         "userIdentity": {"type": "RBACUser", "principalId": "3c1f6f0e-5d0b-4a57-9f0a-0b8f6a2f7e11"},
         "eventSource": "kong-gateway",
@@ -77,7 +79,10 @@ def _ready_made_batch() -> list[dict[str, str]]:
             "method": "POST",
         },
     }
-    data = json.dumps(event, separators=(",", ":"))
+
+
+def _ready_made_batch() -> list[dict[str, str]]:
+    data = json.dumps(ready_made_event(), separators=(",", ":"))
     return [{"id": f"ready-made-{number}", "eventData": data, "eventDataChecksum": "x" * 44} for number in range(100)]
 
 

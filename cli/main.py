@@ -18,17 +18,19 @@ from kong_cloudtrail.errors import (
     describe_fault,
 )
 
+from .commands.query import query
 from .commands.release import release
 from .commands.sync import sync
 from .commands.tfvars import tfvars
 from .commands.verify import verify
+from .errors import QueryRefused, QueryWrong
 from .exit_status import ExitStatus
 from .interruption import Interrupted, raising_on_signals
 from .program import NAME, Program
 from .terminal import discard
 
 _OUTPUT_FAILURES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-_MISCONFIGURED = (DestinationMisconfigured, SecretUnavailable, SourceRefused)
+_MISCONFIGURED = (DestinationMisconfigured, QueryRefused, SecretUnavailable, SourceRefused)
 
 
 class _Commands(click.Group):
@@ -73,7 +75,7 @@ def commands() -> None:
     """
 
 
-for _command in (sync, release, verify, tfvars):
+for _command in (sync, release, verify, query, tfvars):
     commands.add_command(_command)
 
 
@@ -109,7 +111,7 @@ def main(
 
 
 def _status_of(error: CollectorError) -> ExitStatus:
-    if isinstance(error, SettingsError):
+    if isinstance(error, SettingsError | QueryWrong):
         return ExitStatus.USAGE
     return ExitStatus.MISCONFIGURED if isinstance(error, _MISCONFIGURED) else ExitStatus.FAILED
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
 
 import click
@@ -77,6 +77,21 @@ def _print_table(rows: Sequence[tuple[str, str]], *, numbers: bool) -> None:
     console = _console(sys.stdout)
     console.print(table)
     console.file.flush()
+
+
+def stdout_console() -> Console:
+    """Return what prints tables to standard output."""
+    return _console(sys.stdout)
+
+
+@contextlib.contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Show on a terminal that something takes its time. In a pipe it shows nothing."""
+    if not is_terminal(sys.stderr):
+        yield
+        return
+    with _console(sys.stderr).status(what):
+        yield
 
 
 def _console(stream: TextIO) -> Console:

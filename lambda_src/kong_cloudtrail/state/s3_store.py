@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import boto3
+import botocore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from .. import __version__
 from ..domain.backoff import backoff_seconds
 from ..errors import LedgerError
 from ..ports import Stored
@@ -61,6 +63,8 @@ class S3Store:
                 retries={"mode": "standard", "total_max_attempts": 3},
                 connect_timeout=connect_seconds,
                 read_timeout=answer_seconds,
+                # Identifies the caller in logs of calls. botocore would build its own for each call.
+                user_agent=f"kong-cloudtrail/{__version__} Botocore/{botocore.__version__}",
             ),
         )
 

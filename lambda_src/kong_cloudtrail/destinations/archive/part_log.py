@@ -61,6 +61,7 @@ READ_ATTEMPTS = 3
 MAX_GAPS = 1000
 """Missing parts of an hour that are looked for. More are no accident."""
 
+_GROUP_BYTES = 32 * 1024
 _DIGEST_BYTES = 16
 _CHUNK_BYTES = 256 * 1024
 _GZIP_HEAD_BYTES = 120
@@ -429,16 +430,30 @@ def _part(name: str, events: Sequence[Event], run_id: str) -> tuple[Part, bytes]
     compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     sha256, crc32, size_bytes = hashlib.sha256(), 0, 0
     pieces = [_GZIP_HEADER, run_id.encode("ascii"), b"\0"]
-    for event in events:
-        line = f"{event.data}\n".encode("ascii")
-        sha256.update(line)
-        crc32 = zlib.crc32(line, crc32)
-        size_bytes += len(line)
-        pieces.append(compressor.compress(line))
+    for lines in _grouped(events):
+        chunk = ("\n".join(lines) + "\n").encode("ascii")
+        sha256.update(chunk)
+        crc32 = zlib.crc32(chunk, crc32)
+        size_bytes += len(chunk)
+        pieces.append(compressor.compress(chunk))
     pieces += [compressor.flush(), struct.pack("<LL", crc32, size_bytes & 0xFFFFFFFF)]
     times = [event.entry.timestamp for event in events if event.entry.timestamp is not None]
     part = Part(name, sha256.hexdigest(), len(events), min(times, default=None), max(times, default=None), run_id)
     return part, b"".join(pieces)
+
+
+def _grouped(events: Sequence[Event]) -> Iterator[list[str]]:
+    """Return the lines in groups of at least `_GROUP_BYTES`: the fewer calls, the faster, and none needs much memory."""
+    group: list[str] = []
+    size_bytes = 0
+    for event in events:
+        group.append(event.data)
+        size_bytes += len(event.data)
+        if size_bytes >= _GROUP_BYTES:
+            yield group
+            group, size_bytes = [], 0
+    if group:
+        yield group
 
 
 def read_content(pieces: Iterable[bytes]) -> PartContent:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import boto3
+import botocore
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from ... import __version__
 from ...domain.backoff import backoff_seconds
 from ...errors import DestinationError, DestinationMisconfigured, DestinationUnavailable
 from .part_log import Listed, PartAbsent
@@ -108,6 +110,8 @@ class S3Parts:
                 retries={"mode": "standard", "total_max_attempts": 3},
                 connect_timeout=connect_seconds,
                 read_timeout=answer_seconds,
+                # Identifies the caller in logs of calls. botocore would build its own for each call.
+                user_agent=f"kong-cloudtrail/{__version__} Botocore/{botocore.__version__}",
                 max_pool_connections=connections,
             ),
         )

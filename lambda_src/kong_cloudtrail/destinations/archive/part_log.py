@@ -443,7 +443,7 @@ def _part(name: str, events: Sequence[Event], run_id: str) -> tuple[Part, bytes]
 
 
 def _grouped(events: Sequence[Event]) -> Iterator[list[str]]:
-    """Return the lines in groups of at least `_GROUP_BYTES`: the fewer calls, the faster, and none needs much memory."""
+    """Return the lines in groups of about `_GROUP_BYTES`: few calls are fast, and no group needs much memory."""
     group: list[str] = []
     size_bytes = 0
     for event in events:

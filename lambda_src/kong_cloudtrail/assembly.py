@@ -397,11 +397,12 @@ def verification(settings: StoredTrails, trail: Trail, is_signed: IsSignedBy | N
     trail
         The trail.
     is_signed
-        Checks the signature of a run report; ``None``: signatures are not checked.
+        Checks the signature of a run report; ``None``: signatures are not checked. Only reports of an archive are
+        signed.
     """
     reports = Ledger(open_store(settings.ledger), trail, SystemClock())
     if trail.destination != archive.NAME or settings.archive is None:
-        return Verify(reports, None, is_signed)
+        return Verify(reports, None)
     return Verify(reports, ArchiveInspector(open_archive(settings.archive), trail.source, trail.stream), is_signed)
 
 

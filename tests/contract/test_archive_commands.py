@@ -148,6 +148,13 @@ class TestVerify:
         output = terminal.run("verify", "--public-key", "key.pem", "--json")
         assert (output.status, output.report["signed"]) == (ExitStatus.DONE, 1)
 
+        # A trail into CloudTrail Lake has no signatures to check
+        terminal.environment |= site.environment | {"LEDGER": "./archive/_ledger"}
+        assert terminal.run("sync").status == ExitStatus.DONE
+        output = terminal.run("verify", "--public-key", "key.pem", "--json")
+        signed = {json.loads(line)["destination"]: json.loads(line)["signed"] for line in output.out.splitlines()}
+        assert (output.status, signed) == (ExitStatus.DONE, {"archive": 1, "cloudtrail-lake": None})
+
         signature.write_bytes(b"forged")
         terminal.run("verify", "--public-key", "key.pem").assert_failed(
             ExitStatus.NOT_VERIFIED, "The signature of report 1 is wrong"

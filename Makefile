@@ -46,8 +46,9 @@ bench: .venv/ready  ## speed and memory, beside the proof of concept's algorithm
 .PHONY: torture
 torture: ROUNDS ?= 200
 torture: SEED ?= 1
-torture: .venv/ready  ## kill the collector, break all around it, and look for what is lost or comes twice (ROUNDS=200 SEED=1)
-	@$(BIN)/python -m torture --rounds $(ROUNDS) --seed $(SEED)
+torture: DESTINATION ?= both
+torture: .venv/ready  ## kill the collector, break all around it, and look for what is lost or comes twice (ROUNDS=200 SEED=1 DESTINATION=both)
+	@$(BIN)/python -m torture --rounds $(ROUNDS) --seed $(SEED) --destination $(DESTINATION)
 
 lint: .venv/ready  ## ruff: style, imports, docstrings, common mistakes
 	@$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """What must be true after every run of the collector, whatever happened to it; checked from outside.
 
-The auditor knows what Kong shows, what CloudTrail accepted, what Valkey has marked and what lies in the ledger. It
-takes nothing from the collector but its rule for telling entries apart, which names the marks, and of the checkpoint
-only what its users rely on: `completeUntil`, `gaps` and `marksWholeAfter`.
+The auditor knows what Kong shows, what the destination has, and what lies in the ledger. It takes nothing from the
+collector but its rule for telling entries apart, and of the checkpoint only what its users rely on: `completeUntil`,
+`gaps` and `marksWholeAfter`. What holds for one destination alone is in `cloudtrail_audit` and `archive_audit`.
 
 When an entry may stay undelivered without anybody being told, and how long:
 
@@ -19,30 +19,26 @@ When an entry may stay undelivered without anybody being told, and how long:
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from kong_cloudtrail.domain.entry import MAX_RETENTION_SECONDS
-
-from sandbox.cloudtrail.records import AcceptedEvent, RefusedEvent
 from torture.endings import check_output
 from torture.entries import NewEntry
-from torture.fidelity import Shown, lost_fields
+from torture.fidelity import Shown
 from torture.ledgers import LedgerView
-from torture.quarantine import QuarantineRules
-from torture.runs import GAP_NEIGHBOURHOOD_SECONDS, LOST_MARKS, Counts, Problem, Run
-from torture.state import State, Trail
-
-BATCH_EVENTS = 100
+from torture.plan import DestinationName
+from torture.runs import GAP_NEIGHBOURHOOD_SECONDS, Counts, Problem, Run
+from torture.state import State, Trail, trail_of
 
 RULES = {
     "output": "no traceback, token or payload is printed; a report is, and its counts add up",
     "ending": "exit status 0 only if nothing stayed undelivered; a run around which all is well succeeds",
     "lock": "another run's lock is heeded, one's own not left behind, and nobody is said to be at work who is not",
     "budget": "a run ends within its time",
-    "outage": "a run that Kong or CloudTrail did not answer at all is a failure; if it was Kong, it ends soon",
-    "altered": "what CloudTrail has, or quarantine, is an entry of Kong's, whole",
+    "outage": "a run that Kong or the destination did not answer at all is a failure; if it was Kong, it ends soon",
+    "altered": "what the destination has, or quarantine, is an entry of Kong's, whole",
     "doubles": "no more comes twice in a run than may be under way without an answer, and nothing three times",
     "again": "what is marked is not delivered again",
     "old doubles": "where marks were lost, nothing older than the overlap comes again, but if clocks jumped as well",
@@ -53,14 +49,14 @@ RULES = {
     "starved": "two runs that had time and no excuse deliver everything but the poison itself",
     "progress": "a run around which all is well delivers something, or moves its state forward, if anything is due",
     "gaps": "no gap begins where nothing went wrong, and none is left in the end",
-    "reports": "the chain of run reports is whole",
+    "reports": "the chain of run reports is whole, and so is what it names",
     "lost": "in the end everything is delivered or in quarantine",
 }
 
 
 @dataclass
 class Auditor:
-    """Checks the runs of one scenario.
+    """Checks the runs of one scenario; what the destination has is looked at by a subclass.
 
     Parameters
     ----------
@@ -78,16 +74,15 @@ class Auditor:
     overlap_seconds: int
     gateway_filters: bool
     secrets: Sequence[str]
+    destination: ClassVar[DestinationName]
     counts: Counts = field(default_factory=Counts)
 
     def __post_init__(self) -> None:
         self.entries: list[Shown] = []
         self._by_key: dict[str, Shown] = {}
         self._by_id: dict[str, list[Shown]] = defaultdict(list)
-        self._events_read = 0
-        self._accepted_in_run: set[Shown] = set()
-        self._trail = Trail(self.ledger)
-        self._quarantine = QuarantineRules(self.ledger, self._by_id)
+        self.trail = trail_of(self.destination)
+        self._trail = Trail(self.ledger, self.trail)
         self._before = State()
         self._after = State()
         self._runs_begun = 0
@@ -100,10 +95,6 @@ class Auditor:
         self._jump_may_show = False
         """Whether a clock jumped, and no run around which it was right has come to its end since."""
         self._unreadable_times: set[int] = set()
-        self._full_cache = (0, 0)
-        """While the cache stays full: entries left unmarked, and the most batches in flight."""
-        self._unmarked: dict[Shown, str] = {}
-        """Entries that were accepted and are not marked, and why."""
         self._undelivered_at_start: list[Shown] = []
         self._told: set[Problem] = set()
 
@@ -160,23 +151,16 @@ class Auditor:
 
     # -- after a run
 
-    def end_run(
-        self,
-        run: Run,
-        accepted: Sequence[AcceptedEvent],
-        marked_keys: set[str],
-        refused: Sequence[RefusedEvent] = (),
-    ) -> list[Problem]:
+    def judge(self, run: Run, holdings: Iterable[Problem]) -> list[Problem]:
         """Check everything after a run.
 
         Parameters
         ----------
         run
             The run.
-        accepted, refused
-            Every event that CloudTrail accepted so far, and every refusal of one.
-        marked_keys
-            What the seen set holds now.
+        holdings
+            What is wrong with what the destination has. It is asked when the ledger was read again, and takes note of
+            what is settled.
 
         Returns
         -------
@@ -192,12 +176,10 @@ class Auditor:
         self._count(run)
         problems = [
             *self.check_output(run),
-            *self._check_accepted(run, accepted),
-            *self._check_quarantine(run, refused),
-            *self._check_marks(run, marked_keys),
+            *holdings,
             *self._check_checkpoint(run),
             *self._check_gaps(run),
-            *self._check_success(run),
+            *self.check_success(run),
             *self._check_patience(run),
             *self._check_progress(run),
             *(Problem("reports", text) for text in self._trail.check_reports(self._after)),
@@ -246,111 +228,7 @@ class Auditor:
         """Check what a run printed and how it ended; yield what is wrong."""
         yield from check_output(run, self.secrets)
 
-    # -- what CloudTrail has
-
-    def _check_accepted(self, run: Run, accepted: Sequence[AcceptedEvent]) -> Iterator[Problem]:
-        """Match what CloudTrail has accepted since the last look with what Kong shows."""
-        in_this_run: Counter[Shown] = Counter()
-        for event in accepted[self._events_read :]:
-            entry, damage = self._find(event)
-            if entry is None:
-                yield Problem(
-                    "altered", f"CloudTrail has an event that is no entry, or not whole: {event.id} ({damage})"
-                )
-                continue
-            entry.accepted += 1
-            in_this_run[entry] += 1
-            if entry.accepted > 1 and in_this_run[entry] == 1:
-                yield from self._check_delivered_again(run, entry)
-        self._events_read = len(accepted)
-        self._accepted_in_run = set(in_this_run)
-        twice = in_this_run.total() - len(in_this_run)
-        self.counts.duplicates[run.cause_of_duplicates] += twice
-        if run.valkey_lost_marks:
-            return
-        # A second run, started beside one that is stopped, goes on at once where that one was.
-        batches = (run.lost_batches + run.broken_off_batches) * (1 + run.companions)
-        if twice > BATCH_EVENTS * batches:
-            yield Problem("doubles", f"{twice} entries came twice in this run, more than {batches} batches")
-        most = max(in_this_run.values(), default=0)
-        if most > 2 + run.companions:
-            yield Problem("doubles", f"one entry came {most} times in this run")
-
-    def _check_delivered_again(self, run: Run, entry: Shown) -> Iterator[Problem]:
-        cause = self._unmarked.get(entry) or (run.cause_of_duplicates if run.valkey_lost_marks else "")
-        if cause:
-            self.counts.duplicates[cause] += 1
-        else:
-            yield Problem("again", f"{entry} was delivered again although it was marked")
-        # What was under way when a run broke off may be of any age: how much of it there may be is another rule's.
-        if cause in ("", LOST_MARKS) and not self._is_read_again(entry, run):
-            yield Problem("old doubles", f"{entry} was delivered again, and is older than the overlap")
-
-    def _is_read_again(self, entry: Shown, run: Run) -> bool:
-        """Tell whether a run has to read an entry again, delivered or not."""
-        before, after = self._before, self._after
-        if before.complete_until is None or not entry.has_time or entry.timestamp > run.earliest_clock:
-            return True
-        oldest_known = min(before.complete_until, after.complete_until or before.complete_until)
-        if before.reading_after is not None:  # what this has delivered, it has delivered piece by piece
-            oldest_known = min(oldest_known, before.reading_after)
-        whole_after = after.marks_whole_after
-        if self._marks_were_lost and whole_after is not None and entry.timestamp >= whole_after:
-            return True  # what is newer and lost its mark was delivered by a reading that was under way then
-        if self._clock_jumped_since:  # neither marks nor clocks tell what was delivered: rather twice than never
-            oldest_known = min(oldest_known, after.marks_whole_after or 0)
-        if entry.timestamp < oldest_known - MAX_RETENTION_SECONDS:
-            return True  # no date that Kong could have given: where everything is read, nothing tells whether it is new
-        in_gap = before.gap_holds(entry.timestamp) or after.gap_holds(entry.timestamp)
-        return in_gap or entry.timestamp >= oldest_known - self.overlap_seconds
-
-    def _find(self, event: AcceptedEvent) -> tuple[Shown | None, str]:
-        """Return the entry that an event holds whole, or ``None`` and what is missing."""
-        parsed = event.event
-        damage = "no entry has this id"
-        for entry in self._by_id.get(event.id, ()):
-            lost = list(lost_fields(entry, parsed, self.ledger.read_located))
-            if not lost:
-                return entry, ""
-            damage = f"not found in it: {', '.join(lost)[:200]}"
-        return None, damage
-
-    def _check_quarantine(self, run: Run, refused: Sequence[RefusedEvent]) -> Iterator[Problem]:
-        settled = self._quarantine.check(run, refused, accepted_any=bool(self._accepted_in_run))
-        for item in settled:
-            if isinstance(item, Problem):
-                yield item
-            else:
-                item.quarantined = True
-                self.counts.quarantined += 1
-
     # -- what is remembered
-
-    def _check_marks(self, run: Run, marked_keys: set[str]) -> Iterator[Problem]:
-        """Check that nothing is marked that is not settled, and that little is settled that is not marked."""
-        for key in marked_keys - self._by_key.keys():
-            yield Problem("marks", f"{key} is marked, and no entry of Kong's")
-        unmarked: dict[Shown, str] = {}
-        for entry in self.entries:
-            is_marked = entry.key in marked_keys
-            if is_marked and not entry.is_settled and not self._is_excused_for_good(entry):
-                yield Problem("marks", f"{entry} is marked, but neither delivered nor in quarantine")
-            if entry.accepted and not is_marked:
-                cause = run.cause_in_flight if entry in self._accepted_in_run else run.cause_of_duplicates
-                unmarked[entry] = self._unmarked.get(entry, cause)
-        left = len(unmarked.keys() & self._accepted_in_run)
-        self._unmarked = unmarked
-        if run.valkey_lost_marks:
-            return
-        # A cache that stays full costs the batches under way once, not in every run.
-        batches = (run.lost_batches + run.broken_off_batches) * (1 + run.companions)
-        earlier, most_batches = self._full_cache if run.valkey_full else (0, 0)
-        batches = max(batches, most_batches)
-        self._full_cache = (earlier + left, batches) if run.valkey_full else (0, 0)
-        if left and earlier + left > BATCH_EVENTS * batches:
-            yield Problem(
-                "marks", f"left {earlier + left} entries unmarked that CloudTrail accepted: over {batches} batches"
-            )
 
     def _check_checkpoint(self, run: Run) -> Iterator[Problem]:
         before, after = self._before, self._after
@@ -391,8 +269,8 @@ class Auditor:
 
     # -- whether it did what it could
 
-    def _check_success(self, run: Run) -> Iterator[Problem]:
-        """Check that a run that says that it is through did all of its work."""
+    def check_success(self, run: Run) -> Iterator[Problem]:
+        """Check that a run that says that it is through did all of its work; yield what is wrong."""
         if not run.did_its_work:
             return
         for entry in self._undelivered():

@@ -12,10 +12,12 @@ from sandbox.machinery.faults import Fault
 from torture import draw_faults
 from torture.plan import (
     BEFORE,
+    DESTINATIONS,
     Action,
     CallFault,
     CallPoison,
     Clocks,
+    DestinationName,
     EntryRefusal,
     KongFault,
     KongPoison,
@@ -35,6 +37,7 @@ CHANCES: dict[str, float] = {
     "wide overlap": 0.06,
     "very late entries": 0.4,
     "ledger in S3": 0.4,
+    "archive in S3": 0.7,
     # of a round to see the beginning of what may last for several
     "Kong's clock jumps": 0.05,
     "both clocks jump": 0.03,
@@ -72,11 +75,23 @@ CHANCES: dict[str, float] = {
     "restored snapshot": 0.06,
     "ledger denied": 0.13,
     "S3 stumbles": 0.3,
+    "runs at once": 0.35,
+    "archive stumbles": 0.4,
+    "archive is down": 0.04,
+    "archive is a black hole": 0.03,
+    "archive's answers lost": 0.05,
+    "archive denied": 0.04,
+    "part changed": 0.06,
 }
 """What may happen, and how likely it is."""
 
 _MAX_SCENARIO_ROUNDS = 20
 _MAX_ADVANCE_SECONDS = 1_500_000  # so that nothing expires at Kong, whatever became of the rounds
+
+_BACKLOG_SECONDS: dict[DestinationName, tuple[int, ...]] = {
+    "cloudtrail-lake": (600, 50_000, 400_000, 2_500_000),
+    "archive": (600, 20_000, 50_000, 200_000),  # each hour is a part: more of them take long, and show nothing new
+}
 
 _T = TypeVar("_T")
 
@@ -132,7 +147,9 @@ class _Luck:
         self.quiet = self._rng.random() < quiet_share and not self._focus
 
 
-def make_plan(rounds: int, seed: int, focus: Collection[str] = ()) -> list[Scenario]:
+def make_plan(
+    rounds: int, seed: int, focus: Collection[str] = (), destinations: Sequence[DestinationName] = DESTINATIONS
+) -> list[Scenario]:
     """Return a plan of so many rounds.
 
     Parameters
@@ -140,9 +157,11 @@ def make_plan(rounds: int, seed: int, focus: Collection[str] = ()) -> list[Scena
     rounds
         In all scenarios together.
     seed
-        The same seed, number of rounds and focus give the same plan.
+        The same seed, number of rounds, focus and destinations give the same plan.
     focus
         If not empty: only these situations, names of `CHANCES`, happen.
+    destinations
+        Of the scenarios, in turn.
     """
     rng = random.Random(seed)
     scenarios: list[Scenario] = []
@@ -151,14 +170,17 @@ def make_plan(rounds: int, seed: int, focus: Collection[str] = ()) -> list[Scena
         # A small torture sees more than one scenario too.
         most = max(1, min(_MAX_SCENARIO_ROUNDS, rounds // 2))
         last = min(rounds, number + rng.randint((most + 1) // 2, most) - 1)
-        scenarios.append(_scenario(rng, len(scenarios) + 1, range(number, last + 1), focus))
+        destination = destinations[len(scenarios) % len(destinations)]
+        scenarios.append(_scenario(rng, len(scenarios) + 1, destination, range(number, last + 1), focus))
         number = last + 1
     return scenarios
 
 
-def _scenario(rng: random.Random, number: int, numbers: Sequence[int], focus: Collection[str]) -> Scenario:
+def _scenario(
+    rng: random.Random, number: int, destination: DestinationName, numbers: Sequence[int], focus: Collection[str]
+) -> Scenario:
     luck = _Luck(rng, focus)
-    backlog_seconds = rng.choice((600, 50_000, 400_000, 2_500_000))
+    backlog_seconds = rng.choice(_BACKLOG_SECONDS[destination])
     overlap_seconds = rng.choice((60, 300, 900))
     own_clock_is_true = rng.random() < 0.7
     scenario = Scenario(
@@ -166,7 +188,9 @@ def _scenario(rng: random.Random, number: int, numbers: Sequence[int], focus: Co
         kong_version=rng.choice(("3.10", "3.10", "3.10", "3.8", "3.4", "2.8")) if number > 1 else "3.10",
         overlap_seconds=overlap_seconds,
         sweep_seconds=rng.choice((0, 3600, 86_400, 86_400)),
+        destination=destination,
         ledger="S3" if luck.strikes("ledger in S3") else "folder",
+        archive="S3" if destination == "archive" and luck.strikes("archive in S3") else "folder",
         own_clock_is_true=own_clock_is_true,
         latest_seconds=(
             rng.choice((3 * overlap_seconds, 10_000, 90_000)) if luck.strikes("very late entries") else overlap_seconds
@@ -207,6 +231,8 @@ class _Drawn:
     call_faults: list[CallFault] = field(default_factory=list)
     entry_refusals: list[EntryRefusal] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
+    another_holds_lock: bool = False
+    call_poison: CallPoison | None = None
     needs_short_budget: bool = False
 
 
@@ -215,20 +241,21 @@ def _round(rng: random.Random, luck: _Luck, number: int, scenario: Scenario) -> 
     mixed = luck.lasts("mixed nodes", (1, 1, 2), lambda: _mixed(rng, scenario))
     kong_poison = luck.lasts("poison at Kong", (1, 2, 4), lambda: _kong_poison(rng))
     heavy = luck.lasts("heavy pages", (1, 2, 3), lambda: _kong_poison(rng, page_size_over=rng.choice((1, 5, 40))))
-    call_poison = luck.lasts("poison at CloudTrail", (1, 2, 4), lambda: _call_poison(rng))
     drawn = _Drawn()
     drawn.needs_short_budget = any(one is not None and one.fault.kind == "hang" for one in (kong_poison, heavy))
-    _draw_state(rng, luck, scenario, drawn)
+    _draw_ledger(rng, luck, scenario, drawn)
     _draw_kong(rng, luck, drawn)
-    _draw_cloudtrail(rng, luck, drawn)
+    if scenario.destination == "archive":
+        _draw_archive(rng, luck, scenario, drawn)
+    else:
+        _draw_valkey(rng, luck, drawn)
+        _draw_cloudtrail(rng, luck, drawn)
     if luck.strikes("traffic"):
         drawn.actions += [Traffic(draw_faults.moment(rng), rng.randint(1, 60)) for _ in range(rng.randint(1, 3))]
-    if luck.strikes("second run"):
-        drawn.actions.append(SecondRun(draw_faults.second_call(rng)))
     budget_seconds = _budget(rng, luck, drawn, scenario)
-    kill = draw_faults.kill(rng, in_lambda=budget_seconds is not None) if luck.strikes("kill") else None
+    kill = draw_faults.kill(rng, scenario, in_lambda=budget_seconds is not None) if luck.strikes("kill") else None
     if kill is None and budget_seconds is None and luck.strikes("freeze"):
-        drawn.actions.append(draw_faults.freeze(rng))
+        drawn.actions.append(draw_faults.freeze(rng, scenario))
     return Round(
         number=number,
         entries_seed=rng.getrandbits(32),
@@ -248,11 +275,11 @@ def _round(rng: random.Random, luck: _Luck, number: int, scenario: Scenario) -> 
         call_faults=tuple(drawn.call_faults),
         entry_refusals=tuple(drawn.entry_refusals),
         actions=tuple(drawn.actions),
-        another_holds_lock=luck.strikes("locked"),
+        another_holds_lock=drawn.another_holds_lock,
         clocks=clocks,
         mixed=mixed,
         kong_poison=kong_poison or heavy,
-        call_poison=call_poison,
+        call_poison=drawn.call_poison,
         situations=tuple(luck.drawn),
     )
 
@@ -327,24 +354,13 @@ def _call_poison(rng: random.Random) -> CallPoison:
 # -- what happens in one round, by where
 
 
-def _draw_state(rng: random.Random, luck: _Luck, scenario: Scenario, drawn: _Drawn) -> None:
-    if luck.lasts("full cache", (1, 2, 2, 3), lambda: True):
-        drawn.actions.append(draw_faults.full_cache(rng))
-    elif luck.strikes("Valkey's faults"):
-        drawn.actions.append(draw_faults.valkey_trouble(rng))
-        drawn.needs_short_budget |= drawn.actions[-1].seconds > 5  # type: ignore[union-attr]
-    elif luck.strikes("restored snapshot"):
-        drawn.actions.append(ValkeyTrouble(BEFORE if rng.random() < 0.7 else draw_faults.moment(rng), "restore"))
-    elif luck.strikes("snapshot"):
-        drawn.actions.append(ValkeyTrouble(BEFORE, "snapshot"))
-    if luck.strikes("replies of Valkey lost"):
-        drawn.actions.append(draw_faults.lost_reply(rng))
+def _draw_ledger(rng: random.Random, luck: _Luck, scenario: Scenario, drawn: _Drawn) -> None:
     if luck.lasts("checkpoint denied", (2, 3), lambda: True):
         drawn.actions.append(LedgerTrouble(BEFORE, "checkpoints"))
     elif luck.strikes("ledger denied"):
-        drawn.actions.append(draw_faults.ledger_trouble(rng))
+        drawn.actions.append(draw_faults.ledger_trouble(rng, scenario))
     if scenario.ledger == "S3" and luck.strikes("S3 stumbles"):
-        drawn.actions += draw_faults.s3_stumbles(rng)
+        drawn.actions += draw_faults.s3_stumbles(rng, scenario)
 
 
 def _draw_kong(rng: random.Random, luck: _Luck, drawn: _Drawn) -> None:
@@ -361,7 +377,26 @@ def _draw_kong(rng: random.Random, luck: _Luck, drawn: _Drawn) -> None:
         drawn.needs_short_budget = True
 
 
+def _draw_valkey(rng: random.Random, luck: _Luck, drawn: _Drawn) -> None:
+    if luck.lasts("full cache", (1, 2, 2, 3), lambda: True):
+        drawn.actions.append(draw_faults.full_cache(rng))
+    elif luck.strikes("Valkey's faults"):
+        trouble = draw_faults.valkey_trouble(rng)
+        drawn.actions.append(trouble)
+        drawn.needs_short_budget |= trouble.seconds > 5
+    elif luck.strikes("restored snapshot"):
+        drawn.actions.append(ValkeyTrouble(BEFORE if rng.random() < 0.7 else draw_faults.moment(rng), "restore"))
+    elif luck.strikes("snapshot"):
+        drawn.actions.append(ValkeyTrouble(BEFORE, "snapshot"))
+    if luck.strikes("replies of Valkey lost"):
+        drawn.actions.append(draw_faults.lost_reply(rng))
+    drawn.another_holds_lock = luck.strikes("locked")
+    if luck.strikes("second run"):
+        drawn.actions.append(SecondRun(draw_faults.second_call(rng)))
+
+
 def _draw_cloudtrail(rng: random.Random, luck: _Luck, drawn: _Drawn) -> None:
+    drawn.call_poison = luck.lasts("poison at CloudTrail", (1, 2, 4), lambda: _call_poison(rng))
     if luck.strikes("CloudTrail's faults"):
         drawn.call_faults += draw_faults.call_faults(rng)
     for_the_whole_run: tuple[tuple[str, Callable[[random.Random], CallFault]], ...] = (
@@ -381,3 +416,24 @@ def _draw_cloudtrail(rng: random.Random, luck: _Luck, drawn: _Drawn) -> None:
         drawn.entry_refusals += [EntryRefusal(code, times_per_entry=1) for code in codes]
     elif luck.strikes("entries refused"):
         drawn.entry_refusals += draw_faults.entry_refusals(rng)
+
+
+def _draw_archive(rng: random.Random, luck: _Luck, scenario: Scenario, drawn: _Drawn) -> None:
+    if luck.strikes("runs at once"):
+        drawn.actions += draw_faults.runs_at_once(rng)
+    if luck.strikes("archive denied"):
+        drawn.actions.append(draw_faults.archive_denied(rng))
+        return
+    if scenario.archive == "folder":
+        return
+    if luck.strikes("archive stumbles"):
+        drawn.actions += draw_faults.archive_stumbles(rng)
+    if luck.strikes("part changed"):
+        drawn.actions.append(draw_faults.part_changed(rng))
+    if luck.strikes("archive is down"):
+        drawn.actions.append(draw_faults.archive_down(rng))
+    elif luck.strikes("archive's answers lost"):
+        drawn.actions.append(draw_faults.archive_answers_lost(rng))
+    elif luck.strikes("archive is a black hole"):
+        drawn.actions.append(draw_faults.archive_black_hole(rng))
+        drawn.needs_short_budget = True

@@ -12,7 +12,11 @@ from torture.plan import (
     BEFORE,
     FOREVER,
     LOCK_SECONDS,
+    ArchiveCall,
+    ArchiveTrouble,
+    ArchiveTroubleKind,
     CallFault,
+    DestinationName,
     EntryRefusal,
     Freeze,
     Kill,
@@ -20,6 +24,8 @@ from torture.plan import (
     LedgerPlace,
     LedgerTrouble,
     Moment,
+    Scenario,
+    SecondRun,
     ValkeyTrouble,
 )
 from torture.s3 import S3FaultKind
@@ -36,7 +42,7 @@ def moment(rng: random.Random) -> Moment:
         case 1:
             return Moment("kong", rng.randint(1, 5), rng.uniform(0, 0.03))
         case _:
-            return Moment("cloudtrail", rng.choice((1, 1, 1, 2, 3)), rng.uniform(0, 0.03))
+            return Moment("delivery", rng.choice((1, 1, 1, 2, 3)), rng.uniform(0, 0.03))
 
 
 def second_call(rng: random.Random) -> Moment:
@@ -44,7 +50,7 @@ def second_call(rng: random.Random) -> Moment:
     return Moment("kong", 2, rng.uniform(0, 0.1))
 
 
-def kill(rng: random.Random, *, in_lambda: bool) -> Kill:
+def kill(rng: random.Random, scenario: Scenario, *, in_lambda: bool) -> Kill:
     """Return a signal; in Lambda there is but one."""
     signal: Literal["KILL", "TERM", "INT"] = rng.choices(("KILL", "TERM", "INT"), (8, 1, 1))[0]
     if in_lambda:
@@ -52,13 +58,27 @@ def kill(rng: random.Random, *, in_lambda: bool) -> Kill:
     if signal == "INT":  # Python's own start-up does not answer it in good order
         return Kill(Moment("kong", rng.randint(1, 6), rng.uniform(0, 0.1)), signal=signal)
     if rng.random() < 0.4:
-        return Kill(at_entry=rng.choice((1, 1, 5, 20, 60, 130, 250)), signal=signal)
+        if scenario.destination == "cloudtrail-lake":
+            return Kill(at_entry=rng.choice((1, 1, 5, 20, 60, 130, 250)), signal=signal)
+        if scenario.archive == "S3":
+            return Kill(at_part=rng.choice((1, 1, 2, 3, 5, 20)), signal=signal)
     return Kill(moment(rng), signal=signal)
 
 
-def freeze(rng: random.Random) -> Freeze:
-    """Return a standstill in the middle of a delivery."""
-    return Freeze(Moment("cloudtrail", 1, rng.uniform(0, 0.05)), LOCK_SECONDS + 1.0)
+def freeze(rng: random.Random, scenario: Scenario) -> Freeze:
+    """Return a standstill in the middle of a delivery; in the archive, where there is no lock, of any length."""
+    when = Moment("delivery", 1, rng.uniform(0, 0.05))
+    if scenario.destination == "archive":
+        return Freeze(when, rng.choice((1.0, 2.0, 4.0)), head_start_seconds=rng.uniform(0.3, 3.0))
+    return Freeze(when, LOCK_SECONDS + 1.0, head_start_seconds=0.7)  # about when the other one begins to deliver
+
+
+def runs_at_once(rng: random.Random) -> list[SecondRun]:
+    """Return other runs beside the first one."""
+    return [
+        SecondRun(rng.choice((Moment("start", delay_seconds=rng.uniform(0, 0.5)), moment(rng))))
+        for _ in range(rng.choice((1, 1, 2)))
+    ]
 
 
 # -- what keeps state
@@ -76,7 +96,7 @@ def full_cache(rng: random.Random) -> ValkeyTrouble:
     """Return a Valkey without room: for the lock, for the marks, or for what the clients' buffers take."""
     if rng.random() < 0.5:
         return ValkeyTrouble(BEFORE, "full", headroom_bytes=rng.choice((1, 20_000, 60_000, 150_000)))
-    when = Moment("cloudtrail", rng.choice((1, 1, 2)), rng.uniform(0, 0.02))
+    when = Moment("delivery", rng.choice((1, 1, 2)), rng.uniform(0, 0.02))
     return ValkeyTrouble(when, "full", headroom_bytes=rng.choice((1, 5_000)))
 
 
@@ -88,20 +108,76 @@ def lost_reply(rng: random.Random) -> ValkeyTrouble:
 
 
 # The quarantine twice: whoever ignores that it failed loses entries.
-_LEDGER_PLACES: tuple[LedgerPlace, ...] = ("quarantine", "quarantine", "originals", "runs", "checkpoints", "")
+_LEDGER_PLACES: dict[DestinationName, tuple[LedgerPlace, ...]] = {
+    "cloudtrail-lake": ("quarantine", "quarantine", "originals", "runs", "checkpoints", ""),
+    "archive": ("runs", "runs", "checkpoints", ""),  # nothing is shortened there, and nothing refused
+}
 
 
-def ledger_trouble(rng: random.Random) -> LedgerTrouble:
+def ledger_trouble(rng: random.Random, scenario: Scenario) -> LedgerTrouble:
     """Return an outage of a part of the ledger."""
-    return LedgerTrouble(BEFORE if rng.random() < 0.6 else moment(rng), rng.choice(_LEDGER_PLACES))
+    when = BEFORE if rng.random() < 0.6 else moment(rng)
+    return LedgerTrouble(when, rng.choice(_LEDGER_PLACES[scenario.destination]))
 
 
-def s3_stumbles(rng: random.Random) -> list[LedgerTrouble]:
+def s3_stumbles(rng: random.Random, scenario: Scenario) -> list[LedgerTrouble]:
     """Return failures of single calls of S3 that a run has to get over."""
     kinds: tuple[S3FaultKind, ...] = ("error", "slow down", "conflict", "reset", "lost")
-    return [
-        LedgerTrouble(BEFORE, rng.choice(_LEDGER_PLACES), rng.choice(kinds), times=1) for _ in range(rng.randint(1, 2))
-    ]
+    places = _LEDGER_PLACES[scenario.destination]
+    return [LedgerTrouble(BEFORE, rng.choice(places), rng.choice(kinds), times=1) for _ in range(rng.randint(1, 2))]
+
+
+# -- the archive
+
+
+def archive_stumbles(rng: random.Random) -> list[ArchiveTrouble]:
+    """Return failures of single calls of an archive in S3."""
+    return [_archive_stumble(rng) for _ in range(rng.randint(1, 3))]
+
+
+def _archive_stumble(rng: random.Random) -> ArchiveTrouble:
+    call = rng.choice(tuple(_ARCHIVE_FAULTS))
+    kind = rng.choice(_ARCHIVE_FAULTS[call])
+    return ArchiveTrouble(
+        BEFORE, kind, call, skipped=rng.choice((0, 0, 1, 2, 5, 20)), times=rng.choice((1, 1, 1, 3, 9))
+    )
+
+
+_ARCHIVE_FAULTS: dict[ArchiveCall, tuple[S3FaultKind, ...]] = {
+    "write": ("error", "slow down", "conflict", "reset", "lost", "late", "exists"),
+    "read": ("error", "slow down", "reset", "cut"),
+    "list": ("error", "slow down", "reset", "cut"),
+}
+
+
+def archive_down(rng: random.Random) -> ArchiveTrouble:
+    """Return the failure of every call of one kind, by a code that may pass."""
+    call = rng.choice(tuple(_ARCHIVE_FAULTS))
+    kinds: tuple[S3FaultKind, ...] = ("error", "slow down", "reset")
+    return ArchiveTrouble(BEFORE, rng.choice(kinds), call, skipped=rng.choice((0, 0, 3)), times=FOREVER)
+
+
+def archive_black_hole(rng: random.Random) -> ArchiveTrouble:
+    """Return what holds every call of one kind for as long as the client waits."""
+    call = rng.choice(tuple(_ARCHIVE_FAULTS))
+    return ArchiveTrouble(BEFORE, "hang", call, skipped=rng.choice((0, 0, 3)), times=FOREVER)
+
+
+def archive_answers_lost(rng: random.Random) -> ArchiveTrouble:
+    """Return the loss of every answer to a write, or of every write until its caller is gone."""
+    kinds: tuple[S3FaultKind, ...] = ("lost", "lost", "late")
+    return ArchiveTrouble(BEFORE, rng.choice(kinds), times=FOREVER)
+
+
+def archive_denied(rng: random.Random) -> ArchiveTrouble:
+    """Return the refusal of all writes."""
+    return ArchiveTrouble(BEFORE, "denied", times=FOREVER)
+
+
+def part_changed(rng: random.Random) -> ArchiveTrouble:
+    """Return a part that somebody removes or overwrites in a bucket with versions."""
+    kinds: tuple[ArchiveTroubleKind, ...] = ("hidden", "overwritten")
+    return ArchiveTrouble(BEFORE if rng.random() < 0.7 else moment(rng), rng.choice(kinds))
 
 
 # -- Kong

@@ -67,7 +67,7 @@ def _check_time(run: Run) -> Iterator[Problem]:
         over_seconds = run.seconds - run.budget_seconds - run.waited_for_cpu_seconds
         if over_seconds > _OVERDRAFT_SECONDS:
             yield Problem("budget", f"took {over_seconds:.1f} s more than its {run.budget_seconds} s")
-    who = "Kong" if run.kong_was_down else "CloudTrail" if run.cloudtrail_was_down else ""
+    who = "Kong" if run.kong_was_down else "the destination" if run.destination_was_down else ""
     if not who:
         return
     if run.exit_status == 0 and not run.did_nothing:

@@ -19,6 +19,12 @@ REFUSED_UID = "^refused-"
 _TEN_YEARS_SECONDS = 315_360_000
 
 
+def choose(ids: list[str], count: int, seed: int) -> list[str]:
+    """Choose entries, rather new ones than old ones."""
+    rng = random.Random(seed)
+    return [rng.choice(ids[-100:] if rng.random() < 0.7 else ids) for _ in range(count if ids else 0)]
+
+
 @dataclass(frozen=True)
 class NewEntry:
     """An entry for Kong to show.

@@ -25,8 +25,8 @@ class Shown:
     ttl_counts_down: bool
     call_id: str
     key: str
-    has_time: bool
-    """Whether it says when it was made, in a form that can be understood."""
+    recorded_at: int | None
+    """When it says that it was made, Unix seconds; ``None`` if it says so in no form that can be understood."""
     is_plain: bool
     """Whether it can be delivered without the ledger, and gives CloudTrail no reason to refuse it."""
     first_run: int
@@ -36,6 +36,7 @@ class Shown:
     chances: int = 0
     """Runs that had no excuse for not delivering it."""
     accepted: int = 0
+    """How often the destination has it."""
     quarantined: bool = False
 
     @classmethod
@@ -51,7 +52,7 @@ class Shown:
             ttl_counts_down=new.fields is not None and not new.raw_ttl,
             call_id=entry.id,
             key=entry.key,
-            has_time=entry.timestamp is not None,
+            recorded_at=entry.timestamp,
             is_plain=new.is_plain,
             first_run=first_run,
         )

@@ -6,13 +6,13 @@ import contextlib
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
-from torture.plan import LedgerTrouble
-from torture.s3 import S3Proxy, s3_client
+from torture.plan import FOREVER, LedgerTrouble
+from torture.s3 import S3Proxy
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -27,12 +27,9 @@ class LedgerView(Protocol):
     ----------
     place
         For ``LEDGER``.
-    environment
-        What the collector needs besides to reach it.
     """
 
     place: str
-    environment: dict[str, str]
 
     def read(self, name: str) -> bytes | None:
         """Return an object; ``None`` if there is none."""
@@ -62,7 +59,6 @@ class FolderLedger:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.place = str(folder)
-        self.environment: dict[str, str] = {}
 
     def read(self, name: str) -> bytes | None:
         """Return an object; ``None`` if there is none."""
@@ -89,54 +85,29 @@ class FolderLedger:
 
     def trouble(self, trouble: LedgerTrouble) -> Repair:
         """Put a file where the ledger has a folder: the one obstacle that stops root too."""
-        place = self._folder / trouble.place
-        aside: list[Path] = []
-        while True:
-            if place.exists():
-                aside.append(place.with_name(f"aside-{len(aside)}-{place.name}"))
-                place.rename(aside[-1])
-            try:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.touch(exist_ok=False)
-                break
-            except FileExistsError:
-                continue  # the collector made a new one in between
-
-        def repair() -> None:
-            place.unlink()
-            for folder in aside:
-                _move_into(folder, place)
-
-        return repair
+        return obstruct(self._folder / trouble.place)
 
 
 class S3Ledger:
-    """A ledger in a bucket of its own, which the collector reaches through a proxy. A context manager that makes both.
+    """A ledger in a bucket of its own, which is made for it.
 
     Parameters
     ----------
-    port
-        Where the S3 listens, on loopback.
+    client
+        Reaches the S3 past everything that gets in the collector's way.
+    proxy
+        How the collector reaches it.
     bucket
         Name of the bucket.
     """
 
-    def __init__(self, port: int, bucket: str) -> None:
-        self._client: S3Client = s3_client(port)
+    def __init__(self, client: S3Client, proxy: S3Proxy, bucket: str) -> None:
+        self._client = client
         self._bucket = bucket
         self._prefix = "trail/"
-        self._proxy = S3Proxy(port)
+        self._proxy = proxy
         self.place = f"s3://{bucket}/trail"
-        self.environment = {"AWS_ENDPOINT_URL_S3": self._proxy.url}
-
-    def __enter__(self) -> Self:
-        self._client.create_bucket(Bucket=self._bucket)
-        self._proxy.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._proxy.__exit__()
-        self._client.close()
+        client.create_bucket(Bucket=bucket)
 
     def read(self, name: str) -> bytes | None:
         """Return an object; ``None`` if there is none."""
@@ -160,8 +131,10 @@ class S3Ledger:
 
     def trouble(self, trouble: LedgerTrouble) -> Repair:
         """Let calls go wrong that write there."""
-        times = 1_000_000 if trouble.kind == "denied" else trouble.times
-        self._proxy.inject(trouble.kind, path=re.escape(f"/{self._prefix}{trouble.place}"), times=times)
+        times = FOREVER if trouble.kind == "denied" else trouble.times
+        self._proxy.inject(
+            trouble.kind, path=f"^{re.escape(f'/{self._bucket}/{self._prefix}{trouble.place}')}", times=times
+        )
         return self._proxy.clear_faults
 
     def _read(self, key: str) -> bytes | None:
@@ -171,6 +144,28 @@ class S3Ledger:
             if error.response["Error"]["Code"] == "NoSuchKey":
                 return None
             raise
+
+
+def obstruct(place: Path) -> Repair:
+    """Put a file where a folder is, or would be; return what removes it again."""
+    aside: list[Path] = []
+    while True:
+        if place.exists():
+            aside.append(place.with_name(f"aside-{len(aside)}-{place.name}"))
+            place.rename(aside[-1])
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch(exist_ok=False)
+            break
+        except FileExistsError:
+            continue  # the collector made a new one in between
+
+    def repair() -> None:
+        place.unlink()
+        for folder in aside:
+            _move_into(folder, place)
+
+    return repair
 
 
 def _move_into(folder: Path, place: Path) -> None:

@@ -1,8 +1,8 @@
 """What a torture does to the collector: drawn from a seed, the same for the same seed, before anything is started.
 
-A plan is a list of scenarios, each with a Kong, a CloudTrail, a Valkey and a ledger of its own, and each of these is a
-list of rounds. A round adds entries, runs the collector once, and lets things go wrong while it runs. What is drawn how
-often, and how, is in `draw`.
+A plan is a list of scenarios, each with a Kong, a ledger and a destination of its own, and each of these is a list of
+rounds. A round adds entries, runs the collector, and lets things go wrong while it runs. What is drawn how often, and
+how, is in `draw`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ FOREVER = 1_000_000
 LOCK_SECONDS = 15.0
 """How long a run's lock lives when nobody renews it."""
 
-Where = Literal["before", "start", "kong", "cloudtrail"]
-LedgerKind = Literal["folder", "S3"]
+DestinationName = Literal["cloudtrail-lake", "archive"]
+DESTINATIONS: tuple[DestinationName, ...] = ("cloudtrail-lake", "archive")
+Where = Literal["before", "start", "kong", "delivery"]
+PlaceKind = Literal["folder", "S3"]
 LedgerPlace = Literal["", "checkpoints", "quarantine", "originals", "runs"]
+ArchiveCall = Literal["write", "read", "list"]
+ArchiveTroubleKind = S3FaultKind | Literal["hidden", "overwritten"]
+_UNDONE = ("hidden", "overwritten")
 ValkeyTroubleKind = Literal[
     "stop", "restart", "flush", "pause", "full", "snapshot", "restore", "break connections", "lose reply"
 ]
@@ -35,7 +40,7 @@ class Moment:
     ----------
     where
         Counted from: ``before`` the run is started, its ``start``, the answer to call number `count` of Kong, or the
-        `count`-th call in which CloudTrail accepted something.
+        `count`-th ``delivery``: a call in which CloudTrail accepted something, or a new part of the archive.
     count
         Which call.
     delay_seconds
@@ -57,16 +62,19 @@ class Kill:
     Parameters
     ----------
     when
-        At this moment; ``None`` with `at_entry`.
+        At this moment; ``None`` with `at_entry` or `at_part`.
     at_entry
         While CloudTrail looks at this entry, counted from the beginning of the run: it accepts the whole call, and
         nobody is left to hear of it.
+    at_part
+        When S3 has stored this part, counted in the same way: nobody is left to hear of it either.
     signal
         ``KILL``, ``TERM``, or ``INT``, which it may answer by ending in good order.
     """
 
     when: Moment | None = None
     at_entry: int | None = None
+    at_part: int | None = None
     signal: Literal["KILL", "TERM", "INT"] = "KILL"
 
 
@@ -80,10 +88,13 @@ class Freeze:
         From this moment on.
     seconds
         How long.
+    head_start_seconds
+        How long before the end of that the second run is started.
     """
 
     when: Moment
     seconds: float
+    head_start_seconds: float
 
 
 @dataclass(frozen=True)
@@ -154,6 +165,43 @@ class LedgerTrouble:
 
 
 @dataclass(frozen=True)
+class ArchiveTrouble:
+    """Something happens to an archive.
+
+    Parameters
+    ----------
+    when
+        At this moment.
+    kind
+        What happens to calls, see `s3.S3FaultKind`; ``hidden``: somebody deletes a part in a bucket with versions;
+        ``overwritten``: somebody puts something else over it. Both are undone when the run has ended. In a folder,
+        ``denied`` is all that there is.
+    call
+        Which calls: those that ``write`` a part, ``read`` one, or ``list`` them.
+    skipped
+        How many of them go well before.
+    times
+        How many of them do not.
+    """
+
+    when: Moment
+    kind: ArchiveTroubleKind
+    call: ArchiveCall = "write"
+    skipped: int = 0
+    times: int = 1
+
+    @property
+    def is_harmless(self) -> bool:
+        """Whether a run has to get over it as if nothing had happened."""
+        return self.kind in _UNDONE or (self.times == 1 and self.kind not in ("denied", "hang"))
+
+    @property
+    def lasts(self) -> bool:
+        """Whether no such call succeeds, or is seen to succeed, while the run lasts."""
+        return self.times == FOREVER
+
+
+@dataclass(frozen=True)
 class Traffic:
     """Kong goes on recording while the run reads.
 
@@ -182,7 +230,7 @@ class SecondRun:
     when: Moment
 
 
-Action = ValkeyTrouble | LedgerTrouble | Traffic | SecondRun | Freeze
+Action = ValkeyTrouble | LedgerTrouble | ArchiveTrouble | Traffic | SecondRun | Freeze
 
 
 @dataclass(frozen=True)
@@ -389,7 +437,7 @@ class Round:
             action
             for action in self.actions
             if isinstance(action, Freeze)
-            or (isinstance(action, ValkeyTrouble | LedgerTrouble) and not action.is_harmless)
+            or (isinstance(action, ValkeyTrouble | LedgerTrouble | ArchiveTrouble) and not action.is_harmless)
         ]
         faults = [fault for fault in self.kong_faults if not fault.is_harmless]
         return bool(
@@ -402,9 +450,10 @@ class Round:
         return any(one.fault.times == FOREVER and not one.fault.path for one in self.kong_faults)
 
     @property
-    def cloudtrail_is_down(self) -> bool:
-        """Whether no call of CloudTrail's is answered in a way that could be understood."""
-        return any(one.fault.times == FOREVER for one in self.call_faults)
+    def destination_is_down(self) -> bool:
+        """Whether no delivery is answered in a way that could be understood."""
+        parts = [action for action in self.actions if isinstance(action, ArchiveTrouble) and action.call == "write"]
+        return any(one.fault.times == FOREVER for one in self.call_faults) or any(one.lasts for one in parts)
 
     @property
     def lost_batches(self) -> int:
@@ -426,8 +475,12 @@ class Scenario:
         A key of `kong_profiles.PROFILES`.
     overlap_seconds, sweep_seconds
         Settings of the collector.
+    destination
+        Where the entries go.
     ledger
         What keeps the ledger.
+    archive
+        What keeps the archive, if that is the destination.
     own_clock_is_true
         Whether the collector's machine has the same time as the plan, but for the skews that are drawn. Otherwise its
         clock is years ahead of Kong's.
@@ -447,7 +500,9 @@ class Scenario:
     kong_version: str
     overlap_seconds: int
     sweep_seconds: int
-    ledger: LedgerKind
+    destination: DestinationName
+    ledger: PlaceKind
+    archive: PlaceKind
     own_clock_is_true: bool
     latest_seconds: int
     server_header: bool
@@ -455,6 +510,11 @@ class Scenario:
     backlog_seconds: int
     is_tight: bool
     rounds: tuple[Round, ...] = field(repr=False)
+
+    @property
+    def needs_s3(self) -> bool:
+        """Whether anything is kept in S3."""
+        return self.ledger == "S3" or (self.destination == "archive" and self.archive == "S3")
 
 
 def calm_round(number: int = 0) -> Round:

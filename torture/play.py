@@ -1,9 +1,9 @@
 """Torture: run the collector, kill it, break everything around it, and see whether anything was lost or came twice.
 
-The collector is the real one, a process for each run; Kong and CloudTrail are the simulators, Valkey is real, and the
-ledger is a folder, or moto's S3. What happens is drawn from the seed beforehand (`draw`); what must be true is checked
-after every run (`audit`). The same seed gives the same plan; at which line a signal meets the process is up to the
-machine.
+The collector is the real one, a process for each run; Kong and CloudTrail are the simulators, Valkey is real, and
+ledger and archive are folders, or in moto's S3. What happens is drawn from the seed beforehand (`draw`); what must be
+true is checked after every run (`audit`). The same seed gives the same plan; at which line a signal meets the process
+is up to the machine.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,7 +25,18 @@ from pathlib import Path
 from sandbox.machinery.processes import PROJECT_DIRECTORY
 from torture.attempt import Attempt
 from torture.draw import make_plan
-from torture.plan import RIGHT_CLOCKS, Action, LedgerTrouble, Round, Scenario, ValkeyTrouble, calm_round
+from torture.plan import (
+    DESTINATIONS,
+    RIGHT_CLOCKS,
+    Action,
+    ArchiveTrouble,
+    DestinationName,
+    LedgerTrouble,
+    Round,
+    Scenario,
+    ValkeyTrouble,
+    calm_round,
+)
 from torture.process import CollectorProcess
 from torture.runs import Counts, Problem, Run, condense
 from torture.s3 import MotoServer
@@ -95,6 +106,7 @@ def torture(
     collector: Path = COLLECTOR,
     only: int | None = None,
     focus: Collection[str] = (),
+    destinations: Sequence[DestinationName] = DESTINATIONS,
     jobs: int = 1,
     tell: Teller = lambda line: None,
 ) -> Verdict:
@@ -110,13 +122,15 @@ def torture(
         Run the scenario of this number alone.
     focus
         If not empty: only these situations happen, names of `draw.CHANCES`.
+    destinations
+        Of the scenarios, in turn.
     jobs
         Scenarios at once, each in a process of its own if there are several. `tell` is called in that process then,
         and must be something that can be sent there.
     tell
         Is told how it goes, in lines.
     """
-    plan = [one for one in make_plan(rounds, seed, focus) if only in (None, one.number)]
+    plan = [one for one in make_plan(rounds, seed, focus, destinations) if only in (None, one.number)]
     return play(plan, seed, collector=collector, jobs=jobs, tell=tell)
 
 
@@ -133,7 +147,7 @@ def play(
     began = time.monotonic()
     with contextlib.ExitStack() as resources:
         s3_port = None
-        if any(scenario.ledger == "S3" for scenario in plan):
+        if any(scenario.needs_s3 for scenario in plan):
             s3_port = resources.enter_context(MotoServer()).port
         one = partial(_play_one, collector=collector, s3_port=s3_port, tell=tell)
         for played in _played(one, plan, jobs):
@@ -209,6 +223,7 @@ def _rounds(scenario: Scenario, site: Site, tell: Teller) -> Iterator[tuple[str,
 
 def _close(scenario: Scenario, site: Site, before: Round | None) -> Iterator[tuple[str, Problem]]:
     """Let everything be well, and sweep, until nothing is left to be done."""
+    site.wait_for_late()
     site.set_clocks(RIGHT_CLOCKS)
     site.advance_clock_until_all_is_due()
     for number in range(1, _MOST_CLOSING_RUNS + 1):
@@ -226,7 +241,9 @@ def _close(scenario: Scenario, site: Site, before: Round | None) -> Iterator[tup
     if not (run.summary or {}).get("finished"):
         yield "closing runs", Problem("ending", "a run around which all is well does not finish")
     yield from (("the end", problem) for problem in condense(site.auditor.end()))
-    if (verified := site.verify_runs()).exit_status != 0:
+    verified = site.verify()
+    archive = (verified.report() or {}).get("archive") or {}
+    if verified.exit_status != 0 or archive.get("unreported"):
         yield "the end", Problem("reports", f"verify: {verified.output}")
 
 
@@ -234,14 +251,11 @@ def _run(site: Site, scenario: Scenario, round_: Round, number: int, before: Rou
     """Run the collector once, with all that the round has in store, and check what became of it."""
     site.set_nodes(round_)
     site.set_poison(round_)
-    site.let_lock_expire()
-    if round_.another_holds_lock:
-        site.lock_as_another()
     earliest_clock, sane_clock = site.clock_readings()
     site.auditor.begin_run(number, sane_clock)
-    calls_before = len(site.cloudtrail.calls)
     attempt = Attempt(site, round_)
     attempt.go()
+    damage = site.ends.damage
     clocks_before = before.clocks.of_run if before is not None else RIGHT_CLOCKS
 
     def seen_from_outside(process: CollectorProcess) -> Run:
@@ -261,17 +275,17 @@ def _run(site: Site, scenario: Scenario, round_: Round, number: int, before: Rou
             frozen=attempt.frozen,
             companions=len(attempt.processes) - 1,
             lost_batches=round_.lost_batches,
-            valkey_failed=attempt.valkey_failed,
-            valkey_full=attempt.valkey_full,
-            valkey_lost_marks=attempt.valkey_lost_marks,
+            valkey_failed=damage.valkey_failed,
+            valkey_full=damage.valkey_full,
+            valkey_lost_marks=damage.valkey_lost_marks,
             was_locked=round_.another_holds_lock,
             was_worked_off=attempt.tick in site.finished_ticks or len(attempt.processes) > 1,
             calm=round_.is_calm and len(attempt.processes) == 1,
-            fair=_is_fair(scenario, round_) and len(attempt.processes) == 1 and not attempt.valkey_lost_marks,
+            fair=_is_fair(scenario, round_) and len(attempt.processes) == 1 and not damage.valkey_lost_marks,
             clock_jumped=round_.clocks.of_run != RIGHT_CLOCKS or clocks_before != RIGHT_CLOCKS,
             kong_was_down=round_.kong_is_down and bool(site.kong.requests),
-            cloudtrail_was_down=round_.cloudtrail_is_down and len(site.cloudtrail.calls) > calls_before,
-            poisoned=site.auditor.keys_of((*site.poisoned_rows, *site.poisoned_calls)),
+            destination_was_down=attempt.destination_was_down and len(attempt.processes) == 1,
+            poisoned=site.auditor.keys_of((*site.poisoned_rows, *site.ends.poisoned)),
             poisoned_times=site.auditor.times_of(site.poisoned_rows),
         )
 
@@ -279,16 +293,19 @@ def _run(site: Site, scenario: Scenario, round_: Round, number: int, before: Rou
     problems = [Problem("budget", f"did not end, and was killed after {run.seconds:.0f} s")] if attempt.hung else []
     for other in others:
         problems += site.auditor.check_output(other)
-    problems += site.auditor.end_run(run, site.cloudtrail.accepted(), site.marked_keys(), site.cloudtrail.refused())
+    problems += site.ends.end_run(run)
+    for other in others:
+        problems += site.auditor.check_success(other)
     _note_tick(site, attempt.tick, [run, *others])
-    site.remove_lock_of_another()
-    excused = run.killed or run.interrupted or run.valkey_failed or run.valkey_full or run.frozen
-    if site.is_locked() and not excused:
-        problems.append(Problem("lock", "left its lock behind"))
     site.auditor.counts.ledgers[scenario.ledger] += 1
+    site.auditor.counts.destinations[_destination_of(scenario)] += 1
     way = "command line" if round_.budget_seconds is None else f"Lambda with {round_.budget_seconds} s"
     site.auditor.counts.ways[way] += 1
     return run, problems
+
+
+def _destination_of(scenario: Scenario) -> str:
+    return f"archive in {scenario.archive}" if scenario.destination == "archive" else scenario.destination
 
 
 def _is_fair(scenario: Scenario, round_: Round) -> bool:
@@ -339,6 +356,8 @@ def _name(action: Action) -> str:
             return f"{name} {action.kind}"
         case LedgerTrouble():
             return f"{name} {action.kind} {action.place}".strip()
+        case ArchiveTrouble():
+            return f"{name} {action.kind} {action.call}"
     return name
 
 

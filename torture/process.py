@@ -92,9 +92,9 @@ class CollectorProcess:
         """End `freeze`; does no harm to one that goes on, or has ended."""
         self._process.send_signal(signal.SIGCONT)
 
-    def finish(self) -> None:
+    def finish(self, timeout_seconds: float = _END_TIMEOUT_SECONDS) -> None:
         """Wait for its end, and read what it printed."""
-        self._process.wait(_END_TIMEOUT_SECONDS)
+        self._process.wait(timeout_seconds)
         self._ended = self._ended or time.monotonic()
         self._printed.seek(0)
         self.output = self._printed.read().decode(errors="replace")

@@ -10,7 +10,6 @@ from sandbox.cloudtrail.records import RefusedEvent
 from torture.fidelity import Shown, is_whole
 from torture.ledgers import LedgerView
 from torture.runs import Problem, Run
-from torture.state import TRAIL
 
 PASSING_CODES = frozenset({"Throttling", "InternalFailure"})
 UNKNOWN_CODES = frozenset({"SomethingNew"})
@@ -26,12 +25,15 @@ class QuarantineRules:
     ----------
     ledger
         Where it lies.
+    trail
+        Whose it is: `state.trail_of`.
     entries
         All entries of Kong's, by their id in a call.
     """
 
-    def __init__(self, ledger: LedgerView, entries: Mapping[str, Sequence[Shown]]) -> None:
+    def __init__(self, ledger: LedgerView, trail: str, entries: Mapping[str, Sequence[Shown]]) -> None:
         self._ledger = ledger
+        self._trail = trail
         self._entries = entries
         self._read: set[str] = set()
 
@@ -49,7 +51,7 @@ class QuarantineRules:
         """
         refusals = Counter((one.id, one.code) for one in refused)
         unknown = 0
-        for name in self._ledger.names(f"quarantine/{TRAIL}/"):
+        for name in self._ledger.names(f"quarantine/{self._trail}/"):
             if name in self._read:
                 continue
             self._read.add(name)

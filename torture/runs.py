@@ -92,7 +92,7 @@ class Run:
         Whether nothing kept it from delivering any entry but poison, and it had time.
     clock_jumped
         Whether a clock was wrong, or was when the run before began.
-    kong_was_down, cloudtrail_was_down
+    kong_was_down, destination_was_down
         Whether no call was answered, though some were made.
     poisoned
         Keys of the entries that Kong cannot show, or that make a call of CloudTrail fail.
@@ -124,7 +124,7 @@ class Run:
     fair: bool = False
     clock_jumped: bool = False
     kong_was_down: bool = False
-    cloudtrail_was_down: bool = False
+    destination_was_down: bool = False
     poisoned: frozenset[str] = frozenset()
     poisoned_times: frozenset[int] = frozenset()
 
@@ -189,6 +189,9 @@ class Counts:
     """Events that were accepted once more, by what explains it."""
     situations: Counter[str] = field(default_factory=Counter)
     """Rounds in which something was drawn, by what."""
+    parts: int = 0
+    destinations: Counter[str] = field(default_factory=Counter)
+    """Runs, by where the entries went."""
     ledgers: Counter[str] = field(default_factory=Counter)
     """Runs, by what keeps the ledger."""
     ways: Counter[str] = field(default_factory=Counter)
@@ -201,9 +204,10 @@ class Counts:
 
     def __str__(self) -> str:
         return (
-            f"{self.runs} runs ({_list(self.ways)}; ledger: {_list(self.ledgers)}), {self.kills} of them killed, "
+            f"{self.runs} runs ({_list(self.ways)}; into: {_list(self.destinations)}; ledger: {_list(self.ledgers)}), "
+            f"{self.kills} of them killed, "
             f"{self.out_of_cpu} not judged for progress, as the machine was too busy\n"
-            f"{self.entries} entries, {self.quarantined} of them in quarantine\n"
+            f"{self.entries} entries, {self.quarantined} of them in quarantine; {self.parts} parts of archives\n"
             f"{self.sweeps} sweeps; {self.late} entries became visible too late for any window, sweeps delivered "
             f"{self.found_late}; {self.lost_with_marks} excused, as the marks were lost\n"
             f"{self.gaps} gaps recorded\n"

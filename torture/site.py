@@ -8,40 +8,30 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Self
 
-import psutil
-import redis
-
-from sandbox.cloudtrail.emulator import CloudTrailEmulator
 from sandbox.kong.profiles import PROFILES
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery.processes import PROJECT_DIRECTORY
-from sandbox.machinery.valkey import Snapshot, Valkey
-from torture.audit import Auditor
-from torture.entries import PAYLOAD_MARK, EntryMaker, NewEntry
+from torture.archive import Archive, FolderPlace, S3Place
+from torture.cloudtrail import CloudTrailLake
+from torture.ends import Ends, Setting
+from torture.entries import PAYLOAD_MARK, EntryMaker, NewEntry, choose
 from torture.ledgers import FolderLedger, LedgerView, S3Ledger
-from torture.plan import LOCK_SECONDS, RIGHT_CLOCKS, CallPoison, Clocks, KongPoison, Round, Scenario
+from torture.plan import LOCK_SECONDS, RIGHT_CLOCKS, Clocks, KongPoison, Round, Scenario
 from torture.process import CollectorProcess
-from torture.relay import ValkeyRelay
-from torture.s3 import REGION
-from torture.state import TRAIL, Trail
+from torture.s3 import REGION, S3Proxy, s3_client
+from torture.state import Trail
 
 BEGINNING = 1_750_000_000
 """The true time at first, Unix seconds. It moves only as the plan says."""
 
-_KEY_PREFIX = f"kong-cloudtrail:{{{TRAIL}}}:"
-_LOCK_KEY = f"{_KEY_PREFIX}lock"
-_SEEN_PREFIX = f"{_KEY_PREFIX}seen:"
-_VALKEY_USER = "collector"
-_ANOTHER = "another-machine/its-token"
-_QUIET_TIMEOUT_SECONDS = 20.0
-_POLL_SECONDS = 0.002
 _CLOSING_SWEEP_SECONDS = 3600
+_VERIFY_TIMEOUT_SECONDS = 600.0
 
 
 class Site:
@@ -56,18 +46,20 @@ class Site:
     collector
         The folder with the package ``kong_cloudtrail``.
     s3_port
-        Where an S3 listens, on loopback, for scenarios whose ledger is in one.
+        Where an S3 listens, on loopback, for scenarios that need one.
 
     Attributes
     ----------
-    kong, cloudtrail, valkey, relay
-        The servers; `relay` stands before Valkey in rounds that need it.
+    kong
+        The gateway.
+    ends
+        The destination.
     ledger
         The ledger.
     trail
         What the ledger says.
     auditor
-        Knows all entries.
+        Knows all entries: that of `ends`.
     now
         The true time, Unix seconds.
     """
@@ -79,19 +71,17 @@ class Site:
         self._resources = contextlib.ExitStack()
         self.kong = KongSimulator(version=scenario.kong_version, token=secrets["kong"])
         self.kong.configure(server_header=scenario.server_header)
-        self.cloudtrail = CloudTrailEmulator()
-        self.valkey = Valkey(username=_VALKEY_USER, password=secrets["redis"])
-        self.relay = ValkeyRelay(self.valkey.port)
-        self.ledger = self._open_ledger(scenario, folder, s3_port)
-        self.trail = Trail(self.ledger)
-        self.auditor = Auditor(
-            ledger=self.ledger,
-            overlap_seconds=scenario.overlap_seconds,
-            gateway_filters=profile.filters,
-            secrets=[*secrets.values(), PAYLOAD_MARK],
-        )
+        self._proxy: S3Proxy | None = None
+        if scenario.needs_s3:
+            if s3_port is None:
+                raise ValueError("a scenario with a ledger or an archive in S3 needs an S3")
+            self._s3 = s3_client(s3_port)
+            self._proxy = S3Proxy(s3_port)
+        self.ledger = self._open_ledger(scenario, folder)
+        self.ends = self._open_ends(scenario, folder, profile.filters, secrets)
+        self.auditor = self.ends.auditor
+        self.trail = Trail(self.ledger, self.auditor.trail)
         self.now = BEGINNING
-        self.snapshot: Snapshot | None = None
         self._clocks = RIGHT_CLOCKS
         self._scenario = scenario
         self._hidden: list[tuple[int, int, NewEntry]] = []
@@ -100,17 +90,14 @@ class Site:
         self._missing_fields = profile.missing_fields
         self._maker = EntryMaker(scenario.latest_seconds)
         self._kong_poison: KongPoison | None = None
-        self._call_poison: CallPoison | None = None
         self.poisoned_rows: list[str] = []
         """Ids of the entries that Kong cannot show now."""
-        self.poisoned_calls: list[str] = []
-        """Ids of the entries that make a call of CloudTrail fail now."""
         self._folder = folder
         self._last_tick = ""
         self._tick_blocked_until = 0.0
         self.finished_ticks: set[str] = set()
         """Ticks of the schedule that were worked off."""
-        self._environment = self.ledger.environment | {
+        self._environment = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": f"{collector}{os.pathsep}{PROJECT_DIRECTORY}",
             "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
@@ -119,30 +106,43 @@ class Site:
             "AWS_EC2_METADATA_DISABLED": "true",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": self.cloudtrail.url,
-            "CHANNEL_ARN": self.cloudtrail.channel_arn,
             "KONG_ADMIN_API": self.kong.url,
             "KONG_ADMIN_TOKEN": secrets["kong"],
-            "REDIS_USERNAME": _VALKEY_USER,
-            "REDIS_PASSWORD": secrets["redis"],
             "LEDGER": self.ledger.place,
             "OVERLAP_SECONDS": str(scenario.overlap_seconds),
+            **self.ends.environment,
         }
+        if self._proxy is not None:
+            self._environment["AWS_ENDPOINT_URL_S3"] = self._proxy.url
 
     def __enter__(self) -> Self:
-        for server in (self.kong, self.cloudtrail, self.valkey, self.relay):
-            self._resources.enter_context(server)
+        self._resources.enter_context(self.kong)
+        if self._proxy is not None:
+            self._resources.enter_context(contextlib.closing(self._s3))
+            self._resources.enter_context(self._proxy)
+        self._resources.enter_context(self.ends)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._resources.close()
 
-    def _open_ledger(self, scenario: Scenario, folder: Path, s3_port: int | None) -> LedgerView:
-        if scenario.ledger == "folder":
+    def _open_ledger(self, scenario: Scenario, folder: Path) -> LedgerView:
+        if scenario.ledger == "folder" or self._proxy is None:
             return FolderLedger(folder / "ledger")
-        if s3_port is None:
-            raise ValueError("a scenario with a ledger in S3 needs an S3")
-        return self._resources.enter_context(S3Ledger(s3_port, f"ledger-{scenario.number}"))
+        return S3Ledger(self._s3, self._proxy, f"ledger-{scenario.number}")
+
+    def _open_ends(self, scenario: Scenario, folder: Path, filters: bool, secrets: dict[str, str]) -> Ends:
+        setting = Setting(
+            ledger=self.ledger,
+            overlap_seconds=scenario.overlap_seconds,
+            gateway_filters=filters,
+            secrets=(*secrets.values(), PAYLOAD_MARK),
+        )
+        if scenario.destination == "cloudtrail-lake":
+            return CloudTrailLake(setting, secrets["redis"])
+        if scenario.archive == "folder" or self._proxy is None:
+            return Archive(setting, FolderPlace(folder / "archive"))
+        return Archive(setting, S3Place(self._s3, self._proxy, f"archive-{scenario.number}"))
 
     # -- time
 
@@ -242,54 +242,19 @@ class Site:
         else:
             self.kong.mix_nodes(round_.mixed.version, every_nth=round_.mixed.every_nth)
 
+    @property
+    def plain_ids(self) -> list[str]:
+        """Ids of plain entries, the oldest first."""
+        return self._maker.plain_ids
+
     def set_poison(self, round_: Round) -> None:
         """Poison what a round wants to be poisoned, and heal what it does not."""
         if round_.kong_poison != self._kong_poison:
             self._kong_poison, self.poisoned_rows = round_.kong_poison, []
             self.kong.heal()
             if (poison := round_.kong_poison) is not None:
-                self.poisoned_rows = self._choose(poison.rows, poison.seed)
+                self.poisoned_rows = choose(self.plain_ids, poison.rows, poison.seed)
                 self.kong.poison(self.poisoned_rows, fault=poison.fault, page_size_over=poison.page_size_over)
-        if round_.call_poison != self._call_poison:
-            self._call_poison, self.poisoned_calls = round_.call_poison, []
-            if round_.call_poison is not None:
-                self.poisoned_calls = self._choose(round_.call_poison.entries, round_.call_poison.seed)
-        if self._call_poison is not None:
-            self.cloudtrail.poison(self.poisoned_calls, self._call_poison.fault)
-
-    def _choose(self, count: int, seed: int) -> list[str]:
-        """Choose entries, rather new ones than old ones."""
-        rng, ids = random.Random(seed), self._maker.plain_ids
-        return [rng.choice(ids[-100:] if rng.random() < 0.7 else ids) for _ in range(count if ids else 0)]
-
-    # -- Valkey
-
-    def marked_keys(self) -> set[str]:
-        """Return what the seen set holds."""
-        with self.valkey.client() as client:
-            keys = list(client.scan_iter(f"{_SEEN_PREFIX.replace('{', '[{]').replace('}', '[}]')}*", count=1000))
-        return {key.removeprefix(_SEEN_PREFIX) for key in keys}
-
-    def is_locked(self) -> bool:
-        """Return whether a run holds the lock."""
-        with self.valkey.client() as client:
-            return bool(client.exists(_LOCK_KEY))
-
-    def lock_as_another(self) -> None:
-        """Take the lock as a run on another machine would, of which nobody here can tell whether it lives."""
-        with self.valkey.client() as client:
-            client.set(_LOCK_KEY, _ANOTHER, ex=60)
-
-    def remove_lock_of_another(self) -> None:
-        """Undo `lock_as_another`."""
-        with self.valkey.client() as client:
-            if client.get(_LOCK_KEY) == _ANOTHER:
-                client.delete(_LOCK_KEY)
-
-    def let_lock_expire(self) -> None:
-        """Remove the lock of a run that has ended, as if so much time had passed."""
-        with self.valkey.client() as client:
-            client.delete(_LOCK_KEY)
 
     # -- the collector
 
@@ -311,13 +276,11 @@ class Site:
         """Remember that an invocation of the last tick was killed just now."""
         self._tick_blocked_until = time.monotonic() + LOCK_SECONDS + 1
 
-    def start(self, round_: Round, tick: str, *, over_relay: bool = False) -> CollectorProcess:
+    def start(self, round_: Round, tick: str) -> CollectorProcess:
         """Start a run."""
-        port = self.relay.port if over_relay else self.valkey.port
-        settings = {
+        settings = self.ends.environment_of_run() | {
             "PAGE_SIZE": str(round_.page_size),
             "PARALLEL_DELIVERIES": str(round_.parallel_deliveries),
-            "REDIS_HOST": f"{self.valkey.host}:{port}",
             # The closing runs have a number of their own: 0.
             "SWEEP_SECONDS": str(self._scenario.sweep_seconds if round_.number else _CLOSING_SWEEP_SECONDS),
         }
@@ -329,33 +292,13 @@ class Site:
             settings |= {"TORTURE_BUDGET_SECONDS": str(round_.budget_seconds), "TORTURE_TICK": tick}
         return CollectorProcess(arguments, self._environment | settings, self._folder)
 
-    def verify_runs(self) -> CollectorProcess:
-        """Let the collector check its chain of run reports; return the ended process."""
-        process = CollectorProcess(("verify",), self._environment, self._folder)
-        process.finish()
+    def verify(self) -> CollectorProcess:
+        """Let the collector check what it has stored; return the ended process."""
+        process = CollectorProcess(("verify", "--json"), self._environment, self._folder)
+        process.finish(_VERIFY_TIMEOUT_SECONDS)
         return process
 
-    def wait_until_quiet(self) -> None:
-        """Wait until the servers have done what processes, now dead, had asked of them."""
-        _wait_until(lambda: not self._is_cloudtrail_connected(), "CloudTrail")
-        _wait_until(self._is_valkey_alone, "Valkey")
-
-    def _is_cloudtrail_connected(self) -> bool:
-        port = int(self.cloudtrail.url.rpartition(":")[2])
-        connections = psutil.Process().net_connections("tcp4")
-        return any(one.laddr.port == port and one.status != psutil.CONN_LISTEN for one in connections)
-
-    def _is_valkey_alone(self) -> bool:
-        try:
-            with self.valkey.client() as client:
-                return [one["user"] for one in client.client_list()].count(_VALKEY_USER) == 1
-        except redis.RedisError:
-            return False
-
-
-def _wait_until(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _QUIET_TIMEOUT_SECONDS
-    while not is_so():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} is still busy though no collector runs")
-        time.sleep(_POLL_SECONDS)
+    def wait_for_late(self) -> None:
+        """Wait until an S3 has done what it does late, after those who had asked for it have gone."""
+        if self._proxy is not None:
+            self._proxy.wait_for_late()

@@ -9,14 +9,24 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torture.ledgers import LedgerView
+from torture.plan import DestinationName
 
 SOURCE = "kong"
-TRAIL = f"{SOURCE}/requests/cloudtrail-lake"
-CHECKPOINT = f"checkpoints/{TRAIL}.json"
+STREAM = "requests"
 NO_REPORT_SHA256 = "0" * 64
 
 # What changes only where something was achieved.
 _ACHIEVEMENTS = ("completeUntil", "reading", "sweep", "gaps", "sliceSeconds")
+
+
+def trail_of(destination: DestinationName) -> str:
+    """Return the name of the trail into a destination, as in the keys of its ledger."""
+    return f"{SOURCE}/{STREAM}/{destination}"
+
+
+def checkpoint_of(trail: str) -> str:
+    """Return the name of a trail's checkpoint."""
+    return f"checkpoints/{trail}.json"
 
 
 @dataclass(frozen=True)
@@ -101,26 +111,30 @@ class Trail:
     ----------
     ledger
         The ledger.
+    name
+        The trail: `trail_of`.
     """
 
-    def __init__(self, ledger: LedgerView) -> None:
+    def __init__(self, ledger: LedgerView, name: str) -> None:
         self._ledger = ledger
+        self._name = name
+        self._checkpoint = checkpoint_of(name)
         self._reports: dict[str, bytes] = {}
 
     def read(self) -> State:
         """Return the checkpoint."""
-        body = self._ledger.read(CHECKPOINT)
+        body = self._ledger.read(self._checkpoint)
         return State(json.loads(body) if body is not None else {})
 
     def make_sweep_due(self) -> None:
         """Let the next run begin a sweep, as if a day had passed."""
         state = self.read()
         if state.document:
-            self._ledger.write(CHECKPOINT, json.dumps(state.document | {"sweepDue": 0}).encode())
+            self._ledger.write(self._checkpoint, json.dumps(state.document | {"sweepDue": 0}).encode())
 
     def check_reports(self, state: State) -> Iterator[str]:
         """Check the chain of run reports, as `verify` does; yield what is wrong with it."""
-        for name in self._ledger.names(f"runs/{TRAIL}/"):
+        for name in self._ledger.names(f"runs/{self._name}/"):
             if name not in self._reports:
                 self._reports[name] = self._ledger.read(name) or b"{}"
         last_number, last_sha256 = state.last_report

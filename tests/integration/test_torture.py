@@ -16,13 +16,18 @@ from torture.draw import CHANCES, make_plan
 from torture.entries import EntryMaker
 from torture.plan import (
     BEFORE,
+    DESTINATIONS,
+    ArchiveTrouble,
     CallFault,
     Clocks,
     Kill,
     KongPoison,
     LedgerTrouble,
+    Moment,
+    PlaceKind,
     Round,
     Scenario,
+    SecondRun,
     ValkeyTrouble,
     calm_round,
 )
@@ -40,7 +45,9 @@ def scenario(*rounds: Round, **changes: Any) -> Scenario:
         "kong_version": "3.10",
         "overlap_seconds": 300,
         "sweep_seconds": 86_400,
+        "destination": "cloudtrail-lake",
         "ledger": "folder",
+        "archive": "folder",
         "own_clock_is_true": True,
         "latest_seconds": 300,
         "server_header": True,
@@ -90,12 +97,35 @@ def test_invoked_in_lambda_with_a_ledger_in_s3() -> None:
     assert verdict.counts.duplicates["an answer was lost"] > 0
 
 
+@pytest.mark.parametrize("place", ["folder", "S3"])
+def test_archive_has_each_entry_once_though_runs_are_killed_and_overlap(place: PlaceKind) -> None:
+    at_once = SecondRun(Moment("start", delay_seconds=0.1))
+    stumbles = tuple(ArchiveTrouble(BEFORE, kind) for kind in ("lost", "late", "conflict"))
+    verdict = play(
+        [
+            scenario(
+                replace(ROUND, kill=Kill(at_part=2) if place == "S3" else Kill(Moment("delivery", 2))),
+                replace(ROUND, actions=(at_once, at_once, *(stumbles if place == "S3" else ()))),
+                destination="archive",
+                archive=place,
+            )
+        ]
+    )
+
+    assert not verdict.problems, str(verdict)
+    assert verdict.counts.kills == 1
+    assert verdict.counts.parts > 10
+    assert not verdict.counts.duplicates
+
+
 # -- the plan
 
 
 def test_the_same_seed_gives_the_same_plan_and_the_same_entries() -> None:
     assert make_plan(50, 7) == make_plan(50, 7)
     assert make_plan(50, 7) != make_plan(50, 8)
+    assert {one.destination for one in make_plan(50, 7)} == set(DESTINATIONS)
+    assert {one.destination for one in make_plan(50, 7, destinations=["archive"])} == {"archive"}
     assert [one.number for scenario in make_plan(50, 7) for one in scenario.rounds] == list(range(1, 51))
     assert list(EntryMaker(60).fresh(300, seed=7, now=NOW)) == list(EntryMaker(60).fresh(300, seed=7, now=NOW))
 

@@ -13,14 +13,16 @@ import pytest
 from kong_cloudtrail.sources.kong.entries import read_entry
 
 from sandbox.cloudtrail.records import AcceptedEvent, RefusedEvent
-from torture.audit import RULES, Auditor
+from torture.audit import RULES
+from torture.cloudtrail_audit import LakeAuditor
 from torture.entries import NewEntry
 from torture.ledgers import FolderLedger
 from torture.runs import Problem, Run
-from torture.state import CHECKPOINT, TRAIL
+from torture.state import checkpoint_of, trail_of
 
 NOW = 1_750_000_000
 OVERLAP_SECONDS = 60
+TRAIL = trail_of("cloudtrail-lake")
 
 FIELDS: dict[str, Any] = {
     "request_id": "r1",
@@ -71,7 +73,7 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.ledger = FolderLedger(folder)
-        self.auditor = Auditor(
+        self.auditor = LakeAuditor(
             ledger=self.ledger,
             overlap_seconds=OVERLAP_SECONDS,
             gateway_filters=True,
@@ -99,7 +101,7 @@ class World:
 
     def checkpoint(self, complete_until: int, **more: Any) -> None:
         run = {"number": 0, "sha256": "0" * 64}
-        self.write(CHECKPOINT, {"completeUntil": complete_until, "run": run} | more)
+        self.write(checkpoint_of(TRAIL), {"completeUntil": complete_until, "run": run} | more)
 
     def quarantine(self, **changes: Any) -> None:
         record = {"id": "r1", "code": "InvalidData", "attempts": 1, "entry": FIELDS | {"ttl": 5}} | changes
@@ -273,10 +275,10 @@ def an_outage_of_kong_that_is_none(world: World) -> list[Problem]:
     return world.run(summary=REPORT | {"fetched": 0, "delivered": 0, "finished": False}, kong_was_down=True)
 
 
-@breaks("outage", "no failure although CloudTrail was down")
-def an_outage_of_cloudtrail_that_is_none(world: World) -> list[Problem]:
+@breaks("outage", "no failure although the destination was down")
+def an_outage_of_the_destination_that_is_none(world: World) -> list[Problem]:
     return world.run(
-        summary=REPORT | {"delivered": 0, "backlog": 1, "finished": False}, cloudtrail_was_down=True, fair=False
+        summary=REPORT | {"delivered": 0, "backlog": 1, "finished": False}, destination_was_down=True, fair=False
     )
 
 

@@ -30,10 +30,13 @@ class FolderParts:
         return str(self._folder / name)
 
     def listed(self, prefix: str) -> list[Listed]:
-        """Return all files whose names begin with `prefix`. A folder keeps no earlier versions."""
+        """Return all files whose names begin with `prefix`. A folder keeps no earlier versions.
+
+        Names that begin with a dot are those of files that a killed process has not written to their end.
+        """
         below = self._folder / prefix.rpartition("/")[0]
         try:
-            names = [path.relative_to(self._folder).as_posix() for path in below.rglob("*") if path.is_file()]
+            names = [path.relative_to(self._folder).as_posix() for path in below.rglob("[!.]*") if path.is_file()]
         except OSError as error:
             raise self._failed("listed", error) from error
         return [Listed(name) for name in sorted(names) if name.startswith(prefix)]

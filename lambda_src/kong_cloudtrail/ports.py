@@ -167,13 +167,16 @@ class Findings:
     Parameters
     ----------
     parts
-        Parts that it read.
+        Parts that it read or wrote.
     problems
         For each part that somebody removed or overwrote, by name: what happened, and what to do.
+    may_lack_parts
+        Whether it may have written a part that is not among these, or that is yet to appear: it got no answer.
     """
 
-    parts: Sequence[Part]
-    problems: Mapping[str, str]
+    parts: Sequence[Part] = ()
+    problems: Mapping[str, str] = field(default_factory=dict)
+    may_lack_parts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.fakes import Death, Kong, Life, World
 from tests.helpers import entry
-from tests.unit.test_part_log import InOrder, MemoryS3, open_log
+from tests.unit.test_part_log import PREFIX, InOrder, MemoryS3, open_log
 
 ENTRIES = [
     *(entry(number, request_timestamp=1_717_243_200 - number * 1200) for number in range(1, 8)),
@@ -33,6 +33,9 @@ class MortalS3(MemoryS3):
     def __init__(self) -> None:
         super().__init__()
         self.life = Life()
+        self.silent_on: str | None = None
+        self.stores_when_silent = True
+        self.late: list[tuple[str, bytes]] = []
 
     def listed(self, prefix: str) -> list[Listed]:
         self.life.step()
@@ -44,9 +47,20 @@ class MortalS3(MemoryS3):
 
     def create(self, name: str, body: bytes) -> bool:
         self.life.step()
-        created = super().create(name, body)
+        is_silent = name.removeprefix(PREFIX) == self.silent_on
+        if is_silent and not self.stores_when_silent:
+            self.late.append((name, body))
+        created = not (is_silent and not self.stores_when_silent) and super().create(name, body)
         self.life.step()
+        if is_silent:
+            raise DestinationUnavailable("Silent", "no answer")
         return created
+
+    def end_silence(self) -> None:
+        """Answer again, and let the writes arrive that had not."""
+        self.silent_on, late, self.late = None, self.late, []
+        for name, body in late:
+            super().create(name, body)
 
 
 class Site:
@@ -130,3 +144,20 @@ def test_fault_of_s3_is_never_an_entrys() -> None:
     assert site.run().delivered == report.failed
     assert sorted(site.s3.keys()) == sorted(read_entry(value).key for value in ENTRIES)
     assert len([name for name in site.s3.names if "/10-" in name]) == 1
+
+
+@pytest.mark.parametrize("stores_when_silent", [True, False], ids=["stored", "stored later"])
+def test_part_whose_answer_never_came_is_reported_by_a_later_run(stores_when_silent: bool) -> None:
+    site = Site(filters=True)
+    site.s3.silent_on = "day=2024-06-01/11-000000.json.gz"
+    site.s3.stores_when_silent = stores_when_silent
+    with pytest.raises(RunFailed):
+        site.run()
+    reported = site.reported_parts()
+    site.s3.end_silence()
+
+    assert reported == {*site.s3.names} - {"day=2024-06-01/11-000000.json.gz"} != set()
+    site.run()
+    assert site.reported_parts() == {*site.s3.names}
+    assert site.run().parts == []  # each is reported, and none again
+    assert sorted(site.s3.keys()) == sorted(read_entry(value).key for value in ENTRIES)

@@ -338,7 +338,7 @@ class TestPart:
         held(reader, 1)
 
         assert written is not None
-        assert reader.read_parts == [replace(written, first=None, last=None)]
+        assert reader.known_parts == [replace(written, first=None, last=None)]
 
     @pytest.mark.parametrize("piece_bytes", [1, 7, 1000])
     def test_without_a_run_in_its_header_is_read_all_the_same(self, s3: MemoryS3, piece_bytes: int) -> None:
@@ -348,7 +348,7 @@ class TestPart:
         reader = open_log(s3)
 
         assert held(reader, 1) == {1}
-        assert [part.run_id for part in reader.read_parts] == [""]
+        assert [part.run_id for part in reader.known_parts] == [""]
 
     def test_of_another_run_with_the_same_content_stays_its_own(self, s3: MemoryS3) -> None:
         class Hidden(MemoryS3):

@@ -71,16 +71,17 @@ class Reported:
     Parameters
     ----------
     runs
-        Ids of the last runs that lived to report their parts, oldest first.
+        Ids of the last runs that reported all of their parts, oldest first.
     parts
-        Names of the last parts that were reported by other runs, as their own had died.
+        Names of the last parts that were reported otherwise: by other runs, as their own had died, or by a run that did
+        not know all of its parts.
     """
 
     runs: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
 
     def lacks(self, part: Part) -> bool:
-        """Return whether a part may be in no report, because the run that wrote it died.
+        """Return whether a part may be in no report, because the run that wrote it died, or never knew.
 
         Ids of runs begin with the time, so a run that is older than all remembered ones was forgotten: it is taken for
         one that has reported.
@@ -89,9 +90,10 @@ class Reported:
             return False
         return len(self.runs) < REMEMBERED_RUNS or part.run_id > min(self.runs)
 
-    def plus(self, run_id: str, parts: Sequence[Part]) -> Reported:
-        """Return the same after a run has reported parts."""
+    def plus(self, run_id: str, parts: Sequence[Part], *, names_all_parts: bool) -> Reported:
+        """Return the same after a run has reported parts, which are all of its own or not."""
         if not parts:
             return self
-        found = (part.name for part in parts if part.run_id != run_id)
-        return Reported((*self.runs, run_id)[-REMEMBERED_RUNS:], (*self.parts, *found)[-REMEMBERED_PARTS:])
+        runs = (*self.runs, run_id) if names_all_parts else self.runs
+        by_name = (part.name for part in parts if part.run_id != run_id or not names_all_parts)
+        return Reported(runs[-REMEMBERED_RUNS:], (*self.parts, *by_name)[-REMEMBERED_PARTS:])

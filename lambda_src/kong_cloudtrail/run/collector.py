@@ -13,11 +13,10 @@ interfaces: see ``ports``. docs/delivery-guarantees.md says what users may rely 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from ..domain.gateway import Gateway
-from ..domain.part import Part
 from ..domain.report import MAX_COUNTED, RunReport
 from ..domain.window import Window
 from ..errors import (
@@ -32,7 +31,7 @@ from ..errors import (
     StateError,
     TimeBudgetReached,
 )
-from ..ports import Clock, Destination, Ledger, RunLock, SeenSet, Source, Telemetry
+from ..ports import Clock, Destination, Findings, Ledger, RunLock, SeenSet, Source, Telemetry
 from .delivery import Delivery
 from .guard import RunGuard
 from .indicators import Indicators
@@ -294,15 +293,15 @@ class Collector:
         self._log_warnings(reader, report)
         return problems
 
-    def _findings(self, report: RunReport) -> Sequence[Part]:
-        """Report damaged parts, and return the parts that the run has read."""
+    def _findings(self, report: RunReport) -> Findings:
+        """Report damaged parts, and return what the run came across."""
         findings = self._destination.findings()
         if findings is None:
-            return ()
+            return Findings()
         report.parts_damaged = len(findings.problems)
         for problem in findings.problems.values():
             self._telemetry.warning("PART_CHANGED", problem)
-        return findings.parts
+        return findings
 
     def _log_reading(self, reading: Reading, report: RunReport) -> None:
         page, stretch = reading.page, reading.stretch

@@ -15,11 +15,10 @@ from dataclasses import dataclass, replace
 
 from ..domain.checkpoint import CacheState, Checkpoint, OpenGap
 from ..domain.gateway import UNKNOWN_VERSION
-from ..domain.part import Part
 from ..domain.report import RunReport
 from ..domain.window import Window
 from ..errors import CheckpointConflict, LedgerError
-from ..ports import Gap, Ledger
+from ..ports import Findings, Gap, Ledger
 from .reading import Bounds, Purpose, Stretch
 
 CLOCK_TOLERANCE_SECONDS = 300
@@ -30,6 +29,8 @@ SAVE_ATTEMPTS = 5
 
 MAX_GAPS = 100
 """Gaps that are kept at a time. With more, something else is wrong, and the checkpoint stays."""
+
+NO_FINDINGS = Findings()
 
 _DAY_SECONDS = 86_400
 
@@ -97,6 +98,7 @@ class Progress:
         self._narrowed: dict[OpenGap, OpenGap] = {}
         self._has_saved = False
         self._has_reported = False
+        self._names_all_parts = True
         self._cannot_save: LedgerError | None = None
 
     @property
@@ -264,15 +266,15 @@ class Progress:
         self._new.settle(self._now)
         self._swept.settle(self._now)
 
-    def save(self, parts_read: Sequence[Part] = ()) -> None:
+    def save(self, findings: Findings = NO_FINDINGS) -> None:
         """Save the checkpoint, and add the run's report to the chain if there is something to report.
 
         That is, if the run delivered or quarantined something, or if there are parts that no report names.
 
         Parameters
         ----------
-        parts_read
-            Parts that the run has read.
+        findings
+            What the run came across.
 
         Raises
         ------
@@ -283,7 +285,8 @@ class Progress:
             return
         report = self._report
         known = {part.name for part in report.parts}
-        found = [part for part in parts_read if self._saved.reported.lacks(part)]
+        found = [part for part in findings.parts if self._saved.reported.lacks(part)]
+        self._names_all_parts = not findings.may_lack_parts
         report.parts += [part for part in (*self._unreported, *found) if part.name not in known]
         reports = bool(report.delivered or report.quarantined or report.parts)
         try:
@@ -302,7 +305,9 @@ class Progress:
 
     def _reported(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return a checkpoint that counts the run's parts as reported."""
-        reported = checkpoint.reported.plus(self._report.run_id, self._report.parts)
+        reported = checkpoint.reported.plus(
+            self._report.run_id, self._report.parts, names_all_parts=self._names_all_parts
+        )
         return replace(checkpoint, parts=(), reported=reported)
 
     def _report_beside_another_run(self, added: Checkpoint | None) -> None:

@@ -95,5 +95,7 @@ class Archive:
         )
 
     def findings(self) -> Findings:
-        """Return the parts that were read, and those that somebody removed or overwrote."""
-        return Findings(self._log.read_parts, self._log.problems)
+        """Return the parts that were read or written, and those that somebody removed or overwrote."""
+        # In this order: a write that is answered in between is among the parts.
+        may_lack_parts = self._log.has_unanswered_writes
+        return Findings(self._log.known_parts, self._log.problems, may_lack_parts)

@@ -194,7 +194,8 @@ class PartLog:
         self._lock = threading.Lock()
         self._hours: OrderedDict[str, _Hour] = OrderedDict()
         self._problems: dict[str, str] = {}
-        self._read_parts: dict[str, Part] = {}
+        self._known_parts: dict[str, Part] = {}
+        self._unanswered: set[str] = set()
 
     def close(self) -> None:
         """End the threads that read parts."""
@@ -205,7 +206,8 @@ class PartLog:
         with self._lock:
             self._hours.clear()
             self._problems.clear()
-            self._read_parts.clear()
+            self._known_parts.clear()
+            self._unanswered.clear()
 
     @property
     def problems(self) -> dict[str, str]:
@@ -214,10 +216,16 @@ class PartLog:
             return dict(self._problems)
 
     @property
-    def read_parts(self) -> list[Part]:
-        """The parts that were read since `forget`. Their first and last request times are not known."""
+    def known_parts(self) -> list[Part]:
+        """The parts that were read or written since `forget`. First and last request time of a read one are unknown."""
         with self._lock:
-            return list(self._read_parts.values())
+            return list(self._known_parts.values())
+
+    @property
+    def has_unanswered_writes(self) -> bool:
+        """Whether a write since `forget` has no answer: there may be a part, now or later, that is not known."""
+        with self._lock:
+            return bool(self._unanswered)
 
     def held(self, entries: Iterable[Entry]) -> set[str]:
         """Return the keys of the entries that are in a part. Reads the hours of these entries, if they are not known.
@@ -271,7 +279,7 @@ class PartLog:
         with known.lock:
             while left := {key: event for key, event in offered.items() if key not in known.digests}:
                 part, body = _part(_part_name(hour, known.next_number), list(left.values()), run_id)
-                if self._store.create(self._prefix + part.name, body):
+                if self._create(part, body):
                     known.digests.update(left)
                     known.next_number += 1
                     return part
@@ -285,11 +293,25 @@ class PartLog:
                         f"The part {self._locate(part.name)} of the archive was removed meanwhile.",
                         content_matters=False,
                     ) from error
+                if content.run_id == run_id:
+                    # An earlier attempt wrote it, perhaps for another batch: no one else would report it.
+                    self._note_known(Part(part.name, content.sha256, content.lines, None, None, run_id))
                 known.digests |= content.digests
                 known.next_number += 1
                 if content.sha256 == part.sha256:
                     return replace(part, run_id=content.run_id)  # an earlier attempt wrote it; its answer was lost
         return None
+
+    def _create(self, part: Part, body: bytes) -> bool:
+        with self._lock:
+            self._unanswered.add(part.name)
+        created = self._store.create(self._prefix + part.name, body)
+        if created:
+            self._note_known(part)
+        # Either way the name is taken, so an earlier write of it that is still under way comes to nothing.
+        with self._lock:
+            self._unanswered.discard(part.name)
+        return created
 
     # -- what is known
 
@@ -355,8 +377,7 @@ class PartLog:
             )
             return PartContent("", set())
         found = Part(name, content.sha256, content.lines, None, None, content.run_id)
-        with self._lock:
-            self._read_parts[name] = found
+        self._note_known(found)
         if part is not None and not part.is_intact:
             self._note(
                 name,
@@ -364,6 +385,10 @@ class PartLog:
                 "versions and delete markers. Its entries are not archived again.",
             )
         return content
+
+    def _note_known(self, part: Part) -> None:
+        with self._lock:
+            self._known_parts[part.name] = part
 
     def _note(self, name: str, problem: str) -> None:
         with self._lock:

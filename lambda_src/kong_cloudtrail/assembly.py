@@ -290,7 +290,7 @@ class Assembly:
         settings = self.settings
         connections = self.connections(budget)
         run_id = self._run_id()
-        ends = self._ends(trail, connections, run_id)
+        ends = self._ends(trail, connections, run_id, budget)
         reading_guard = RunGuard(budget, ends.lock, self._clock, FOR_READING)
         source = KongRequests(
             settings.kong_admin_api,
@@ -337,12 +337,14 @@ class Assembly:
         """Return whether the runs of a trail need the cache."""
         return trail.destination != archive.NAME
 
-    def _ends(self, trail: Trail, connections: Connections, run_id: str) -> _Ends:
+    def _ends(self, trail: Trail, connections: Connections, run_id: str, budget: TimeBudget) -> _Ends:
         """Return the destination of a trail. One that excludes doubles by itself needs neither marks nor a lock."""
         settings = self.settings
         destination = self._destination(trail, connections, run_id)
         if not self.uses_cache(trail):
-            return _Ends(destination, HeldEntries(connections.part_log), NoLock(), may_overlap=True)
+            guard = RunGuard(budget, NoLock(), self._clock, FOR_DELIVERING)
+            held = HeldEntries(connections.part_log, guard.seconds_to_end)
+            return _Ends(destination, held, NoLock(), may_overlap=True)
         lock = ValkeyLock(
             connections.cache,
             trail,

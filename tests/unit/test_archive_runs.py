@@ -73,7 +73,7 @@ class Site:
     def run(self, dies_at: int | None = None) -> RunReport:
         log = open_log(self.s3)
         run_id = f"{next(RUN_NUMBERS):08x}-{0:08x}"
-        log._pool = InOrder()
+        log._readers = InOrder()
         self.world.seen = HeldEntries(log)  # type: ignore[assignment]
         self.world.cloudtrail = Archive(log, "kong", "requests", run_id)  # type: ignore[assignment]
         self.s3.life = self.world.live(dies_at)

@@ -31,6 +31,7 @@ from kong_cloudtrail.destinations.archive.part_log import (
 from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.domain.part import Part
+from kong_cloudtrail.domain.workers import Workers
 from kong_cloudtrail.errors import DestinationMisconfigured, DestinationUnavailable, SeenSetUnavailable
 from kong_cloudtrail.sources.kong.entries import read_entry
 
@@ -234,17 +235,20 @@ class StagedS3:
         return bool(self.stage.call(self.writer, lambda: self.stage.s3.create(name, body), writes=True))
 
 
-class InOrder(ThreadPoolExecutor):
+class InOrder(Workers):
     """Works in the caller's thread, so that a writer makes one call at a time and a dead one makes none."""
 
-    def map(self, fn: Callable[..., Any], *iterables: Iterable[Any], **options: Any) -> Iterator[Any]:
-        return map(fn, *iterables)
+    def __init__(self) -> None:
+        super().__init__(0, "")
+
+    def submit(self, work: Callable[[], None]) -> None:
+        work()
 
 
 def writer(store: PartStore, batches: list[list[int]], confirm: Callable[[list[int]], None]) -> Callable[[], None]:
     def write() -> None:
         log = open_log(store)
-        log._pool = InOrder()
+        log._readers = InOrder()
         try:
             for batch in batches:
                 done = False
@@ -440,6 +444,25 @@ class TestHeld:
 
         with pytest.raises(SeenSetUnavailable, match="S3 failed"):
             HeldEntries(open_log(Down())).seen([event(1).entry])
+
+    @pytest.mark.parametrize("what", ["listed", "read"])
+    def test_a_store_that_never_answers_is_waited_for_only_until_the_run_has_to_end(
+        self, s3: MemoryS3, log: PartLog, what: str
+    ) -> None:
+        append(log, 1)
+        never = threading.Event()
+        left_seconds = iter([0.01, 0.01, 0.0])
+
+        def hang(*_: object) -> Any:
+            never.wait()
+
+        setattr(s3, what, hang)
+        seen = HeldEntries(open_log(s3), lambda: next(left_seconds))
+        seen.open()
+
+        with pytest.raises(SeenSetUnavailable, match="still being read when the run had to end"):
+            seen.seen([event(1).entry])
+        never.set()
 
 
 class TestUndated:

@@ -22,6 +22,7 @@ from ..domain.event import Batch, Event
 from ..domain.gateway import Gateway
 from ..domain.part import Part
 from ..domain.report import RunReport
+from ..domain.workers import Workers
 from ..errors import (
     BatchRefused,
     CacheFull,
@@ -36,7 +37,6 @@ from ..ports import NOT_MAPPABLE, Advice, Answer, Clock, Destination, Failure, L
 from .guard import RunGuard
 from .pace import POLL_SECONDS, Pace, Places
 from .shipment import LifeSigns, Shipment, shows_life
-from .workers import Workers
 
 MAX_WAITING_BYTES = 24 * 2**20
 """Limit for `Batch.waiting_bytes` of everything in flight: it bounds memory when many entries have 10 MB."""

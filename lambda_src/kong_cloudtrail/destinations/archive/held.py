@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 from ...domain.checkpoint import CacheState
 from ...domain.entry import Entry
@@ -17,14 +18,17 @@ class HeldEntries:
     ----------
     log
         The part log of the trail, the same one that the destination writes to.
+    remaining_seconds
+        Returns for how long the run may wait for parts.
     """
 
-    def __init__(self, log: PartLog) -> None:
+    def __init__(self, log: PartLog, remaining_seconds: Callable[[], float] = lambda: math.inf) -> None:
         self._log = log
+        self._remaining_seconds = remaining_seconds
 
     def open(self) -> CacheState:
         """Begin a run: what earlier runs have read is read again. There are no marks that could get lost."""
-        self._log.forget()
+        self._log.forget(self._remaining_seconds)
         return CacheState(cache_id="archive", marks_written=0)
 
     def seen(self, entries: Sequence[Entry]) -> set[str]:

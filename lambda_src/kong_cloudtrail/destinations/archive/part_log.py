@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 import struct
 import threading
@@ -30,16 +31,17 @@ import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ...domain.backoff import backoff_seconds
 from ...domain.entry import Entry
 from ...domain.event import Event
 from ...domain.part import Part
+from ...domain.workers import Workers
 from ...errors import DestinationMisconfigured, DestinationUnavailable
 
 UNDATED_HOUR = "day=2015-01-01/00"
@@ -56,7 +58,12 @@ MAX_REMEMBERED_ENTRIES = 400_000
 """Entries whose digests are kept in memory, about 100 bytes each. The hours that were not used for longest are
 forgotten, and read again if they are needed. A single hour with more is kept whole."""
 
+_T = TypeVar("_T")
+_Read = TypeVar("_Read")
+
 READ_ATTEMPTS = 3
+
+_POLL_SECONDS = 0.5
 
 MAX_GAPS = 1000
 """Missing parts of an hour that are looked for. More are no accident."""
@@ -190,7 +197,8 @@ class PartLog:
         self._prefix = f"source={source}/stream={stream}/"
         self._max_remembered_entries = max_remembered_entries
         self._sleep = sleep
-        self._pool = ThreadPoolExecutor(workers, "archive")
+        self._readers = Workers(workers, "archive")
+        self._remaining_seconds: Callable[[], float] = lambda: math.inf
         self._lock = threading.Lock()
         self._hours: OrderedDict[str, _Hour] = OrderedDict()
         self._problems: dict[str, str] = {}
@@ -199,11 +207,18 @@ class PartLog:
 
     def close(self) -> None:
         """End the threads that read parts."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._readers.end()
 
-    def forget(self) -> None:
-        """Forget what is known, so that it is read again: what a run relies on is what is there when it begins."""
+    def forget(self, remaining_seconds: Callable[[], float] = lambda: math.inf) -> None:
+        """Forget what is known, so that it is read again: what a run relies on is what is there when it begins.
+
+        Parameters
+        ----------
+        remaining_seconds
+            Returns for how long the run may wait for the parts that it reads.
+        """
         with self._lock:
+            self._remaining_seconds = remaining_seconds
             self._hours.clear()
             self._problems.clear()
             self._known_parts.clear()
@@ -342,7 +357,7 @@ class PartLog:
         """List the days of some hours, and read the parts of these hours."""
         listed: dict[str, dict[int, Listed]] = {}
         days = sorted({name.partition("/")[0] for name in names})
-        for day, found in zip(days, self._pool.map(self._parts_of_day, days), strict=True):
+        for day, found in zip(days, self._read_all(self._parts_of_day, days), strict=True):
             listed |= {f"{day}/{hour:02}": {} for hour in range(24)}
             for hour, number, part in found:
                 listed.setdefault(hour, {})[number] = part
@@ -351,12 +366,35 @@ class PartLog:
         hours = {name: _Hour(_next_number(name, listed[name]), set()) for name in wanted}
         # Also those that were not listed: a listing is no snapshot, and may show a part but not the one before it.
         parts = [(name, number) for name, hour in hours.items() for number in range(hour.next_number)]
-        contents = self._pool.map(
+        contents = self._read_all(
             lambda part: self._read_listed(_part_name(*part), listed[part[0]].get(part[1])), parts
         )
         for (name, _), content in zip(parts, contents, strict=True):
             hours[name].digests |= content.digests
         return hours
+
+    def _read_all(self, read: Callable[[_T], _Read], what: Sequence[_T]) -> Iterator[_Read]:
+        """Read several things at once, and return them in order. Waits no longer than the run has time."""
+        futures = [_begin(self._readers, read, one) for one in what]
+        try:
+            for future in futures:
+                while not future.done():
+                    left_seconds = self._remaining_seconds()
+                    if left_seconds <= 0:
+                        raise self._unanswered_reading()
+                    wait([future], min(left_seconds, _POLL_SECONDS))
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _unanswered_reading(self) -> DestinationUnavailable:
+        return DestinationUnavailable(
+            "Unanswered",
+            f"The archive in {self._locate('')} was still being read when the run had to end. Check the function's "
+            "path to S3: the VPC endpoint, or NAT and routes.",
+            content_matters=False,
+        )
 
     def _parts_of_day(self, day: str) -> list[tuple[str, int, Listed]]:
         found = []
@@ -410,6 +448,20 @@ class PartLog:
             f"The part {self._locate(name)} of the archive cannot be read: it was altered. It is "
             "not known which entries it holds, so nothing is archived. Restore its first version."
         )
+
+
+def _begin(workers: Workers, read: Callable[[_T], _Read], what: _T) -> Future[_Read]:
+    future: Future[_Read] = Future()
+
+    def work() -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(read(what))
+            except Exception as error:
+                future.set_exception(error)
+
+    workers.submit(work)
+    return future
 
 
 @lru_cache(maxsize=4096)

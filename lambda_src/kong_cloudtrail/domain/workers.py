@@ -1,4 +1,4 @@
-"""Threads for work that may never end: neither a run nor the end of the process waits for them."""
+"""Threads for calls that may never end: neither a run nor the end of the process waits for them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ class Workers:
         self._count = count
         self._name = name
         self._started = 0
+        self._lock = threading.Lock()
         self._idle = threading.Semaphore(0)
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Run a function that raises nothing. Call it from one thread only."""
-        self._work.put(work)
-        if not self._idle.acquire(blocking=False) and self._started < self._count:
-            self._started += 1
-            threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
+        """Run a function that raises nothing."""
+        with self._lock:
+            self._work.put(work)
+            if not self._idle.acquire(blocking=False) and self._started < self._count:
+                self._started += 1
+                threading.Thread(target=self._run, name=f"{self._name}-{self._started}", daemon=True).start()
 
     def end(self) -> None:
         """Let the threads end once there is no more work."""

@@ -7,6 +7,7 @@ changes a template.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -24,6 +25,11 @@ from sandbox.machinery.valkey import TlsProxy, Valkey
 
 if TYPE_CHECKING:
     from tests.infra.synthesis import Shaped, Synthesis
+
+# What is compiled once is not compiled again, by this process or by one that a test starts: to compile the CDK takes
+# seconds, each time. Some machines (containers, often) tell Python to keep nothing.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 CACHE_USERNAME = "collector"
 CACHE_PASSWORD = "cache password/+\"'%&"

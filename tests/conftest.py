@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 import pytest
+from botocore.loaders import Loader
 
 from sandbox.cloudtrail.emulator import CloudTrailEmulator
 from sandbox.kong.simulator import KongSimulator
@@ -34,6 +36,21 @@ sys.dont_write_bytecode = False
 CACHE_USERNAME = "collector"
 CACHE_PASSWORD = "cache password/+\"'%&"
 KONG_TOKEN = 't0ken-of/the+"collector"'
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_of_services() -> Iterator[None]:
+    """What botocore knows about AWS is read once, and not for each session: that takes a fifth of a second."""
+    make = cache(botocore.session.create_loader)
+
+    def shared_loader(data_path: str | None = None) -> Loader:
+        loader = make(data_path)
+        loader.search_paths[:] = dict.fromkeys(loader.search_paths)  # each session of boto3 appends a place of its own
+        return loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", shared_loader)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -271,7 +271,10 @@ class TestFailure:
         assert output.out == ""
 
     @pytest.mark.parametrize("options", [(), ("--json",)])
-    def test_kong_that_is_away(self, terminal: Terminal, options: tuple[str, ...]) -> None:
+    def test_kong_that_is_away(
+        self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+    ) -> None:
+        monkeypatch.setattr("kong_cloudtrail.assembly.SystemClock.sleep", lambda *_: None)  # between two attempts
         terminal.environment["KONG_ADMIN_API"] = f"https://{LOOPBACK}:{free_port()}"
 
         output = terminal.run("sync", *options)

@@ -18,6 +18,7 @@ import boto3
 import botocore.session
 import pytest
 from botocore.loaders import Loader
+from hypothesis import settings
 
 from sandbox.cloudtrail.emulator import CloudTrailEmulator
 from sandbox.kong.simulator import KongSimulator
@@ -32,6 +33,10 @@ if TYPE_CHECKING:
 # seconds, each time. Some machines (containers, often) tell Python to keep nothing.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 CACHE_USERNAME = "collector"
 CACHE_PASSWORD = "cache password/+\"'%&"

@@ -26,7 +26,7 @@ test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every c
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 check: lint type  ## lint, types, unit tests, architecture: less than a minute
-	@$(BIN)/python -m pytest -q tests/unit tests/contract/test_architecture.py
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/contract/test_architecture.py
 
 .PHONY: demo-test
 demo-test: .venv/browser-ready .venv-ministack/ready node_modules/ready  ## try the kept demo as a visitor: its page in a Chromium, its commands in a shell

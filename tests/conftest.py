@@ -7,6 +7,7 @@ changes a template.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
+import botocore.session
 import pytest
+from botocore.loaders import Loader
+from hypothesis import settings
 
 from sandbox.cloudtrail.emulator import CloudTrailEmulator
 from sandbox.kong.simulator import KongSimulator
@@ -25,9 +29,33 @@ from sandbox.machinery.valkey import TlsProxy, Valkey
 if TYPE_CHECKING:
     from tests.infra.synthesis import Shaped, Synthesis
 
+# What is compiled once is not compiled again, by this process or by one that a test starts: to compile the CDK takes
+# seconds, each time. Some machines (containers, often) tell Python to keep nothing.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
+
 CACHE_USERNAME = "collector"
 CACHE_PASSWORD = "cache password/+\"'%&"
 KONG_TOKEN = 't0ken-of/the+"collector"'
+
+
+@pytest.fixture(scope="session", autouse=True)
+def descriptions_of_services() -> Iterator[None]:
+    """What botocore knows about AWS is read once, and not for each session: that takes a fifth of a second."""
+    make = cache(botocore.session.create_loader)
+
+    def shared_loader(data_path: str | None = None) -> Loader:
+        loader = make(data_path)
+        loader.search_paths[:] = dict.fromkeys(loader.search_paths)  # each session of boto3 appends a place of its own
+        return loader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(botocore.session, "create_loader", shared_loader)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -96,7 +96,7 @@ class Budget:
         return self._remaining_seconds()
 
 
-def wait_until(condition: Callable[[], bool], *, timeout_seconds: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], *, timeout_seconds: float = 60.0) -> None:
     """Return as soon as a condition holds; fail if it never does."""
     deadline = time.monotonic() + timeout_seconds
     while not condition():

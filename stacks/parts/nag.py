@@ -43,9 +43,8 @@ def accept(scope: IConstruct, findings: str | Sequence[str], reason: str) -> Non
     given = [findings] if isinstance(findings, str) else findings
     ids = [finding for finding in given if not finding.startswith("CKV")]
     _skip_in_checkov(scope, [finding for finding in given if finding not in ids], reason)
-    if _TAKES_REASONS:
-        for finding in ids:
-            Validations.of(scope).acknowledge(Acknowledgment(id=finding, reason=reason))
+    if _TAKES_REASONS and ids:
+        Validations.of(scope).acknowledge(*(Acknowledgment(id=finding, reason=reason) for finding in ids))
     if _has_cdk_nag_2():
         _suppress(scope, ids, reason)
 

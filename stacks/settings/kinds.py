@@ -193,4 +193,5 @@ def _is_whole(value: Any, low: int, high: int) -> bool:
     # What is no number in JSON, such as infinity, ends the CDK's process.
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return False
-    return Token.is_unresolved(value) or (low <= value <= high and value == int(value))
+    # The CDK is asked last, as that takes a call of its process. Its tokens are numbers far below all others.
+    return (low <= value <= high and value == int(value)) or Token.is_unresolved(value)

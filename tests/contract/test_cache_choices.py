@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -22,8 +21,8 @@ from sandbox.machinery.processes import free_port
 from sandbox.machinery.valkey import TlsProxy, Valkey
 from stacks.parts.cache_access import ACCESS_STRING
 from tests.conftest import Site
-from tests.helpers import NOW, entry
-from tests.infra.synthesis import CHANNEL_ARN, SHAPES, function_environment, synthesise_shape
+from tests.helpers import NOW, entry, wait_until
+from tests.infra.synthesis import CHANNEL_ARN, SHAPES, Shaped, function_environment
 
 USER = "kong-audit-user"
 IAM = {
@@ -45,17 +44,24 @@ class ClusterValkey(Valkey):
         super().start()
         with self.client() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
-            while "cluster_state:ok" not in client.execute_command("CLUSTER", "INFO"):
-                pass
+            wait_until(lambda: "cluster_state:ok" in client.execute_command("CLUSTER", "INFO"))
 
 
-@pytest.fixture(params=[Valkey, ClusterValkey], ids=["replication group", "cluster mode"])
-def cache(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[tuple[Valkey, TlsProxy]]:
-    """A cache whose only user is the one that the stack creates. It takes any token, as nobody here can check one."""
+@pytest.fixture(scope="module", params=[Valkey, ClusterValkey], ids=["replication group", "cluster mode"])
+def caches(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[tuple[Valkey, TlsProxy]]:
     with request.param() as server, TlsProxy(target_port=server.port, certificates=certificates) as proxy:
-        with server.client() as admin:
-            admin.execute_command("ACL", "SETUSER", USER, "nopass", *ACCESS_STRING.split())
         yield server, proxy
+
+
+@pytest.fixture
+def cache(caches: tuple[Valkey, TlsProxy]) -> tuple[Valkey, TlsProxy]:
+    """A cache whose only user is the one that the stack creates. It takes any token, as nobody here can check one."""
+    server, _ = caches
+    server.flush()
+    with server.client() as admin:
+        admin.execute_command("ACL", "SETUSER", USER, "reset", "nopass", *ACCESS_STRING.split())
+        admin.execute_command("ACL", "LOG", "RESET")
+    return caches
 
 
 class Context:
@@ -189,8 +195,8 @@ def test_settings_that_do_not_go_together(changes: dict[str, str], problem: str)
 
 
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "imported"])
-def test_the_function_understands_the_environment_of_every_shape(shape: str, tmp_path: Path) -> None:
-    settings = Settings.from_mapping(function_environment(synthesise_shape(tmp_path, shape)))
+def test_the_function_understands_the_environment_of_every_shape(shaped: Shaped, shape: str) -> None:
+    settings = Settings.from_mapping(function_environment(shaped(shape)))
 
     assert settings.redis_tls
     assert settings.redis_serverless == (shape == "serverless")

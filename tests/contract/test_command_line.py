@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -270,7 +271,10 @@ class TestFailure:
         assert output.out == ""
 
     @pytest.mark.parametrize("options", [(), ("--json",)])
-    def test_kong_that_is_away(self, terminal: Terminal, options: tuple[str, ...]) -> None:
+    def test_kong_that_is_away(
+        self, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+    ) -> None:
+        monkeypatch.setattr("kong_cloudtrail.assembly.SystemClock.sleep", lambda *_: None)  # between two attempts
         terminal.environment["KONG_ADMIN_API"] = f"https://{LOOPBACK}:{free_port()}"
 
         output = terminal.run("sync", *options)
@@ -418,14 +422,28 @@ class TestOutput:
 
 class TestSignals:
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_run_ends_in_order(self, terminal: Terminal, site: Site, number: signal.Signals, status: int) -> None:
+    def test_a_run_ends_in_order(
+        self, terminal: Terminal, site: Site, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, status: int
+    ) -> None:
         site.kong.add_entries(recent(site, 3000))
-        site.cloudtrail.configure(latency_seconds=0.2)
+        judge = site.cloudtrail._judge
+        is_told = threading.Event()
+
+        def judge_and_wait(*arguments: Any) -> Any:
+            if site.cloudtrail.accepted_count():
+                is_told.wait(60)
+            return judge(*arguments)
+
+        monkeypatch.setattr(site.cloudtrail, "_judge", judge_and_wait)
         process = terminal.start("sync")
         wait_until(lambda: site.cloudtrail.accepted_count() > 0)
 
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        assert process.stderr is not None
+        errors = process.stderr.readline() + process.stderr.readline()  # it says that it finishes
+        is_told.set()
+        errors += process.stderr.read()
+        process.communicate(timeout=60)
 
         assert process.returncode == status
         assert "Press Ctrl-C again to end at once." in errors
@@ -434,7 +452,6 @@ class TestSignals:
         with site.valkey.client() as observer:
             marked = len(observer.keys("*:seen:*"))
         assert marked == site.cloudtrail.accepted_count() < 3000
-        site.cloudtrail.configure(latency_seconds=0)
         assert terminal.run("sync", "--json").status == ExitStatus.DONE
         assert sorted(site.cloudtrail.accepted_uids()) == sorted(row["request_id"] for row in entries(3000))
 
@@ -449,7 +466,7 @@ class TestSignals:
 
         process.send_signal(signal.SIGINT)
 
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
         assert process.returncode == -signal.SIGINT
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import random
+import select
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +22,7 @@ from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery import faults
 from sandbox.machinery.faults import Fault
 from sandbox.machinery.http_server import Request, Response
-from tests.helpers import NOW, entries, entry
+from tests.helpers import NOW, FakeClock, entries, entry, wait_until
 from tests.kong_client import (
     Connect,
     Odd,
@@ -52,6 +54,30 @@ def second_of(row: dict[str, Any]) -> Window:
 def mixed_case_id(rng: random.Random) -> str:
     alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
     return "".join(rng.choices(alphabet, k=32))
+
+
+def hang_without_a_wait(monkeypatch: pytest.MonkeyPatch) -> Fault:
+    """Return a fault that hangs until the client's time-out, by a clock on which nothing else takes any time."""
+    clock = FakeClock()
+    monkeypatch.setattr(kong_http, "time", clock)
+    hangs = threading.Event()
+    read = kong_http._Reader.readinto
+
+    class Hang(Fault):
+        def spoil(self, response: Response) -> Response:
+            hangs.set()
+            return super().spoil(response)
+
+    def read_or_be_late(reader: kong_http._Reader, buffer: Any) -> int | None:
+        wait_until(lambda: hangs.is_set() or bool(select.select([reader._sock], [], [], 0)[0]))
+        if hangs.is_set():
+            hangs.clear()
+            clock.sleep(kong_http.READ_TIMEOUT_SECONDS)
+            raise TimeoutError
+        return read(reader, buffer)
+
+    monkeypatch.setattr(kong_http._Reader, "readinto", read_or_be_late)
+    return Hang(kind="hang")
 
 
 FAULTS = [
@@ -248,15 +274,14 @@ class TestByTime:
     def test_row_that_takes_too_long(
         self, connect: Connect, kong: KongSimulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(kong_http, "READ_TIMEOUT_SECONDS", 0.05)
         rows = entries(12)
         kong.add_entries(rows)
-        kong.poison([rows[5]["request_id"]], fault=Fault(kind="hang"))
+        kong.poison([rows[5]["request_id"]], fault=hang_without_a_wait(monkeypatch))
 
         pages = list(connect(kong.url, page_size=4).pages(Window(0, NOW)))
 
         assert ids(rows_of(pages)) == without(rows, 5)
-        assert gaps(pages) == [Gap(second_of(rows[5]), "a time-out after 0 s")]
+        assert gaps(pages) == [Gap(second_of(rows[5]), "a time-out after 20 s")]
 
     def test_pages_grow_again_behind_it(self, connect: Connect, kong: KongSimulator) -> None:
         rows = entries(200)
@@ -319,9 +344,8 @@ class TestByTime:
         self, connect: Connect, kong: KongSimulator, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         # Given large pages that cost a time-out each, and runs with time for one of these
-        monkeypatch.setattr(kong_http, "READ_TIMEOUT_SECONDS", 0.1)
         kong.add_entries(entries(40))
-        kong.poison(ids(entries(40)), fault=Fault(kind="hang"), page_size_over=3)
+        kong.poison(ids(entries(40)), fault=hang_without_a_wait(monkeypatch), page_size_over=3)
         found: list[Any] = []
         resume = None
 

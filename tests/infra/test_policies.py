@@ -1,4 +1,4 @@
-"""Every statement of every role, beside the list that was reviewed; nag; cfn-lint; CDK's own validation."""
+"""Every statement of every role, beside the list that was reviewed; nag; CDK's own validation."""
 
 import json
 import re
@@ -16,8 +16,6 @@ from cdk_nag import (
     PCIDSS321Checks,
     ServerlessChecks,
 )
-from cfnlint import lint_file
-from cfnlint.config import ManualArgs
 
 from tests.infra.synthesis import (
     CHANNEL_ARN,
@@ -372,15 +370,6 @@ def test_every_accepted_finding_has_a_reason(with_new_token: Synthesis) -> None:
         ),
     }
     assert all(len(str(reason)) > 60 for reason in accepted.values())
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_cfn_lint_finds_no_error(shaped: Shaped, shape: str, tmp_path: Path) -> None:
-    template = tmp_path / "template.json"
-    template.write_text(json.dumps(shaped(shape).template))
-    matches = lint_file(template, config=ManualArgs(regions=["eu-central-1"]))
-    # W3005: CDK writes the function's dependency on its role although the reference implies it.
-    assert [str(match) for match in matches if match.rule.id != "W3005"] == []
 
 
 def test_cdk_validation_finds_nothing(tmp_path: Path) -> None:

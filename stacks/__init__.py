@@ -1,4 +1,4 @@
-"""Kong Gateway's audit trail, kept in AWS CloudTrail Lake: the CDK construct and this repository's stack."""
+"""Kong Gateway's audit trail, kept in AWS: the CDK construct and this repository's stack."""
 
 from .app.stack import IntegrationStack
 from .errors import SettingsError
@@ -6,13 +6,16 @@ from .integration import KongCloudTrailIntegration
 from .observability.alarms import AlarmOptions
 from .observability.construct import Observability
 from .observability.metrics import MetricName, TrailMetrics
+from .parts.archive import ArchiveBucket
+from .parts.archive_queries import ArchiveQueries
 from .parts.cache import DedupeCache, ImportedCache, ReplicationGroupCache, ServerlessDedupeCache
 from .parts.event_store import EventStore
 from .parts.lambda_asset import BundlingError
 from .parts.ledger import Ledger
 from .settings.groups import (
+    Archive,
     CacheOptions,
-    CloudTrailLakeOptions,
+    CloudTrailLake,
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
@@ -27,9 +30,12 @@ from .settings.resolved import DeploymentSettings, IntegrationSettings
 
 __all__ = [
     "AlarmOptions",
+    "Archive",
+    "ArchiveBucket",
+    "ArchiveQueries",
     "BundlingError",
     "CacheOptions",
-    "CloudTrailLakeOptions",
+    "CloudTrailLake",
     "DedupeCache",
     "DeploymentSettings",
     "EventStore",

@@ -1,5 +1,6 @@
-"""The construct: Kong Gateway's audit trail, kept in CloudTrail Lake."""
+"""The construct: Kong Gateway's audit trail, kept in AWS."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jsii
@@ -14,6 +15,8 @@ from constructs import Construct
 from .observability.alarms import AlarmOptions
 from .observability.construct import KONG_RETENTION, Observability
 from .observability.metrics import NAMESPACE, CacheNodes, MetricName, ServerlessCache, checked_name
+from .parts.archive import ArchiveBucket
+from .parts.archive_queries import ArchiveQueries
 from .parts.cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
 from .parts.event_store import EventStore
 from .parts.function import CollectorFunction
@@ -25,8 +28,9 @@ from .parts.shared import Sources
 from .parts.token import KongToken
 from .preflight import Given, Plan, check
 from .settings.groups import (
+    Archive,
     CacheOptions,
-    CloudTrailLakeOptions,
+    Destination,
     FunctionOptions,
     KongOptions,
     LedgerOptions,
@@ -34,10 +38,13 @@ from .settings.groups import (
     RunOptions,
 )
 
+_LONGEST_SCHEDULE_NAME = 64
+"""https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html"""
+
 
 @jsii.implements(ec2.IConnectable, iam.IGrantable)
 class KongCloudTrailIntegration(Construct):
-    """A scheduled function that delivers Kong's audit log entries to CloudTrail Lake, with everything it needs.
+    """A scheduled function that keeps Kong's audit log entries in AWS, with everything it needs.
 
     Parameters
     ----------
@@ -45,14 +52,17 @@ class KongCloudTrailIntegration(Construct):
         As for every construct.
     vpc : ec2.IVpc
         The VPC where Kong's control plane runs; an imported one will do. From the subnets the function needs a way to
-        Kong, and one to AWS's public endpoints (NAT): ``cloudtrail-data`` has no VPC endpoint. See ``docs/network.md``.
+        Kong, and one to AWS: for an archive, VPC endpoints will do; for CloudTrail Lake it takes NAT, as
+        ``cloudtrail-data`` has no VPC endpoint. See ``docs/network.md``.
     kong : KongOptions
         Where Kong's Admin API is, and how the function proves who it is.
     channel_arn : str, optional
-        ARN of the CloudTrail Lake channel, in the region of the stack. Required, unless `cloudtrail` creates one.
-    cloudtrail : CloudTrailLakeOptions, optional
-        How entries get into CloudTrail Lake: external id, error codes, or an event data store and a channel to create.
-        Default: those of `CloudTrailLakeOptions`.
+        ARN of the CloudTrail Lake channel, in the region of the stack: short for
+        ``destinations=[CloudTrailLake(channel_arn=…)]``.
+    destinations : sequence of Archive or CloudTrailLake, optional
+        Where entries are kept: in an archive in S3, which every account can have; in CloudTrail Lake, if AWS still lets
+        the account use it; or in both. Each is a trail of its own, with its own schedule, metrics and alarms. Required,
+        unless `channel_arn` is given.
     source_name : str, optional
         Name of this gateway in keys, metrics and alarms. Each gateway in an account and region needs one of its own,
         since alarms go by it. Default: ``kong``.
@@ -68,7 +78,7 @@ class KongCloudTrailIntegration(Construct):
         Memory, timeout, architecture, logs, dead letters, variables and the like. Default: those of `FunctionOptions`.
     cache : CacheOptions or DedupeCache, optional
         How the cache is to be, or which existing one to use; or the `cache` of another integration, to share it.
-        Default: those of `CacheOptions`.
+        Default: those of `CacheOptions`; with an archive alone, which knows what it holds, no cache.
     ledger : LedgerOptions or Ledger, optional
         How the ledger's bucket is to be, or which existing one to use; or the `ledger` of another integration, to
         share it. Default: those of `LedgerOptions`.
@@ -87,24 +97,28 @@ class KongCloudTrailIntegration(Construct):
 
     Attributes
     ----------
-    cache : DedupeCache
-        The cache; its kind tells what is to be found on it.
+    cache : DedupeCache or None
+        The cache; its kind tells what is to be found on it. None where there is none.
     ledger : Ledger
         The bucket of checkpoints, quarantine and run reports.
     network : CollectorNetwork
         The function's security group and the endpoints.
     collector : CollectorFunction
         Function, role, log group, dead-letter queue.
-    schedule : CollectorSchedule
-        The schedule and its role.
+    schedules : Mapping of str to CollectorSchedule
+        A schedule and its role for each trail, by the names of the destinations: ``archive``, ``cloudtrail-lake``.
     schedule_period : Duration
-        The most time between two runs of the schedule.
+        The most time between two runs of a trail.
     observability : Observability
         Metrics, alarms and dashboard.
     event_store : EventStore or None
         Event data store and channel; None where they are not created.
-    channel_arn : str
-        ARN of the channel, given or created.
+    channel_arn : str or None
+        ARN of the channel, given or created; None where there is none.
+    archive : ArchiveBucket or None
+        The archive's bucket, and the key that signs; None where there is no archive.
+    archive_queries : ArchiveQueries or None
+        Table, workgroup and named queries over the archive; None where there are none.
     source_name : str
         Name of this gateway.
     admin_api : str
@@ -153,7 +167,7 @@ class KongCloudTrailIntegration(Construct):
         vpc: ec2.IVpc,
         kong: KongOptions,
         channel_arn: str | None = None,
-        cloudtrail: CloudTrailLakeOptions | None = None,
+        destinations: Sequence[Destination] | None = None,
         source_name: str | None = None,
         resource_name: str | None = None,
         subnets: ec2.SubnetSelection | None = None,
@@ -172,7 +186,7 @@ class KongCloudTrailIntegration(Construct):
             vpc=vpc,
             kong=kong,
             channel_arn=channel_arn,
-            cloudtrail=cloudtrail,
+            destinations=destinations,
             source_name=source_name,
             resource_name=resource_name,
             subnets=subnets,
@@ -195,14 +209,18 @@ class KongCloudTrailIntegration(Construct):
         self.cache = self._new_cache(plan)
         self.ledger = self._new_ledger(plan)
         self.event_store = self._new_event_store(plan)
-        self.channel_arn = plan.resolved.channel_arn if self.event_store is None else self.event_store.channel_arn
+        self.channel_arn = self._channel_arn(plan)
+        self.archive = self._new_archive(plan)
+        self.archive_queries = self._new_archive_queries(plan)
         token = self._new_token(plan)
         self.token_secret, self.token_secret_is_new = token.secret, token.is_new
         self.fill_token_command = token.fill_command
         self.network = self._new_network(plan)
         self.collector = self._new_collector(plan)
         self._grant_what_it_needs(plan)
-        self.schedule = self._new_schedule(plan)
+        self.schedules: Mapping[str, CollectorSchedule] = {
+            destination: self._new_schedule(plan, destination) for destination in plan.resolved.destinations
+        }
         self.schedule_period = Duration.seconds(plan.resolved.schedule.longest_seconds)
         self.observability = self._new_observability(plan)
         plan.sources.take(self.cache, self.ledger, plan.resolved.environment)
@@ -227,6 +245,30 @@ class KongCloudTrailIntegration(Construct):
         """Let somebody read checkpoints, quarantine, originals and run reports: an auditor, say."""
         return self.ledger.grant_read(grantee)
 
+    def grant_read_archive(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let somebody read what is archived: an auditor, say.
+
+        Raises
+        ------
+        ValueError
+            If there is no archive.
+        """
+        if self.archive is None:
+            raise ValueError("There is no archive here; name one among the destinations.")
+        return self.archive.grant_read(grantee)
+
+    def grant_query_archive(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let somebody ask the archive in SQL: an auditor, say.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to ask.
+        """
+        if self.archive_queries is None:
+            raise ValueError("There are no queries here; name an archive among the destinations, with queries.")
+        return self.archive_queries.grant_query(grantee)
+
     def grant_consume_dead_letters(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let somebody receive and delete what is in the dead-letter queue."""
         return self.collector.dead_letters.grant_consume_messages(grantee)
@@ -245,26 +287,37 @@ class KongCloudTrailIntegration(Construct):
             )
         return self.token_secret.grant_write(grantee)
 
-    def metric(self, name: MetricName, **properties: Any) -> cloudwatch.Metric:
+    def metric(self, name: MetricName, *, destination: str | None = None, **properties: Any) -> cloudwatch.Metric:
         """Return one of the metrics that the function writes about its runs, e.g. ``EventsDelivered``.
+
+        The other methods are short for this one, and take the same properties.
 
         Parameters
         ----------
         name : MetricName
             As in ``docs/settings.md``.
+        destination : str, optional
+            Of which trail: ``archive`` or ``cloudtrail-lake``. Default: the only one.
         properties
             As of `cloudwatch.Metric`: ``statistic``, ``period``, ``label``, … Default: the sum of five minutes.
 
         Raises
         ------
         ValueError
-            If there is no metric of that name.
+            If there is no metric of that name, no such trail, or several to choose from.
         """
+        if destination is None and len(self.schedules) > 1:
+            raise ValueError(f"metric: there are several trails; give destination, one of {', '.join(self.schedules)}.")
+        if destination is not None and destination not in self.schedules:
+            raise ValueError(f"metric: there is no trail of that destination; there is {', '.join(self.schedules)}.")
         return cloudwatch.Metric(
             **{
                 "namespace": NAMESPACE,
                 "metric_name": checked_name(name),
-                "dimensions_map": {"source": self.source_name},
+                "dimensions_map": {
+                    "source": self.source_name,
+                    "destination": destination or next(iter(self.schedules)),
+                },
                 "statistic": cloudwatch.Stats.SUM,
                 **properties,
             }
@@ -279,11 +332,11 @@ class KongCloudTrailIntegration(Construct):
         return self.metric("RunsFinished", **properties)
 
     def metric_events_delivered(self, **properties: Any) -> cloudwatch.Metric:
-        """Return the number of events that CloudTrail confirmed."""
+        """Return the number of events that the destination confirmed."""
         return self.metric("EventsDelivered", **properties)
 
     def metric_entries_quarantined(self, **properties: Any) -> cloudwatch.Metric:
-        """Return the number of entries that CloudTrail refused, and that are kept in the ledger."""
+        """Return the number of entries that the destination refused, and that are kept in the ledger."""
         return self.metric("EntriesQuarantined", **properties)
 
     def metric_quarantine_open(self, **properties: Any) -> cloudwatch.Metric:
@@ -306,13 +359,22 @@ class KongCloudTrailIntegration(Construct):
         """Return how long ago a run last had delivered everything that Kong showed, in seconds; the maximum."""
         return self.metric("CheckpointLagSeconds", **{"statistic": cloudwatch.Stats.MAXIMUM, **properties})
 
+    def metric_parts_written(self, **properties: Any) -> cloudwatch.Metric:
+        """Return the number of objects that were added to the archive."""
+        return self.metric("PartsWritten", destination=Archive.destination, **properties)
+
+    def metric_parts_damaged(self, **properties: Any) -> cloudwatch.Metric:
+        """Return the number of the archive's objects that somebody removed or overwrote; the maximum."""
+        properties = {"statistic": cloudwatch.Stats.MAXIMUM, **properties}
+        return self.metric("PartsDamaged", destination=Archive.destination, **properties)
+
     def _remark(self, plan: Plan) -> None:
         """Warn of what stops nothing, and may be meant otherwise."""
         for note in plan.notes():
             Annotations.of(self).add_warning_v2(f"kong-cloudtrail:{note.partition(':')[0]}", note)
 
-    def _new_cache(self, plan: Plan) -> DedupeCache:
-        if isinstance(plan.cache, DedupeCache):
+    def _new_cache(self, plan: Plan) -> DedupeCache | None:
+        if plan.cache is None or isinstance(plan.cache, DedupeCache):
             return plan.cache
         return create_cache(
             self,
@@ -332,6 +394,30 @@ class KongCloudTrailIntegration(Construct):
     def _new_event_store(self, plan: Plan) -> EventStore | None:
         return None if plan.event_store is None else EventStore(self, "EventStore", options=plan.event_store)
 
+    def _channel_arn(self, plan: Plan) -> str | None:
+        if plan.lake is None:
+            return None
+        return plan.resolved.channel_arn if self.event_store is None else self.event_store.channel_arn
+
+    def _new_archive(self, plan: Plan) -> ArchiveBucket | None:
+        if plan.archive is None:
+            return None
+        return ArchiveBucket(
+            self, "Archive", source=self.source_name, options=plan.archive, encryption_key=plan.encryption_key
+        )
+
+    def _new_archive_queries(self, plan: Plan) -> ArchiveQueries | None:
+        if plan.archive is None or self.archive is None or not plan.archive.queries:
+            return None
+        return ArchiveQueries(
+            self,
+            "ArchiveQueries",
+            archive=self.archive,
+            line_format=plan.resolved.environment["ARCHIVE_FORMAT"],
+            scan_limit_gib=plan.archive.scan_limit_gib,
+            encryption_key=plan.encryption_key,
+        )
+
     def _new_token(self, plan: Plan) -> KongToken:
         if not plan.resolved.kong.needs_token:
             return KongToken()
@@ -346,16 +432,30 @@ class KongCloudTrailIntegration(Construct):
             admin_api=plan.resolved.kong.admin_api,
             options=plan.network,
             security_group=plan.security_group,
+            **(self._endpoints() if plan.network.endpoints else {}),
         )
-        self.cache.admit(
-            network.security_group,
-            # A stack that made the group for this one cannot depend on it.
-            rule_in_own_stack=Stack.of(network.security_group).node.path != Stack.of(self).node.path,
-        )
+        if self.cache is not None:
+            self.cache.admit(
+                network.security_group,
+                # A stack that made the group for this one cannot depend on it.
+                rule_in_own_stack=Stack.of(network.security_group).node.path != Stack.of(self).node.path,
+            )
         return network
 
+    def _endpoints(self) -> dict[str, Any]:
+        """Return the services that the function itself calls, and that have endpoints."""
+        interface_services = []
+        if self.token_secret is not None or (self.cache is not None and self.cache.password is not None):
+            interface_services.append(ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER)
+        if self.archive is not None and self.archive.signing_key is not None:
+            interface_services.append(ec2.InterfaceVpcEndpointAwsService.KMS)
+        return {
+            "interface_services": interface_services,
+            "gateway_services": [ec2.GatewayVpcEndpointAwsService.S3],
+        }
+
     def _new_collector(self, plan: Plan) -> CollectorFunction:
-        groups = (self.network.security_group, self.cache.client_security_group)
+        groups = (self.network.security_group, None if self.cache is None else self.cache.client_security_group)
         return CollectorFunction(
             self,
             "Collector",
@@ -373,15 +473,31 @@ class KongCloudTrailIntegration(Construct):
 
     def _variables(self, plan: Plan) -> dict[str, str]:
         """Return the function's variables that follow from what was created."""
-        variables = {**self.cache.variables, "LEDGER": self.ledger.url, "CHANNEL_ARN": self.channel_arn}
+        variables = {"LEDGER": self.ledger.url}
+        if self.cache is not None:
+            variables |= self.cache.variables
+        if self.channel_arn is not None:
+            variables["CHANNEL_ARN"] = self.channel_arn
+        if self.archive_queries is not None:
+            # For the command line, which takes its settings from the function's.
+            variables["ATHENA_WORKGROUP"] = self.archive_queries.workgroup_name
+            variables["ATHENA_DATABASE"] = self.archive_queries.database_name
+        if self.archive is not None:
+            variables["ARCHIVE"] = self.archive.url
+            if self.archive.signing_key is not None:
+                variables["ARCHIVE_SIGNING_KEY"] = self.archive.signing_key.key_arn
         if self.token_secret is not None:
             variables["KONG_ADMIN_TOKEN_SECRET"] = plan.resolved.kong.token_secret or self.token_secret.secret_arn
         return variables
 
     def _grant_what_it_needs(self, plan: Plan) -> None:
         role = self.collector.role
-        allow(role, ("cloudtrail-data:PutAuditEvents",), self.channel_arn)
-        self.cache.grant_connect(role)
+        if self.channel_arn is not None:
+            allow(role, ("cloudtrail-data:PutAuditEvents",), self.channel_arn)
+        if self.archive is not None:
+            self.archive.grant_use(role)
+        if self.cache is not None:
+            self.cache.grant_connect(role)
         self.ledger.grant_use(role)
         key = plan.kong.token_key
         if isinstance(key, str):
@@ -391,19 +507,21 @@ class KongCloudTrailIntegration(Construct):
         if self.event_store is not None and "EXTERNAL_ID" in plan.resolved.environment:
             self.event_store.require_external_id(plan.resolved.environment["EXTERNAL_ID"], role)
 
-    def _new_schedule(self, plan: Plan) -> CollectorSchedule:
+    def _new_schedule(self, plan: Plan, destination: str) -> CollectorSchedule:
         given, schedule = plan.run.schedule, plan.resolved.schedule
+        is_archive = destination == Archive.destination
         return CollectorSchedule(
             self,
-            "Schedule",
+            "ArchiveSchedule" if is_archive else "Schedule",
             function=self.collector.function,
+            destination=destination,
             expression=given
             if isinstance(given, scheduler.ScheduleExpression)
             else scheduler.ScheduleExpression.expression(schedule.expression),
             dead_letters=self.collector.dead_letters,
             period_seconds=schedule.shortest_seconds,
             options=plan.schedule,
-            name=plan.name,
+            name=_name_of_schedule(plan.name, destination),
         )
 
     def _new_observability(self, plan: Plan) -> Observability:
@@ -411,6 +529,7 @@ class KongCloudTrailIntegration(Construct):
             self,
             "Observability",
             source=self.source_name,
+            destinations=plan.resolved.destinations,
             function=self.collector.function,
             log_group=self.collector.log_group,
             dead_letters=self.collector.dead_letters,
@@ -425,10 +544,20 @@ class KongCloudTrailIntegration(Construct):
 
     def _watched_elsewhere(self, sources: Sources) -> list[str]:
         """Return the alarms that another trail has already, as what they watch is shared with it."""
+        if self.cache is None:
+            return []
         return [] if sources.is_first_to_watch(self.cache.node.path) else ["cache_memory_percent", "evictions"]
 
 
-def _watched(cache: DedupeCache) -> CacheNodes | ServerlessCache | None:
+def _name_of_schedule(name: str | None, destination: str) -> str | None:
+    """Return a name that depends on the destination alone, so that adding another one renames nothing."""
+    if name is None or destination != Archive.destination:
+        return name
+    suffix = f"-{destination}"
+    return f"{name[: _LONGEST_SCHEDULE_NAME - len(suffix)]}{suffix}"
+
+
+def _watched(cache: DedupeCache | None) -> CacheNodes | ServerlessCache | None:
     """Return what CloudWatch calls the cache; None for one that is not ours to watch."""
     if isinstance(cache, ReplicationGroupCache):
         return CacheNodes.of_replication_group(cache.replication_group.ref, nodes=NODES)

@@ -1,8 +1,8 @@
 """Everything that cannot be deployed, said at once and before anything is created; and what may be meant otherwise."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from aws_cdk import Stack, Token
 from aws_cdk import aws_ec2 as ec2
@@ -21,8 +21,10 @@ from .parts.shared import Sources
 from .parts.subnets import ChosenSubnets, UnknownSubnets
 from .settings import checks, kinds
 from .settings.groups import (
+    Archive,
     CacheOptions,
-    CloudTrailLakeOptions,
+    CloudTrailLake,
+    Destination,
     EventStoreOptions,
     FunctionOptions,
     KongOptions,
@@ -33,13 +35,13 @@ from .settings.groups import (
 )
 from .settings.kinds import Group, Kind
 from .settings.names import for_the_construct, settings_of
-from .settings.resolved import IntegrationSettings
+from .settings.resolved import IntegrationSettings, destinations_of
 
 _KINDS: Mapping[str, Kind] = {
     "vpc": kinds.VPC,
     "kong": kinds.of('KongOptions(admin_api="https://…")', KongOptions),
     "channel_arn": kinds.SETTING,
-    "cloudtrail": kinds.of("CloudTrailLakeOptions(…)", CloudTrailLakeOptions),
+    "destinations": kinds.each(kinds.of("Archive(…) or CloudTrailLake(…), at most one of each", Destination)),
     "source_name": kinds.SETTING,
     "resource_name": kinds.SETTING,
     "subnets": kinds.SUBNETS,
@@ -57,6 +59,8 @@ _KINDS: Mapping[str, Kind] = {
 _NEEDED = ("vpc", "kong", "dashboard")
 """None does not stand for "not given" here."""
 
+_Destination = TypeVar("_Destination", bound=Destination)
+
 _UNKNOWN_KONG = KongOptions(admin_api="")
 
 _DATABASES_OF_NEW_CACHE = 16
@@ -71,7 +75,7 @@ class Given:
     vpc: ec2.IVpc
     kong: KongOptions
     channel_arn: str | None
-    cloudtrail: CloudTrailLakeOptions | None
+    destinations: Sequence[Destination] | None
     source_name: str | None
     resource_name: str | None
     subnets: ec2.SubnetSelection | None
@@ -106,8 +110,12 @@ class _Parts:
         The account that shares the VPC with the stack's. None: the VPC is the stack's own.
     sources
         Names that are taken in the app.
-    kong, cloudtrail, run, schedule, function, cache, ledger, network, alarms, dashboard
+    kong, run, schedule, function, ledger, network, alarms, dashboard
         The properties of the construct.
+    lake, archive
+        Where entries are kept; None where they are not.
+    cache
+        The cache; None where there is to be none.
     resource_name
         The same, unchecked.
     encryption_key, permissions_boundary
@@ -120,11 +128,12 @@ class _Parts:
     vpc_owner_account: str | None
     sources: Sources
     kong: KongOptions
-    cloudtrail: CloudTrailLakeOptions
+    lake: CloudTrailLake | None
+    archive: Archive | None
     run: RunOptions
     schedule: ScheduleOptions
     function: FunctionOptions
-    cache: CacheOptions | DedupeCache
+    cache: CacheOptions | DedupeCache | None
     ledger: LedgerOptions | Ledger
     network: NetworkOptions
     alarms: AlarmOptions
@@ -146,7 +155,7 @@ class _Parts:
     @property
     def event_store(self) -> EventStoreOptions | None:
         """The event data store to create, if any."""
-        return self.cloudtrail.event_store
+        return None if self.lake is None else self.lake.event_store
 
     @property
     def groups(self) -> list[Group]:
@@ -159,7 +168,8 @@ class _Parts:
             self.ledger,
             self.network,
             self.function,
-            self.cloudtrail,
+            self.lake,
+            self.archive,
         )
         return [part for part in parts if isinstance(part, Group)]
 
@@ -182,6 +192,8 @@ class _Parts:
     def _problems_of_sharing(self, variables: Mapping[str, str]) -> Iterator[str]:
         yield from self.sources.problems(self.cache, self.place, variables)
         cache = self.cache
+        if cache is None:
+            return
         one_database = cache.serverless is not None if isinstance(cache, CacheOptions) else not cache.has_databases
         if one_database and variables["REDIS_DB"] != "0":
             yield "redis_db: must be 0, the only database of a serverless cache"
@@ -196,12 +208,17 @@ class _Parts:
                 "to name it; give it as network.kong_port, or in the URL"
             )
         if self.vpc_owner_account is not None:
-            for name in ("interface_endpoints", "gateway_endpoints"):
+            for name in ("endpoints", "interface_endpoints", "gateway_endpoints"):
                 if getattr(self.network, name):
                     yield (
                         f"network.{name}: cannot be created in a VPC that another account shares with this one; leave "
                         "them out, and have its owner create them"
                     )
+        elif self.network.of_right_kinds().endpoints and not self.subnets.have_route_tables:
+            yield (
+                "network.endpoints: the endpoint of S3 goes into the route tables of the subnets, which are not known; "
+                "look the VPC up, or import it with private_subnet_route_table_ids"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,10 +265,23 @@ class Plan(_Parts):
 
     def notes(self) -> list[str]:
         """Remark what stops nothing, and may be meant otherwise."""
-        notes = [*map(for_the_construct, self.resolved.notes), *self.subnets.notes(), *self._notes_of_the_group()]
+        notes = [
+            *map(for_the_construct, self.resolved.notes),
+            *self.subnets.notes(to_lake=self.lake is not None, endpoints=self.network.endpoints),
+            *self._notes_of_the_group(),
+            *self._notes_of_destinations(),
+        ]
         if self.schedule.enabled:
             notes += self.alarms.notes(self.resolved.schedule)
         return notes
+
+    def _notes_of_destinations(self) -> Iterator[str]:
+        reserved = self.function.reserved_concurrent_executions
+        if reserved is not None and not Token.is_unresolved(reserved) and reserved < len(self.resolved.destinations):
+            yield (
+                "function.reserved_concurrent_executions: is less than the number of destinations, each of which has "
+                "runs of its own. One then waits for the other; reserve as many as there are destinations."
+            )
 
     def _notes_of_the_group(self) -> Iterator[str]:
         group = self.network.security_group
@@ -280,26 +310,25 @@ def check(scope: Construct, given: Given) -> Plan:
     """
     stack = Stack.of(scope)
     wrong = given.wrong_kinds()
-    parts = _parts(scope, given, wrong)
+    settings = _settings_of(given, wrong)
+    parts = _parts(scope, given, wrong, settings)
     problems = [f"{name}: must be {form}" for name, form in wrong.items()]
+    if "destinations" not in wrong:
+        problems += _problems_of_destinations(given)
     try:
         resolved = IntegrationSettings.from_settings(
-            {
-                **parts.settings(),
-                "channel_arn": given.channel_arn,
-                "source_name": given.source_name,
-                "resource_name": given.resource_name,
-            },
+            {**parts.settings(), **settings},
             region=None if Token.is_unresolved(stack.region) else stack.region,
             subnet_ids=None if parts.subnets.pending else parts.subnets.ids,
             least_subnets=2 if parts.has_new_cache else 1,
             clock_changes=_is_set_forward_and_back(parts.run.schedule),
             # Where nobody can tell whether there is an event store, no channel is missing.
-            new_channel=given.channel_arn is None if "cloudtrail" in wrong else parts.event_store is not None,
+            new_channel=given.channel_arn is None if "destinations" in wrong else parts.event_store is not None,
+            has_cache=parts.cache is not None,
             further=parts.problems,
         )
     except SettingsError as error:
-        found = map(for_the_construct, error.problems)
+        found = (_placed(for_the_construct(problem), given) for problem in error.problems)
         # What stands in for something of a wrong kind is not the caller's.
         problems += [problem for problem in found if problem.partition(":")[0].partition(".")[0] not in wrong]
         raise SettingsError(problems) from None
@@ -309,12 +338,56 @@ def check(scope: Construct, given: Given) -> Plan:
     return Plan(**{**vars(parts), "encryption_key": key}, resolved=resolved)
 
 
-def _parts(scope: Construct, given: Given, wrong: Mapping[str, str]) -> _Parts:
+def _placed(problem: str, given: Given) -> str:
+    """Return a problem with the place of the channel, which a caller can give in two."""
+    is_there = given.channel_arn is None and problem.startswith("channel_arn:") and given.destinations
+    return f"{CloudTrailLake.place}.{problem}" if is_there else problem
+
+
+def _problems_of_destinations(given: Given) -> Iterator[str]:
+    names = [destination.destination for destination in given.destinations or ()]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"destinations: has {name} twice; a gateway has one trail in each destination"
+    if names and given.channel_arn is not None:
+        yield (
+            "channel_arn: is short for destinations=[CloudTrailLake(channel_arn=…)], and destinations is given; write "
+            "the channel there"
+        )
+
+
+def _settings_of(given: Given, wrong: Mapping[str, str]) -> dict[str, object]:
+    """Return the settings that are properties of the construct itself, and where entries go."""
+    lake = _one(given, wrong, CloudTrailLake)
+    names = [] if "destinations" in wrong else [each.destination for each in given.destinations or ()]
+    return {
+        "destination": ",".join(sorted(set(names))),
+        "channel_arn": lake.channel_arn if lake is not None else None if names else given.channel_arn,
+        "source_name": given.source_name,
+        "resource_name": given.resource_name,
+    }
+
+
+def _one(given: Given, wrong: Mapping[str, str], kind: type[_Destination]) -> _Destination | None:
+    """Return the destination of a kind; None if it was not given."""
+    found = () if "destinations" in wrong else given.destinations or ()
+    return next((destination for destination in found if isinstance(destination, kind)), None)
+
+
+def _parts(scope: Construct, given: Given, wrong: Mapping[str, str], settings: Mapping[str, object]) -> _Parts:
     right: dict[str, Any] = {name: None if name in wrong else value for name, value in vars(given).items()}
     network = right["network"] or NetworkOptions()
+    function = right["function"] or FunctionOptions()
     run = right["run"] or RunOptions()
     schedule = run.of_right_kinds().schedule_options or ScheduleOptions()
     asked = not {"vpc", "subnets"} & wrong.keys()
+    lake, archive = _one(given, wrong, CloudTrailLake), _one(given, wrong, Archive)
+    new_channel = lake is not None and lake.of_right_kinds().event_store is not None
+    # A variable of the function may name destinations as well.
+    names = destinations_of({**settings_of(function.of_right_kinds()), **settings}, new_channel=new_channel)
+    if lake is None and CloudTrailLake.destination in names:
+        lake = CloudTrailLake()
+    if archive is None and Archive.destination in names:
+        archive = Archive()
     return _Parts(
         vpc=given.vpc,
         subnet_selection=right["subnets"],
@@ -322,11 +395,13 @@ def _parts(scope: Construct, given: Given, wrong: Mapping[str, str]) -> _Parts:
         vpc_owner_account=None if "vpc" in wrong else _owner_of(given.vpc, network, Stack.of(scope)),
         sources=Sources.around(scope),
         kong=right["kong"] or _UNKNOWN_KONG,
-        cloudtrail=right["cloudtrail"] or CloudTrailLakeOptions(),
+        lake=lake,
+        archive=archive,
         run=run,
         schedule=schedule,
-        function=right["function"] or FunctionOptions(),
-        cache=right["cache"] or CacheOptions(),
+        function=function,
+        # The archive knows by itself what it holds.
+        cache=right["cache"] or (None if names == (Archive.destination,) else CacheOptions()),
         ledger=right["ledger"] or LedgerOptions(),
         network=network,
         alarms=right["alarms"] or AlarmOptions(),

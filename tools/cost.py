@@ -22,9 +22,15 @@ USABLE_SHARE = 0.75
 METRICS = 21
 ALARM_METRICS = 11
 COMPOSITE_ALARMS = 3
+ARCHIVE_METRICS = 23
+ARCHIVE_ALARM_METRICS = 8
+"""Of an archive's trail: two metrics and an alarm about parts more, no alarms about a cache."""
 SECRETS = 1
 LOG_BYTES_PER_RUN = 6_000
 LEDGER_WRITES_PER_RUN = 5
+PARTS_PER_RUN = 2
+ARCHIVE_READS_PER_RUN = 6
+ARCHIVED_ENTRY_BYTES = 120
 """Upper bounds, rounded up. What they add up to is small in any case."""
 
 
@@ -64,6 +70,11 @@ PRICES: Mapping[str, Price] = {
     "CloudTrail Lake: queries": Price(0.005, "GB scanned", _UNVERIFIED),
     "S3: storage": Price(0.023, "GB and month", _UNVERIFIED),
     "S3: writes": Price(0.005, "thousand", _UNVERIFIED),
+    "S3: reads": Price(0.0004, "thousand", _UNVERIFIED),
+    "Athena": Price(5.0, "TB scanned", _UNVERIFIED),
+    "KMS: key": Price(1.00, "key and month", _UNVERIFIED),
+    "KMS: signatures": Price(0.15, "ten thousand, RSA 3072", _UNVERIFIED),
+    "Interface endpoint": Price(0.01, "zone and hour", _UNVERIFIED),
     "Secrets Manager": Price(0.40, "secret and month", _UNVERIFIED),
     "CloudWatch: own metrics": Price(0.30, "metric and month", _SECOND_HAND),
     "CloudWatch: alarms": Price(0.10, "metric of an alarm and month", _UNVERIFIED),
@@ -109,6 +120,11 @@ class Gateway:
         return self.entries_per_day * DAYS * self.event_bytes / 1e9
 
     @property
+    def archived_gigabytes_a_year(self) -> float:
+        """What an archive grows by, compressed."""
+        return self.entries_per_day * 365 * ARCHIVED_ENTRY_BYTES / 1e9
+
+    @property
     def cache_gigabytes(self) -> float:
         """Marks that the cache holds."""
         return self.entries_per_day * self.retention_days * MARK_BYTES / 1e9
@@ -150,9 +166,23 @@ def _s3(gateway: Gateway) -> float:
     return gateway.runs_a_month * LEDGER_WRITES_PER_RUN / 1e3 * _price("S3: writes") + 0.1 * _price("S3: storage")
 
 
-def _watching(gateway: Gateway) -> float:
+def _archive(gateway: Gateway) -> float:
+    calls = PARTS_PER_RUN * _price("S3: writes") + ARCHIVE_READS_PER_RUN * _price("S3: reads")
+    kept = gateway.archived_gigabytes_a_year * _price("S3: storage")
+    return gateway.runs_a_month / 1e3 * calls + kept
+
+
+def _signing(gateway: Gateway) -> float:
+    return _price("KMS: key") + gateway.runs_a_month / 1e4 * _price("KMS: signatures")
+
+
+def _year_queried(gateway: Gateway) -> float:
+    return gateway.archived_gigabytes_a_year / 1e3 * _price("Athena")
+
+
+def _watching(gateway: Gateway, *, metrics: int = METRICS, alarm_metrics: int = ALARM_METRICS) -> float:
     logs = gateway.runs_a_month * LOG_BYTES_PER_RUN / 1e9 * _price("CloudWatch: logs")
-    named = METRICS * _price("CloudWatch: own metrics") + ALARM_METRICS * _price("CloudWatch: alarms")
+    named = metrics * _price("CloudWatch: own metrics") + alarm_metrics * _price("CloudWatch: alarms")
     named += COMPOSITE_ALARMS * _price("CloudWatch: composite alarms")
     return named + _price("CloudWatch: dashboard") + logs
 
@@ -172,6 +202,23 @@ CACHES: Mapping[str, Callable[[Gateway], float]] = {
     "Cache: serverless": _serverless,
 }
 """One of these."""
+
+ARCHIVE: Mapping[str, Callable[[Gateway], float]] = {
+    "S3, the archive, after a year": _archive,
+    "CloudWatch: metrics, alarms, dashboard, logs": lambda it: _watching(
+        it, metrics=ARCHIVE_METRICS, alarm_metrics=ARCHIVE_ALARM_METRICS
+    ),
+    "Lambda": _lambda,
+    "Secrets Manager": lambda _: SECRETS * _price("Secrets Manager"),
+    "S3, the ledger": _s3,
+}
+"""Parts of an integration with an archive alone: neither cache nor NAT."""
+
+BY_CHOICE: Mapping[str, Callable[[Gateway], float]] = {
+    "A key that signs run reports": _signing,
+    "An interface endpoint, two zones": lambda _: 2 * HOURS * _price("Interface endpoint"),
+    "A query over a whole year, each": _year_queried,
+}
 
 NAT_GATEWAY = "NAT gateway, if there was none"
 
@@ -222,6 +269,23 @@ def estimate_table(gateways: Sequence[Gateway]) -> str:
     return _markdown([titles, ["---", *("---:" for _ in gateways)], *rows])
 
 
+def archive_costs(gateway: Gateway) -> dict[str, float]:
+    """Return the dollars a month of every part of an archive alone, their sum, and what comes by choice."""
+    parts = {name: dollars(gateway) for name, dollars in ARCHIVE.items()}
+    chosen = {name: dollars(gateway) for name, dollars in BY_CHOICE.items()}
+    return {**parts, "Sum of an archive alone": sum(parts.values()), **chosen}
+
+
+def archive_table(gateways: Sequence[Gateway]) -> str:
+    """Return the estimate for an archive alone as Markdown."""
+    titles = ["Dollars a month", *(it.name for it in gateways)]
+    rows = [["Kept after a year", *(f"{it.archived_gigabytes_a_year:.2f} GB" for it in gateways)]]
+    for part in archive_costs(gateways[0]):
+        bold = "**" if part.startswith("Sum") else ""
+        rows.append([f"{bold}{part}{bold}", *(f"{bold}{archive_costs(it)[part]:.2f}{bold}" for it in gateways)])
+    return _markdown([titles, ["---", *("---:" for _ in gateways)], *rows])
+
+
 def price_table() -> str:
     """Return the price assumptions as Markdown."""
     rows = [
@@ -244,10 +308,11 @@ def main() -> None:
     parser.add_argument("--retention-days", type=float, default=Gateway.retention_days)
     given = vars(parser.parse_args())
     if given["entries_per_day"] is None:
-        print(f"{estimate_table(EXAMPLES)}\n\n{price_table()}")
+        print(f"{estimate_table(EXAMPLES)}\n\n{archive_table(EXAMPLES)}\n\n{price_table()}")
         return
     try:
-        print(estimate_table([Gateway("yours", **given)]))
+        yours = [Gateway("yours", **given)]
+        print(f"{estimate_table(yours)}\n\n{archive_table(yours)}")
     except ValueError as error:
         parser.error(str(error))
 

@@ -3,7 +3,8 @@
 `LocalAws` runs this file with the Python of ministack's own virtual environment, so it imports nothing of this project.
 ministack's version is pinned in requirements.txt, as the names below are not public ones.
 
-CloudFormation: composite alarms. ministack knows them (`PutCompositeAlarm`), only not in templates.
+CloudFormation: composite alarms and named queries. ministack knows them (`PutCompositeAlarm`, `CreateNamedQuery`), only
+not in templates.
 
 Athena: ministack runs queries in DuckDB. Here it also gets tables with the columns that Glue has for them, as the OpenX
 SerDe reads them from JSON; functions of JSON that do as Athena's; and parameters of queries.
@@ -11,6 +12,7 @@ SerDe reads them from JSON; functions of JSON that do as Athena's; and parameter
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -40,6 +42,26 @@ def _update(name: str, _old: dict[str, Any], new: dict[str, Any], _stack_name: s
 
 def _delete(name: str, _properties: dict[str, Any]) -> None:
     cloudwatch._composite_alarms.pop(name, None)
+
+
+def _create_query(_logical_id: str, properties: dict[str, Any], _stack_name: str) -> tuple[str, dict[str, str]]:
+    status, _, body = athena._create_named_query(properties)
+    if status != 200:
+        raise ValueError(body)
+    query_id = json.loads(body)["NamedQueryId"]
+    return query_id, {"NamedQueryId": query_id}
+
+
+def _replace_query(
+    query_id: str, _old: dict[str, Any], new: dict[str, Any], stack_name: str
+) -> tuple[str, dict[str, str]]:
+    """Replace a query, as CloudFormation does whatever of it has changed."""
+    _delete_query(query_id, {})
+    return _create_query("", new, stack_name)
+
+
+def _delete_query(query_id: str, _properties: dict[str, Any]) -> None:
+    athena._delete_named_query({"NamedQueryId": query_id})
 
 
 # -- Athena
@@ -114,6 +136,11 @@ if __name__ == "__main__":
         "create": _create,
         "update": _update,
         "delete": _delete,
+    }
+    provisioners._RESOURCE_HANDLERS["AWS::Athena::NamedQuery"] = {
+        "create": _create_query,
+        "update": _replace_query,
+        "delete": _delete_query,
     }
     duckdb.connect = _connect_with_macros
     athena._table_relation = _relation_of_openx

@@ -15,8 +15,10 @@ from constructs import Construct
 from ..integration import KongCloudTrailIntegration
 from ..observability.alarms import AlarmOptions
 from ..settings.groups import (
+    Archive,
     CacheOptions,
-    CloudTrailLakeOptions,
+    CloudTrailLake,
+    Destination,
     FunctionOptions,
     KongOptions,
     NetworkOptions,
@@ -56,7 +58,7 @@ class IntegrationStack(Stack):
             scope,
             construct_id,
             env=Environment(account=account, region=options.region),
-            description="Kong Gateway's audit trail, kept in CloudTrail Lake",
+            description="Kong Gateway's audit trail, kept in AWS",
         )
         for key, value in options.tags.items():
             Tags.of(self).add(key, value)
@@ -68,6 +70,7 @@ class IntegrationStack(Stack):
             # CDK wants a zone per subnet. Nothing here reads it, and the real one would be a lookup.
             availability_zones=[Fn.select(index, zones) for index in range(len(options.subnet_ids))],
             private_subnet_ids=list(options.subnet_ids),
+            private_subnet_route_table_ids=None if options.route_table_ids is None else list(options.route_table_ids),
         )
         # Routes are not read here either.
         Annotations.of(vpc).acknowledge_warning("@aws-cdk/aws-ec2:noSubnetRouteTableId")
@@ -82,7 +85,8 @@ class IntegrationStack(Stack):
             permissions_boundary=self._boundary(options.permissions_boundary),
             **_properties(options),
         )
-        self.trail = f"{self.integration.source_name}: {self.integration.admin_api} into {self.integration.channel_arn}"
+        kept = " and ".join(self._place(name) for name in options.destinations)
+        self.trail = f"{self.integration.source_name}: {self.integration.admin_api} into {kept}"
         self._add_outputs()
 
     def replaced_trail(self, outdir: Path) -> str | None:
@@ -93,6 +97,10 @@ class IntegrationStack(Stack):
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return before if isinstance(before, str) and before != self.trail else None
+
+    def _place(self, destination: str) -> str:
+        """Return words for a destination that do not depend on what CloudFormation makes of it."""
+        return str(self.integration.channel_arn) if destination == CloudTrailLake.destination else "an archive in S3"
 
     def _boundary(self, policy: str | None) -> iam.IManagedPolicy | None:
         if policy is None:
@@ -116,7 +124,8 @@ class IntegrationStack(Stack):
             value=integration.collector.function.function_name,
             description="Name of the function that collects",
         )
-        CfnOutput(self, "CacheEndpoint", value=integration.cache.host, description="host:port of the cache")
+        if integration.cache is not None:
+            CfnOutput(self, "CacheEndpoint", value=integration.cache.host, description="host:port of the cache")
         CfnOutput(
             self,
             "LogGroupName",
@@ -135,9 +144,14 @@ class IntegrationStack(Stack):
             value=integration.collector.dead_letters.queue_url,
             description="The queue for what could not be run",
         )
-        CfnOutput(
-            self, "ScheduleName", value=integration.schedule.schedule.schedule_name, description="Name of the schedule"
-        )
+        for destination, schedule in integration.schedules.items():
+            CfnOutput(
+                self,
+                f"ScheduleName{_OUTPUT_SUFFIX[destination]}",
+                value=schedule.schedule.schedule_name,
+                description=f"Name of the schedule of {destination}",
+            )
+        self._add_outputs_of_the_archive()
         if integration.fill_token_command is not None:
             CfnOutput(
                 self,
@@ -145,6 +159,40 @@ class IntegrationStack(Stack):
                 value=integration.fill_token_command,
                 description="Run it, paste Kong's token and press Enter; the function fails until then",
             )
+
+    def _add_outputs_of_the_archive(self) -> None:
+        archive, queries = self.integration.archive, self.integration.archive_queries
+        if archive is not None:
+            CfnOutput(
+                self,
+                "ArchiveUrl",
+                value=archive.url,
+                description="Where the archive is; stays when the stack goes",
+            )
+            if archive.signing_key is not None:
+                CfnOutput(
+                    self,
+                    "ArchiveSigningKeyArn",
+                    value=archive.signing_key.key_arn,
+                    description="The key that signs run reports; aws kms get-public-key shows what verifies them",
+                )
+        if queries is not None:
+            CfnOutput(self, "AthenaWorkgroup", value=queries.workgroup_name, description="Workgroup of the queries")
+            CfnOutput(
+                self,
+                "AthenaTable",
+                value=f"{queries.database_name}.{queries.table_name}",
+                description="Database and table of the archive",
+            )
+            CfnOutput(
+                self,
+                "QueryExample",
+                value=f"kong-cloudtrail query who-did-what --stack {self.stack_name}",
+                description="Asks the archive; the other named queries are in the workgroup",
+            )
+
+
+_OUTPUT_SUFFIX = {Archive.destination: "Archive", CloudTrailLake.destination: ""}
 
 
 def _properties(options: DeploymentSettings) -> dict[str, Any]:
@@ -155,14 +203,23 @@ def _properties(options: DeploymentSettings) -> dict[str, Any]:
             audit_log_retention=None if retention_days is None else Duration.days(retention_days),
             **properties_of(KongOptions, settings),
         ),
-        "cloudtrail": CloudTrailLakeOptions(**properties_of(CloudTrailLakeOptions, settings)),
+        "destinations": [_destination(name, options) for name in options.destinations],
         "run": RunOptions(
             schedule_options=ScheduleOptions(enabled=options.schedule_enabled), **properties_of(RunOptions, settings)
         ),
         "function": FunctionOptions(**properties_of(FunctionOptions, settings)),
-        "cache": replace(options.cache, **properties_of(CacheOptions, settings)),
+        "cache": None if options.cache is None else replace(options.cache, **properties_of(CacheOptions, settings)),
         "network": NetworkOptions(
-            vpc_owner_account=options.vpc_owner_account, **properties_of(NetworkOptions, settings)
+            endpoints=options.route_table_ids is not None,
+            vpc_owner_account=options.vpc_owner_account,
+            **properties_of(NetworkOptions, settings),
         ),
-        **{name: settings.get(name) for name in ("channel_arn", "source_name", "resource_name")},
+        **{name: settings.get(name) for name in ("source_name", "resource_name")},
     }
+
+
+def _destination(name: str, options: DeploymentSettings) -> Destination:
+    settings = options.integration
+    if name == Archive.destination:
+        return replace(options.archive, **properties_of(Archive, settings))
+    return CloudTrailLake(channel_arn=settings.get("channel_arn"), **properties_of(CloudTrailLake, settings))

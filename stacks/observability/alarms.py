@@ -1,7 +1,7 @@
 """When somebody has to be told, and where they read what to do."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from ..parts.nag import accept, controls
 from ..settings import kinds
 from ..settings.cron import Schedule
 from ..settings.kinds import Group, Kind
-from .metrics import TrailMetrics
+from .metrics import CollectorMetrics, TrailMetrics
 
 RUNBOOK = "docs/runbook.md"
 """Where the runbook is in the repository: what is said of it where nobody gave its address."""
@@ -72,6 +72,8 @@ class AlarmOptions(Group):
         Entries that lie in quarantine; the alarm lasts until it is emptied. Default: 1.
     misconfigurations : int or None
         Runs stopped by something that somebody has to change. Default: 1.
+    parts_damaged : int or None
+        Parts of an archive that somebody removed or overwrote, as a run noticed. Default: 1.
     failed_runs : int or None
         Runs that ended as a failure. The alarm notifies nobody while that on misconfigurations does. Default: 1.
     cache_memory_percent : float or None
@@ -88,6 +90,7 @@ class AlarmOptions(Group):
     entries_found_late: int | None = 1
     quarantine_open: int | None = 1
     misconfigurations: int | None = 1
+    parts_damaged: int | None = 1
     failed_runs: int | None = 1
     cache_memory_percent: float | None = 75
     evictions: int | None = 1
@@ -102,6 +105,7 @@ class AlarmOptions(Group):
         "entries_found_late": _COUNT,
         "quarantine_open": _COUNT,
         "misconfigurations": _COUNT,
+        "parts_damaged": _COUNT,
         "failed_runs": _COUNT,
         "cache_memory_percent": _or_off(Kind("a number above 0, at most 100", _is_percent)),
         "evictions": _COUNT,
@@ -175,6 +179,11 @@ ABOUT: Mapping[str, About] = {
         sentence="A setting, a secret or a permission is wrong; no run will succeed until somebody changes it.",
         first="The newest error of the log says what is wrong, and what to write instead.",
     ),
+    "parts_damaged": About(
+        heading="Damaged parts",
+        sentence="Somebody removed or overwrote objects of the archive.",
+        first="The log names each. Find out who did it. As long as the first version is there, nothing is lost.",
+    ),
     "failed_runs": About(
         heading="A run failed",
         sentence="A run of the collector ended as a failure. The next run catches up if the cause has passed.",
@@ -202,6 +211,8 @@ class Guide:
     ----------
     source : str
         The gateway.
+    destination : str or None
+        Of which trail; None for what all trails share.
     runbook_url : str or None
         The runbook.
     dashboard_url : str or None
@@ -211,11 +222,13 @@ class Guide:
     source: str
     runbook_url: str | None
     dashboard_url: str | None
+    destination: str | None = None
 
     def description(self, about: About) -> str:
         """Return the description of an alarm, at its end a link that can be clicked."""
         anchor = about.heading.lower().replace(" ", "-")
-        what = f"{about.heading}. {about.sentence} {about.first} Source: {self.source}."
+        trail = "" if self.destination is None else f" Destination: {self.destination}."
+        what = f"{about.heading}. {about.sentence} {about.first} Source: {self.source}.{trail}"
         if self.runbook_url is not None:
             return f"{what} Runbook: {self.runbook_url}#{anchor}"
         runbook = f"{what} Runbook: {RUNBOOK}#{anchor}"
@@ -227,7 +240,7 @@ class _Rule:
     name: str
     option: str
     title: str
-    metric: cloudwatch.IMetric | None
+    metric: cloudwatch.IMetric
     threshold: float | None
     missing: cloudwatch.TreatMissingData
     comparison: cloudwatch.ComparisonOperator = cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD
@@ -236,7 +249,8 @@ class _Rule:
 
 def create_alarms(
     scope: Construct,
-    metrics: TrailMetrics,
+    trails: Sequence[TrailMetrics],
+    collector: CollectorMetrics,
     options: AlarmOptions,
     guide: Guide,
     *,
@@ -249,8 +263,10 @@ def create_alarms(
     ----------
     scope : Construct
         Their parent.
-    metrics : TrailMetrics
-        What they watch.
+    trails : sequence of TrailMetrics
+        What they watch of each trail.
+    collector : CollectorMetrics
+        What they watch of function and cache, which the trails share.
     options : AlarmOptions
         Switches and thresholds.
     guide : Guide
@@ -258,12 +274,13 @@ def create_alarms(
     schedule : Schedule or None
         When runs take place; None if they do not, or not by themselves.
     watched_elsewhere : collection of str
-        Options whose alarms another trail has, as on a cache that two of them share.
+        Options whose alarms another gateway has, as on a cache that two of them share.
 
     Returns
     -------
     Mapping
-        The alarms by the names of their options; those of the cache with the number of the node behind it.
+        The alarms by the names of their options; those of a trail with its destination before, those of the cache with
+        the number of the node behind.
 
     Raises
     ------
@@ -278,23 +295,51 @@ def create_alarms(
         key = keys.resolved(options.topic.master_key)
         keys.allow_service(scope, "alarms.topic", key, "cloudwatch.amazonaws.com", actions_on_key)
     alarms: dict[str, cloudwatch.AlarmBase] = {}
-    missed = None if schedule is None else _missed_runs(scope, metrics, options, schedule, guide)
-    if missed is not None:
-        alarms["missed_runs"] = _told(missed, options)
-    for rule in _rules(metrics, options):
-        if rule.metric is None or rule.threshold is None or rule.option in watched_elsewhere:
+    never = None if schedule is None else _never(scope, options, schedule, guide)
+    for metrics in trails:
+        of_trail = _alarms_of_trail(
+            Construct(scope, metrics.destination),
+            metrics,
+            options,
+            replace(guide, destination=metrics.destination),
+            schedule=schedule,
+            never=never,
+        )
+        alarms.update({f"{metrics.destination}.{name}": alarm for name, alarm in of_trail.items()})
+    misconfigured = [alarm for name, alarm in alarms.items() if name.endswith(".misconfigurations")]
+    for rule in _rules_of_the_collector(collector, options):
+        if rule.threshold is None or rule.option in watched_elsewhere:
             continue
-        if rule.name == "failed_runs" and "misconfigurations" in alarms:
-            alarm: cloudwatch.AlarmBase = _unless(scope, alarms["misconfigurations"], rule, guide)
+        if rule.name == "failed_runs" and misconfigured:
+            alarm: cloudwatch.AlarmBase = _unless(scope, misconfigured, rule, guide)
         else:
             alarm = _alarm(scope, rule, guide)
         alarms[rule.name] = _told(alarm, options)
     return alarms
 
 
+def _alarms_of_trail(
+    scope: Construct,
+    metrics: TrailMetrics,
+    options: AlarmOptions,
+    guide: Guide,
+    *,
+    schedule: Schedule | None,
+    never: cloudwatch.CompositeAlarm | None,
+) -> Mapping[str, cloudwatch.AlarmBase]:
+    """Create the alarms of one trail."""
+    alarms: dict[str, cloudwatch.AlarmBase] = {}
+    if schedule is not None and never is not None:
+        alarms["missed_runs"] = _told(_missed_runs(scope, metrics, options, schedule, guide, never), options)
+    for rule in _rules_of_trail(metrics, options):
+        if rule.threshold is not None:
+            alarms[rule.name] = _told(_alarm(scope, rule, guide), options)
+    return alarms
+
+
 def _alarm(scope: Construct, rule: _Rule, guide: Guide, *, helps: str = "") -> cloudwatch.Alarm:
     """Create an alarm on a metric; one that only helps another says so, and nothing else."""
-    assert rule.metric is not None and rule.threshold is not None  # noqa: S101 - whoever calls has seen to that
+    assert rule.threshold is not None  # noqa: S101 - whoever calls has seen to that
     return cloudwatch.Alarm(
         scope,
         "".join(part.capitalize() for part in rule.name.split("_")),
@@ -309,8 +354,10 @@ def _alarm(scope: Construct, rule: _Rule, guide: Guide, *, helps: str = "") -> c
     )
 
 
-def _unless(scope: Construct, other: cloudwatch.AlarmBase, rule: _Rule, guide: Guide) -> cloudwatch.CompositeAlarm:
-    """Create an alarm that notifies nobody while another one does, which tells more of the same failure."""
+def _unless(
+    scope: Construct, others: Sequence[cloudwatch.AlarmBase], rule: _Rule, guide: Guide
+) -> cloudwatch.CompositeAlarm:
+    """Create an alarm that notifies nobody while one of others does, which tells more of the same failure."""
     helps = f"Helps the alarm '{_name(guide, rule.title)}', and notifies nobody itself."
     watch = _alarm(scope, replace(rule, name=f"{rule.name}_alone", title=f"{rule.title} (helper)"), guide, helps=helps)
     accept(watch, controls("CloudWatchAlarmAction"), "The alarm made of this one notifies, unless another one does.")
@@ -319,7 +366,7 @@ def _unless(scope: Construct, other: cloudwatch.AlarmBase, rule: _Rule, guide: G
         "".join(part.capitalize() for part in rule.name.split("_")),
         composite_alarm_name=_name(guide, rule.title),
         alarm_rule=cloudwatch.AlarmRule.from_alarm(watch, cloudwatch.AlarmState.ALARM),
-        actions_suppressor=other,
+        actions_suppressor=_any_of(scope, others, guide, helps=helps),
         # Both metrics come with the end of a run, one by way of the log. After it, both alarms end with one good run.
         actions_suppressor_wait_period=Duration.seconds(_SUPPRESSED_SECONDS),
         actions_suppressor_extension_period=Duration.seconds(_SUPPRESSED_SECONDS),
@@ -327,8 +374,28 @@ def _unless(scope: Construct, other: cloudwatch.AlarmBase, rule: _Rule, guide: G
     )
 
 
+def _any_of(
+    scope: Construct, alarms: Sequence[cloudwatch.AlarmBase], guide: Guide, *, helps: str
+) -> cloudwatch.AlarmBase:
+    """Return an alarm that is in alarm if one of several is: an alarm waits for a single other one."""
+    if len(alarms) == 1:
+        return alarms[0]
+    one_of_them = cloudwatch.CompositeAlarm(
+        scope,
+        "Misconfigured",
+        composite_alarm_name=_name(guide, "a trail is misconfigured (helper)"),
+        alarm_rule=cloudwatch.AlarmRule.any_of(
+            *(cloudwatch.AlarmRule.from_alarm(alarm, cloudwatch.AlarmState.ALARM) for alarm in alarms)
+        ),
+        alarm_description=helps,
+    )
+    accept(one_of_them, controls("CloudWatchAlarmAction"), "Each of the alarms that it is made of notifies by itself.")
+    return one_of_them
+
+
 def _name(guide: Guide, title: str) -> str:
-    return f"{guide.source}: {title}"
+    trail = "" if guide.destination is None else f", {guide.destination}"
+    return f"{guide.source}{trail}: {title}"
 
 
 def _longer_than(limit: Duration | None) -> str:
@@ -376,12 +443,12 @@ def _plain(metric: cloudwatch.IMetric) -> cloudwatch.IMetric:
     )
 
 
-def _rules(metrics: TrailMetrics, options: AlarmOptions) -> list[_Rule]:
+def _rules_of_trail(metrics: TrailMetrics, options: AlarmOptions) -> list[_Rule]:
     """Return the rules in the order of their weight."""
     # A run tells its numbers once, at its end. Until the next one there is no news, and the state stays.
     until_next_run = cloudwatch.TreatMissingData.IGNORE
     lag_seconds = None if options.lag is None else options.lag.to_seconds()
-    of_runs = [
+    rules = [
         _Rule(
             name="lag",
             option="lag",
@@ -392,7 +459,7 @@ def _rules(metrics: TrailMetrics, options: AlarmOptions) -> list[_Rule]:
             missing=until_next_run,
         )
     ]
-    of_runs += [
+    rules += [
         _Rule(
             name=option,
             option=option,
@@ -406,13 +473,27 @@ def _rules(metrics: TrailMetrics, options: AlarmOptions) -> list[_Rule]:
             ("entries_found_late", "entries found late", metrics.entries_found_late),
             ("quarantine_open", "entries in quarantine", metrics.quarantine_open),
             ("misconfigurations", "misconfigured, no run will succeed", metrics.misconfigurations),
-            ("failed_runs", "a run failed", metrics.errors),
+            ("parts_damaged", "parts removed or overwritten", metrics.parts_damaged),
         )
+        if metric is not None
     ]
-    return of_runs + _rules_of_the_cache(metrics, options)
+    return rules
 
 
-def _rules_of_the_cache(metrics: TrailMetrics, options: AlarmOptions) -> list[_Rule]:
+def _rules_of_the_collector(metrics: CollectorMetrics, options: AlarmOptions) -> list[_Rule]:
+    """Return rules for what all trails share."""
+    failed = _Rule(
+        name="failed_runs",
+        option="failed_runs",
+        title="a run failed",
+        metric=metrics.errors,
+        threshold=options.failed_runs,
+        missing=cloudwatch.TreatMissingData.IGNORE,
+    )
+    return [failed, *_rules_of_the_cache(metrics, options)]
+
+
+def _rules_of_the_cache(metrics: CollectorMetrics, options: AlarmOptions) -> list[_Rule]:
     """Return rules for each node by itself: an alarm on an expression over nodes cannot say which one it is."""
     # These are told by the minute, and cease only where there is nothing to tell.
     idle_is_well = cloudwatch.TreatMissingData.NOT_BREACHING
@@ -445,17 +526,38 @@ def _rules_of_the_cache(metrics: TrailMetrics, options: AlarmOptions) -> list[_R
     ]
 
 
-def _missed_runs(
-    scope: Construct, metrics: TrailMetrics, options: AlarmOptions, schedule: Schedule, guide: Guide
+def _never(
+    scope: Construct, options: AlarmOptions, schedule: Schedule, guide: Guide
 ) -> cloudwatch.CompositeAlarm | None:
-    """Create the alarm on runs without success; None if it is switched off, or CloudWatch cannot watch so long.
+    """Create what alarms on missed runs wait for; None if there are none, or CloudWatch cannot watch so long."""
+    if options.missed_runs is None or _silence(schedule) is None:
+        return None
+    never = cloudwatch.CompositeAlarm(
+        scope,
+        "Never",
+        composite_alarm_name=_name(guide, "no successful run (helper that is never in alarm)"),
+        alarm_rule=cloudwatch.AlarmRule.from_boolean(False),
+        alarm_description="Never in alarm. CloudWatch lets an alarm wait only for another one, and this is that one.",
+    )
+    accept(never, controls("CloudWatchAlarmAction"), "It is never in alarm, so there is nothing to tell.")
+    return never
+
+
+def _missed_runs(
+    scope: Construct,
+    metrics: TrailMetrics,
+    options: AlarmOptions,
+    schedule: Schedule,
+    guide: Guide,
+    never: cloudwatch.CompositeAlarm,
+) -> cloudwatch.CompositeAlarm:
+    """Create the alarm on runs without success.
 
     An alarm that takes missing data for a breach is in alarm from its creation on, as there is no data of before. So
     one alarm watches, and tells nobody; the other waits before it tells, after a deployment as at any other time.
     """
     silence = _silence(schedule)
-    if options.missed_runs is None or silence is None:
-        return None
+    assert options.missed_runs is not None and silence is not None  # noqa: S101 - there would be nothing to wait for
     period_seconds, periods = silence
     title = f"no successful run, {options.missed_runs} missed"
     watch = cloudwatch.Alarm(
@@ -478,14 +580,6 @@ def _missed_runs(
         controls("CloudWatchAlarmAction"),
         "The alarm made of this one waits until more runs are missed, and tells. This one would tell too soon.",
     )
-    never = cloudwatch.CompositeAlarm(
-        scope,
-        "Never",
-        composite_alarm_name=_name(guide, f"{title} (helper that is never in alarm)"),
-        alarm_rule=cloudwatch.AlarmRule.from_boolean(False),
-        alarm_description="Never in alarm. CloudWatch lets an alarm wait only for another one, and this is that one.",
-    )
-    accept(never, controls("CloudWatchAlarmAction"), "It is never in alarm, so there is nothing to tell.")
     return cloudwatch.CompositeAlarm(
         scope,
         "MissedRuns",

@@ -1,6 +1,6 @@
 """Seeing that the trail is complete, and being told when it is not."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -12,16 +12,24 @@ from constructs import Construct
 from ..settings.cron import Schedule
 from .alarms import AlarmOptions, Guide, create_alarms
 from .dashboard import add_widgets, new_dashboard
-from .metrics import CacheNodes, ServerlessCache, TrailMetrics
+from .metrics import CacheNodes, CollectorMetrics, ServerlessCache, TrailMetrics
 
 KONG_RETENTION = Duration.days(30)
 """How long Kong keeps an entry, unless somebody changed ``audit_log_record_ttl``."""
 
-__all__ = ["KONG_RETENTION", "AlarmOptions", "CacheNodes", "Observability", "ServerlessCache", "TrailMetrics"]
+__all__ = [
+    "KONG_RETENTION",
+    "AlarmOptions",
+    "CacheNodes",
+    "CollectorMetrics",
+    "Observability",
+    "ServerlessCache",
+    "TrailMetrics",
+]
 
 
 class Observability(Construct):
-    """Metrics, alarms and dashboard of one trail. Everything watched may be imported.
+    """Metrics, alarms and dashboard of one gateway's trails. Everything watched may be imported.
 
     Parameters
     ----------
@@ -29,6 +37,8 @@ class Observability(Construct):
         As for every construct.
     source : str
         ``SOURCE_NAME`` of the function.
+    destinations : sequence of str
+        Where entries are kept: one trail for each.
     function : lambda_.IFunction
         The collector.
     log_group : logs.ILogGroup, optional
@@ -52,10 +62,13 @@ class Observability(Construct):
 
     Attributes
     ----------
-    metrics : TrailMetrics
-        Every metric, to draw and to alarm on.
+    metrics : Mapping of str to TrailMetrics
+        Every metric of each trail, to draw and to alarm on, by the names of the destinations.
+    collector : CollectorMetrics
+        Those of function, queue and cache.
     alarms : Mapping of str to cloudwatch.AlarmBase
-        The alarms by the names of their options; those that are switched off are absent.
+        The alarms by the names of their options, those of a trail with its destination before: ``archive.lag``; those
+        that are switched off are absent.
     dashboard : cloudwatch.Dashboard or None
         The dashboard.
 
@@ -71,6 +84,7 @@ class Observability(Construct):
         construct_id: str,
         *,
         source: str,
+        destinations: Sequence[str],
         function: lambda_.IFunction,
         log_group: logs.ILogGroup | None = None,
         dead_letters: sqs.IQueue | None = None,
@@ -84,7 +98,10 @@ class Observability(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         options = alarms or AlarmOptions()
-        self.metrics = TrailMetrics(source=source, function=function, dead_letters=dead_letters, cache=cache)
+        self.metrics: Mapping[str, TrailMetrics] = {
+            destination: TrailMetrics(source=source, destination=destination) for destination in destinations
+        }
+        self.collector = CollectorMetrics(function=function, dead_letters=dead_letters, cache=cache)
         # The alarms' descriptions lead to the dashboard, so it is there first.
         self.dashboard: cloudwatch.Dashboard | None = new_dashboard(self) if dashboard else None
         guide = Guide(
@@ -94,7 +111,8 @@ class Observability(Construct):
         )
         self.alarms: Mapping[str, cloudwatch.AlarmBase] = create_alarms(
             Construct(self, "Alarms"),
-            self.metrics,
+            list(self.metrics.values()),
+            self.collector,
             options,
             guide,
             schedule=schedule if schedule_enabled else None,
@@ -103,7 +121,8 @@ class Observability(Construct):
         if self.dashboard is not None:
             add_widgets(
                 self.dashboard,
-                self.metrics,
+                list(self.metrics.values()),
+                self.collector,
                 self.alarms,
                 options,
                 source=source,

@@ -9,7 +9,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from .alarms import ABOUT, RUNBOOK, About, AlarmOptions
-from .metrics import TrailMetrics
+from .metrics import CollectorMetrics, TrailMetrics
 
 _WIDTH = 24
 _HEIGHT = 6
@@ -17,7 +17,7 @@ _SHORTEST_PERIOD_SECONDS, _LONGEST_PERIOD_SECONDS = 300, 86_400
 _LAST_RUNS = 8
 
 LAST_RUNS_QUERY = (
-    "fields @timestamp, report.finished, report.fetched, report.delivered, report.quarantined, report.failed",
+    "fields @timestamp, report.destination, report.finished, report.fetched, report.delivered, report.quarantined",
     'filter code = "RUN_ENDED"',
     "sort @timestamp desc",
     f"limit {_LAST_RUNS}",
@@ -37,7 +37,8 @@ def new_dashboard(scope: Construct) -> cloudwatch.Dashboard:
 
 def add_widgets(
     dashboard: cloudwatch.Dashboard,
-    metrics: TrailMetrics,
+    trails: Sequence[TrailMetrics],
+    collector: CollectorMetrics,
     alarms: Mapping[str, cloudwatch.AlarmBase],
     options: AlarmOptions,
     *,
@@ -46,14 +47,16 @@ def add_widgets(
     schedule_seconds: int | None,
     kong_retention: Duration,
 ) -> None:
-    """Fill the dashboard of a trail.
+    """Fill the dashboard of a gateway: what belongs to a trail once for each, and what they share once.
 
     Parameters
     ----------
     dashboard : cloudwatch.Dashboard
         The dashboard.
-    metrics : TrailMetrics
-        What it shows.
+    trails : sequence of TrailMetrics
+        What it shows of each trail.
+    collector : CollectorMetrics
+        What it shows of function, queue and cache.
     alarms : Mapping of str to cloudwatch.AlarmBase
         Whose states it shows, by the names of their options, and for which it says what to do first.
     options : AlarmOptions
@@ -68,41 +71,56 @@ def add_widgets(
         How long Kong keeps an entry.
     """
     period = Duration.seconds(min(max(schedule_seconds or 3600, _SHORTEST_PERIOD_SECONDS), _LONGEST_PERIOD_SECONDS))
-    draw = _Drawing(period)
     runbook = options.runbook_url or f"`{RUNBOOK}`"
-    for row in (
-        [_text(f"# Kong's audit trail in CloudTrail Lake: {source}\nThe whole runbook: {runbook}")],
-        [_answer(metrics, kong_retention)],
+    drawings = [_Drawing(period, trail=metrics.destination if len(trails) > 1 else None) for metrics in trails]
+    each = list(zip(drawings, trails, strict=True))
+    places = " and in ".join(_PLACES[metrics.destination] for metrics in trails)
+    bills = " ".join(_BILLS[metrics.destination] for metrics in trails)
+    rows: list[Sequence[cloudwatch.IWidget]] = [
+        [_text(f"# Kong's audit trail in {places}: {source}\nThe whole runbook: {runbook}")],
+        *([_answer(draw, metrics, kong_retention)] for draw, metrics in each),
         [
             _text(
                 "## Is the trail complete?\nNothing waits, quarantine is empty, there are no gaps, and every period "
                 "has its run."
             )
         ],
-        _completeness(draw, metrics, options),
+        *(_completeness(draw, metrics, options) for draw, metrics in each),
         _watched(dashboard, alarms, log_group),
         _guide(alarms, options),
         [_text("## What flows?\nNew entries are delivered, or quarantined. The overlap makes known ones come again.")],
-        _flow(draw, metrics),
-        [_text("## What does it cost?\nCloudTrail Lake bills bytes ingested, Lambda the time of runs.")],
-        _cost(draw, metrics),
+        *(_flow(draw, metrics) for draw, metrics in each),
+        [_text(f"## What does it cost?\n{bills} Lambda bills the time of runs.")],
+        *(_cost(draw, metrics) for draw, metrics in each),
         [
             _text(
                 "## Is the machinery well?\nFailed runs, throttles and evictions are 0. Dead letters are evidence of "
                 "runs that failed, for 14 days."
             )
         ],
-        _machinery(draw, metrics),
-        _state(draw, metrics, options),
-    ):
+        *(_machinery(draw, metrics) for draw, metrics in each),
+        _state(_Drawing(period), collector, options),
+    ]
+    for row in rows:
         dashboard.add_widgets(*row)
 
 
-class _Drawing:
-    """Makes graphs of one period."""
+_PLACES = {"archive": "S3", "cloudtrail-lake": "CloudTrail Lake"}
+_BILLS = {
+    "archive": "S3 bills each part that is written, and what is kept, compressed; Athena what a query reads.",
+    "cloudtrail-lake": "CloudTrail Lake bills bytes ingested.",
+}
 
-    def __init__(self, period: Duration) -> None:
+
+class _Drawing:
+    """Makes graphs of one period, titled with the trail where there are several."""
+
+    def __init__(self, period: Duration, *, trail: str | None = None) -> None:
         self.period = period
+        self._trail = trail
+
+    def title(self, text: str) -> str:
+        return text if self._trail is None else f"{text} ({self._trail})"
 
     def graph(
         self,
@@ -116,7 +134,7 @@ class _Drawing:
         stacked: bool = False,
     ) -> cloudwatch.GraphWidget:
         return cloudwatch.GraphWidget(
-            title=title,
+            title=self.title(title),
             left=list(metrics),
             width=width,
             height=_HEIGHT,
@@ -136,10 +154,10 @@ def _text(markdown: str, *, height: int = 2) -> cloudwatch.TextWidget:
     )
 
 
-def _answer(metrics: TrailMetrics, kong_retention: Duration) -> cloudwatch.IWidget:
+def _answer(draw: _Drawing, metrics: TrailMetrics, kong_retention: Duration) -> cloudwatch.IWidget:
     """Answer whether all is well, in the numbers that whoever was woken asks for first."""
     return cloudwatch.SingleValueWidget(
-        title="Now",
+        title=draw.title("Now"),
         metrics=[
             metrics.hours_waited.with_(label="hours that the oldest undelivered entry has waited"),
             metrics.quarantine_open.with_(label="entries open in quarantine"),
@@ -215,11 +233,15 @@ def _known_by_name(dashboard: cloudwatch.Dashboard, alarm: cloudwatch.AlarmBase)
 
 def _guide(alarms: Mapping[str, cloudwatch.AlarmBase], options: AlarmOptions) -> list[cloudwatch.IWidget]:
     """Say what to do first, for each alarm that there is."""
-    made = [about for option, about in ABOUT.items() if any(name.startswith(option) for name in alarms)]
+    made = [about for option, about in ABOUT.items() if any(_option_of(name).startswith(option) for name in alarms)]
     if not made:
         return []
     rows = [f"| {_heading(about, options.runbook_url)} | {about.first} |" for about in made]
     return [_text("\n".join(["| Alarm | What to do first |", "| --- | --- |", *rows]), height=1 + len(rows))]
+
+
+def _option_of(alarm: str) -> str:
+    return alarm.rpartition(".")[2]
 
 
 def _heading(about: About, runbook_url: str | None) -> str:
@@ -255,11 +277,17 @@ def _flow(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
 
 
 def _cost(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
+    written = [] if metrics.parts_written is None else [metrics.parts_written]
     return [
-        draw.graph("Bytes ingested", [metrics.delivered_bytes], width=9, unit="bytes"),
+        draw.graph(
+            "Bytes ingested" if metrics.parts_written is None else "Bytes archived, uncompressed",
+            [metrics.delivered_bytes],
+            width=9,
+            unit="bytes",
+        ),
         cloudwatch.SingleValueWidget(
-            title="In the range shown",
-            metrics=[metrics.delivered_bytes, metrics.events_delivered],
+            title=draw.title("In the range shown"),
+            metrics=[metrics.delivered_bytes, metrics.events_delivered, *written],
             set_period_to_time_range=True,
             width=6,
             height=_HEIGHT,
@@ -269,30 +297,33 @@ def _cost(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
 
 
 def _machinery(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
+    if metrics.parts_written is None or metrics.parts_damaged is None:
+        calls = draw.graph("Calls of PutAuditEvents", [metrics.delivery_calls], unit="calls")
+    else:
+        calls = draw.graph("Parts of the archive", [metrics.parts_written, metrics.parts_damaged], unit="parts")
     return [
-        draw.graph(
-            "Failures and throttles",
-            [metrics.errors, metrics.misconfigurations, metrics.throttles, metrics.deliveries_throttled],
-            unit="count",
-        ),
+        draw.graph("Trouble", [metrics.misconfigurations, metrics.deliveries_throttled], unit="count"),
         draw.graph("Latency, mean of a run", [metrics.kong_latency, metrics.delivery_latency], unit="seconds"),
-        draw.graph("Calls of PutAuditEvents", [metrics.delivery_calls], unit="calls"),
+        calls,
     ]
 
 
-def _state(draw: _Drawing, metrics: TrailMetrics, options: AlarmOptions) -> list[cloudwatch.IWidget]:
-    widgets: list[cloudwatch.IWidget] = []
+def _state(draw: _Drawing, metrics: CollectorMetrics, options: AlarmOptions) -> list[cloudwatch.IWidget]:
+    widgets: list[cloudwatch.IWidget] = [
+        draw.graph("Failures and throttles of the function", [metrics.errors, metrics.throttles], width=6, unit="runs")
+    ]
     if metrics.cache_memory_percent_by_node:
         widgets.append(
             draw.graph(
                 "Cache memory",
                 metrics.cache_memory_percent_by_node,
+                width=6,
                 unit="percent",
                 threshold=options.cache_memory_percent,
             )
         )
     if metrics.evictions_by_node:
-        widgets.append(draw.graph("Cache evictions", metrics.evictions_by_node, unit="marks"))
+        widgets.append(draw.graph("Cache evictions", metrics.evictions_by_node, width=6, unit="marks"))
     if metrics.dead_letters is not None:
-        widgets.append(draw.graph("Dead-letter queue", [metrics.dead_letters], unit="messages"))
+        widgets.append(draw.graph("Dead-letter queue", [metrics.dead_letters], width=6, unit="messages"))
     return widgets

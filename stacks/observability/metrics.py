@@ -10,6 +10,8 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 
+from ..settings.groups import Archive
+
 NAMESPACE = "KongCloudTrail"
 """As in the function's ``runtime/telemetry.py``; a test compares the two."""
 
@@ -32,6 +34,8 @@ MetricName = Literal[
     "Misconfigurations",
     "OldestUndeliveredAgeSeconds",
     "PagesRead",
+    "PartsDamaged",
+    "PartsWritten",
     "QuarantineOpen",
     "RunSeconds",
     "RunsFinished",
@@ -100,13 +104,9 @@ class TrailMetrics:
     Parameters
     ----------
     source : str
-        ``SOURCE_NAME`` of the function: the one dimension of its metrics.
-    function : lambda_.IFunction
-        The collector.
-    dead_letters : sqs.IQueue or None
-        Where its failed invocations end.
-    cache : CacheNodes, ServerlessCache or None
-        Its cache; None for one that ElastiCache does not run.
+        ``SOURCE_NAME`` of the function.
+    destination : str
+        Where the trail's entries are kept: ``archive`` or ``cloudtrail-lake``. Both are the metrics' dimensions.
 
     Attributes
     ----------
@@ -131,29 +131,19 @@ class TrailMetrics:
     entries_new : cloudwatch.MathExpression
         Fetched, and not delivered before.
     delivered_bytes : cloudwatch.Metric
-        What CloudTrail Lake bills.
+        What CloudTrail Lake bills; of an archive, before compression.
     run_time, kong_latency, delivery_latency : cloudwatch.Metric
         Seconds.
     delivery_calls, deliveries_throttled, misconfigurations : cloudwatch.Metric
         Counts.
-    errors, throttles : cloudwatch.Metric
-        Of the function, as Lambda counts them.
-    dead_letters : cloudwatch.Metric or None
-        Messages in the queue.
-    cache_memory_percent_by_node, evictions_by_node : list of cloudwatch.IMetric
-        Of each node, labelled as ElastiCache numbers it: either may be the primary one. Of a serverless cache, of the
-        whole.
+    parts_written, parts_damaged : cloudwatch.Metric or None
+        Of an archive: objects written, and objects that somebody removed or overwrote, as a run noticed.
     """
 
-    def __init__(
-        self,
-        *,
-        source: str,
-        function: lambda_.IFunction,
-        dead_letters: sqs.IQueue | None,
-        cache: CacheNodes | ServerlessCache | None,
-    ) -> None:
-        self.source = source
+    def __init__(self, *, source: str, destination: str) -> None:
+        self.source, self.destination = source, destination
+        is_archive = destination == Archive.destination
+        service = "S3" if is_archive else "CloudTrail"
         self.oldest_undelivered_age = self._of_runs(
             "OldestUndeliveredAgeSeconds", "Maximum", "oldest undelivered entry"
         )
@@ -184,14 +174,76 @@ class TrailMetrics:
         self.entries_found_late = self._of_runs("EntriesFoundLate", "Sum", "found late, by a sweep")
         self.backlog = self._of_runs("Backlog", "Sum", "left to the next run")
 
-        self.delivered_bytes = self._of_runs("DeliveredBytes", "Sum", "bytes ingested")
+        self.delivered_bytes = self._of_runs(
+            "DeliveredBytes", "Sum", "bytes archived, uncompressed" if is_archive else "bytes ingested"
+        )
         self.run_time = self._of_runs("RunSeconds", "Maximum", "longest run")
 
         self.kong_latency = self._of_runs("KongLatencySeconds", "Average", "Kong, a page")
-        self.delivery_latency = self._of_runs("DeliveryLatencySeconds", "Average", "CloudTrail, a call")
+        self.delivery_latency = self._of_runs("DeliveryLatencySeconds", "Average", f"{service}, a call")
         self.delivery_calls = self._of_runs("DeliveryCalls", "Sum", "calls answered")
-        self.deliveries_throttled = self._of_runs("DeliveriesThrottled", "Sum", "throttled by CloudTrail")
+        self.deliveries_throttled = self._of_runs("DeliveriesThrottled", "Sum", f"throttled by {service}")
         self.misconfigurations = self._of_runs("Misconfigurations", "Sum", "misconfigured")
+        self.parts_written = self._of_runs("PartsWritten", "Sum", "parts written") if is_archive else None
+        self.parts_damaged = self._of_runs("PartsDamaged", "Maximum", "parts damaged") if is_archive else None
+
+    def hours_left(self, retention: Duration) -> cloudwatch.MathExpression:
+        """Return how long it takes until Kong deletes the oldest entry that is not delivered yet."""
+        hours = retention.to_hours(integral=False)
+        return cloudwatch.MathExpression(
+            expression=f"{hours:g} - age / {_HOUR_SECONDS}",
+            using_metrics={"age": self.oldest_undelivered_age},
+            label=f"hours until Kong deletes it, at a retention of {hours:g} h",
+        )
+
+    def by_source(self, metric: cloudwatch.Metric, period: Duration) -> cloudwatch.MathExpression:
+        """Return one of the metrics for every source in the account and region, for a graph."""
+        search = (
+            f'SEARCH(\'{{{NAMESPACE},destination,source}} MetricName="{metric.metric_name}" '
+            f"destination=\"{self.destination}\"', '{metric.statistic}', {period.to_seconds():.0f})"
+        )
+        return cloudwatch.MathExpression(expression=search, using_metrics={}, label="", period=period)
+
+    def _of_runs(self, name: str, statistic: str, label: str) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=NAMESPACE,
+            metric_name=name,
+            dimensions_map={"source": self.source, "destination": self.destination},
+            statistic=statistic,
+            label=label,
+        )
+
+
+class CollectorMetrics:
+    """The metrics of what all trails share: function, dead-letter queue and cache.
+
+    Parameters
+    ----------
+    function : lambda_.IFunction
+        The collector.
+    dead_letters : sqs.IQueue or None
+        Where its failed invocations end.
+    cache : CacheNodes, ServerlessCache or None
+        Its cache; None where there is none, or one that ElastiCache does not run.
+
+    Attributes
+    ----------
+    errors, throttles : cloudwatch.Metric
+        Of the function, as Lambda counts them.
+    dead_letters : cloudwatch.Metric or None
+        Messages in the queue.
+    cache_memory_percent_by_node, evictions_by_node : list of cloudwatch.IMetric
+        Of each node, labelled as ElastiCache numbers it: either may be the primary one. Of a serverless cache, of the
+        whole.
+    """
+
+    def __init__(
+        self,
+        *,
+        function: lambda_.IFunction,
+        dead_letters: sqs.IQueue | None,
+        cache: CacheNodes | ServerlessCache | None,
+    ) -> None:
         self.errors = function.metric_errors(label="failed runs")
         self.throttles = function.metric_throttles(label="throttled by Lambda")
         self.dead_letters = (
@@ -208,32 +260,6 @@ class TrailMetrics:
             memory = _serverless_memory(cache)
             self.cache_memory_percent_by_node = [] if memory is None else [memory]
             self.evictions_by_node = [_of_serverless(cache, "Evictions", "Sum", "marks evicted")]
-
-    def hours_left(self, retention: Duration) -> cloudwatch.MathExpression:
-        """Return how long it takes until Kong deletes the oldest entry that is not delivered yet."""
-        hours = retention.to_hours(integral=False)
-        return cloudwatch.MathExpression(
-            expression=f"{hours:g} - age / {_HOUR_SECONDS}",
-            using_metrics={"age": self.oldest_undelivered_age},
-            label=f"hours until Kong deletes it, at a retention of {hours:g} h",
-        )
-
-    def by_source(self, metric: cloudwatch.Metric, period: Duration) -> cloudwatch.MathExpression:
-        """Return one of the function's metrics for every source in the account and region, for a graph."""
-        search = (
-            f"SEARCH('{{{NAMESPACE},source}} MetricName=\"{metric.metric_name}\"', "
-            f"'{metric.statistic}', {period.to_seconds():.0f})"
-        )
-        return cloudwatch.MathExpression(expression=search, using_metrics={}, label="", period=period)
-
-    def _of_runs(self, name: str, statistic: str, label: str) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=NAMESPACE,
-            metric_name=name,
-            dimensions_map={"source": self.source},
-            statistic=statistic,
-            label=label,
-        )
 
 
 def _in_hours(seconds: cloudwatch.Metric, name: str, label: str) -> cloudwatch.MathExpression:

@@ -34,7 +34,7 @@ _ENI_LOOKUPS = ("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
 
 
 class CollectorFunction(Construct):
-    """The function that carries entries from Kong to CloudTrail.
+    """The function that carries entries from Kong to their destinations.
 
     Its role can at first do nothing but write its log and be attached to the VPC; whoever wires it grants the rest.
 
@@ -138,8 +138,8 @@ class CollectorFunction(Construct):
             accept(
                 self.function,
                 (*controls("LambdaConcurrency"), "CKV_AWS_115"),
-                "Accounts with a small limit cannot reserve. A run holds a lock, so that there is never more than one; "
-                "the property reserved_concurrent_executions reserves.",
+                "Accounts with a small limit cannot reserve. Two runs at a time do no harm: a lock keeps those of "
+                "CloudTrail Lake apart, an archive needs none. The property reserved_concurrent_executions reserves.",
             )
         if options.tracing not in (None, lambda_.Tracing.DISABLED):
             accept_wildcard(self.role, "*", "X-Ray's PutTraceSegments and PutTelemetryRecords know no resources.")
@@ -209,7 +209,7 @@ class CollectorFunction(Construct):
             return lambda_.Function(
                 self,
                 "Function",
-                description="Delivers Kong Gateway's audit log entries to CloudTrail Lake",
+                description="Delivers Kong Gateway's audit log entries",
                 runtime=runtime,
                 architecture=architecture,
                 handler=HANDLER,

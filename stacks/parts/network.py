@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
@@ -11,6 +11,8 @@ from ..settings.checks import ServiceUrl
 from ..settings.groups import NetworkOptions
 
 _HTTPS = 443
+
+_Service = TypeVar("_Service", ec2.IInterfaceVpcEndpointService, ec2.IGatewayVpcEndpointService)
 
 
 class CollectorNetwork(Construct):
@@ -30,6 +32,8 @@ class CollectorNetwork(Construct):
         Where Kong is, and which endpoints to create.
     security_group : ec2.ISecurityGroup or str or None
         An existing group, or the physical name of a new one. None: CloudFormation chooses the name.
+    interface_services, gateway_services : sequence
+        Endpoints to create besides those of the options.
 
     Attributes
     ----------
@@ -55,6 +59,8 @@ class CollectorNetwork(Construct):
         admin_api: ServiceUrl,
         options: NetworkOptions,
         security_group: ec2.ISecurityGroup | str | None,
+        interface_services: Sequence[ec2.IInterfaceVpcEndpointService] = (),
+        gateway_services: Sequence[ec2.IGatewayVpcEndpointService] = (),
     ) -> None:
         super().__init__(scope, construct_id)
         if security_group is None or isinstance(security_group, str):
@@ -75,12 +81,14 @@ class CollectorNetwork(Construct):
         https_peers = options.https_peers or [ec2.Peer.any_ipv4()]
         self._open_the_ways(https_peers, ec2.Port.tcp(_HTTPS), "AWS APIs over HTTPS")
         self.endpoint_security_group: ec2.SecurityGroup | None = None
-        self.interface_endpoints = self._interface_endpoints(vpc, subnets, options.interface_endpoints)
+        self.interface_endpoints = self._interface_endpoints(
+            vpc, subnets, _different([*interface_services, *options.interface_endpoints])
+        )
         self.gateway_endpoints = [
             ec2.GatewayVpcEndpoint(
                 self, f"Gateway{number}", vpc=vpc, service=service, subnets=[subnets or ec2.SubnetSelection()]
             )
-            for number, service in enumerate(options.gateway_endpoints, 1)
+            for number, service in enumerate(_different([*gateway_services, *options.gateway_endpoints]), 1)
         ]
 
     def _open_the_ways(self, peers: Sequence[ec2.IPeer], port: ec2.Port, what: str) -> None:
@@ -123,6 +131,11 @@ class CollectorNetwork(Construct):
             )
             for number, service in enumerate(services, 1)
         ]
+
+
+def _different(services: Sequence[_Service]) -> list[_Service]:
+    """Return each service once: a VPC has one endpoint with private DNS for it."""
+    return list({service.name: service for service in services}.values())
 
 
 def _is_ipv6(peer: ec2.IPeer) -> bool:

@@ -17,7 +17,7 @@ _SHORTEST_EVENT_AGE_SECONDS = 60
 
 
 class CollectorSchedule(Construct):
-    """A schedule with a role that can invoke the one function, and the dead-letter queue for what it could not.
+    """The schedule of one trail, a role that can invoke the one function, and the queue for what it could not.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ class CollectorSchedule(Construct):
         As for every construct.
     function : lambda_.IFunction
         What to invoke.
+    destination : str
+        Of which trail.
     expression : scheduler.ScheduleExpression
         When.
     dead_letters : sqs.IQueue
@@ -50,6 +52,7 @@ class CollectorSchedule(Construct):
         construct_id: str,
         *,
         function: lambda_.IFunction,
+        destination: str,
         expression: scheduler.ScheduleExpression,
         dead_letters: sqs.IQueue,
         period_seconds: int,
@@ -85,7 +88,7 @@ class CollectorSchedule(Construct):
             self,
             "Schedule",
             schedule_name=name,
-            description="Collects Kong Gateway's audit log entries",
+            description=f"Collects Kong Gateway's audit log entries for {destination}",
             schedule=expression,
             enabled=options.enabled,
             time_window=options.time_window,
@@ -102,6 +105,7 @@ class CollectorSchedule(Construct):
                     {
                         "execution_id": scheduler.ContextAttribute.execution_id,
                         "scheduled_time": scheduler.ContextAttribute.scheduled_time,
+                        "destination": destination,
                     }
                 ),
             ),

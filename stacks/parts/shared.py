@@ -35,7 +35,7 @@ class Sources:
         return cls(_environment_of(construct), cls._of_apps.setdefault(construct.node.root, set()))
 
     def problems(
-        self, cache: CacheOptions | DedupeCache, ledger: LedgerOptions | Ledger, variables: Mapping[str, str]
+        self, cache: CacheOptions | DedupeCache | None, ledger: LedgerOptions | Ledger, variables: Mapping[str, str]
     ) -> Iterator[str]:
         """Say where the name is taken already."""
         places = {"cache": self._place_in_cache(cache, variables), "ledger": _place_in_ledger(ledger)}
@@ -58,12 +58,14 @@ class Sources:
         self._taken.add(watched)
         return is_first
 
-    def take(self, cache: DedupeCache, ledger: Ledger, variables: Mapping[str, str]) -> None:
+    def take(self, cache: DedupeCache | None, ledger: Ledger, variables: Mapping[str, str]) -> None:
         """Remember the name."""
         places = (self._environment, self._place_in_cache(cache, variables), _place_in_ledger(ledger))
         self._taken.update((place, variables["SOURCE_NAME"]) for place in places if place is not None)
 
-    def _place_in_cache(self, cache: CacheOptions | DedupeCache, variables: Mapping[str, str]) -> str | None:
+    def _place_in_cache(self, cache: CacheOptions | DedupeCache | None, variables: Mapping[str, str]) -> str | None:
+        if cache is None:
+            return None
         if isinstance(cache, DedupeCache):
             environment, host = _environment_of(cache), cache.host
         elif isinstance(cache.existing, ExistingCache):

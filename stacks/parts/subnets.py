@@ -66,9 +66,26 @@ class ChosenSubnets:
         if needs_two_zones and not self.pending and len(self.ids) > 1 and len(zones) == 1 and None not in zones:
             yield "subnets: are in one availability zone, and a new cache needs two; choose one subnet in each"
 
-    def notes(self) -> Iterator[str]:
-        """Remark what may be wrong with them."""
-        if self._are_among(self._vpc.isolated_subnets):
+    @property
+    def are_isolated(self) -> bool:
+        """Whether they have no way out that the CDK sees."""
+        return self._are_among(self._vpc.isolated_subnets)
+
+    @property
+    def have_route_tables(self) -> bool:
+        """Whether their route tables are known, as far as anybody can say."""
+        return self.pending or all(_route_table_of(subnet) is not None for subnet in self._subnets)
+
+    def notes(self, *, to_lake: bool, endpoints: bool) -> Iterator[str]:
+        """Remark what may be wrong with them, if entries go to CloudTrail Lake, and if endpoints are created."""
+        if not self.are_isolated:
+            return
+        if not to_lake and not endpoints:
+            yield (
+                "subnets: are isolated. Without endpoints the function does not reach S3; network.endpoints creates "
+                "those that it needs, if the VPC does not have them. See docs/network.md."
+            )
+        if to_lake:
             yield (
                 "subnets: are isolated, and PutAuditEvents has no VPC endpoint. Without a way to the internet that CDK "
                 "does not see, such as a transit gateway, nothing will be delivered; see docs/network.md."
@@ -95,9 +112,19 @@ class UnknownSubnets(ChosenSubnets):
         """Say nothing."""
         return iter(())
 
-    def notes(self) -> Iterator[str]:
+    are_isolated, have_route_tables = False, True
+
+    def notes(self, *, to_lake: bool, endpoints: bool) -> Iterator[str]:
         """Say nothing."""
         return iter(())
+
+
+def _route_table_of(subnet: ec2.ISubnet) -> str | None:
+    """Return the id of a subnet's route table; None where it is not known, as of one imported by its id alone."""
+    try:
+        return subnet.route_table.route_table_id or None
+    except RuntimeError:
+        return None
 
 
 def _zone_of(subnet: ec2.ISubnet) -> str | None:

@@ -220,6 +220,17 @@ def key_arn(value: object) -> str:
     )
 
 
+def key_arn_or_boolean(value: object) -> str | bool:
+    """Return the ARN of a KMS key, or whether one is to be created."""
+    known(value, "what is created depends on it")
+    try:
+        return boolean_text(value) == "true"
+    except ValueError:
+        if isinstance(value, str) and value.strip().startswith("arn:"):
+            return key_arn(value)
+        raise ValueError("must be true, for a new key, or the ARN of an asymmetric KMS key") from None
+
+
 UNUSED_KEY = (
     "is given without kong_admin_token_secret, and would not be used; leave it out, as a new secret is encrypted with "
     "encryption_key"
@@ -310,6 +321,17 @@ def subnet_ids(value: object, at_least: int = 2) -> tuple[str, ...]:
             "in two availability zones"
         )
     return different
+
+
+def route_table_ids(value: object) -> tuple[str, ...]:
+    """Return ids of route tables, which may repeat."""
+    given = _list(value)
+    for position, item in enumerate(given, 1):
+        if not Token.is_unresolved(item) and not re.fullmatch(r"rtb-([0-9a-f]{8}|[0-9a-f]{17})", item):
+            raise ValueError(f"number {position} is no id of a route table; it looks like rtb-0123456789abcdef0")
+    if not given:
+        raise ValueError("none given; the endpoint of S3 needs one")
+    return tuple(given)
 
 
 def _list(value: object) -> list[str]:

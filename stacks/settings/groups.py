@@ -35,6 +35,19 @@ DEFAULT_ENGINE: Engine = "valkey"
 _ENGINE_VERSIONS = {"valkey": r"(7\.2|8\.[0-2]|9\.[01])", "redis": r"7\.[01]"}
 _SERVERLESS_VERSIONS = {"valkey": r"[789]", "redis": r"7"}
 
+_BUCKET_NAME = kinds.matching(
+    "the name of a bucket: 3 to 63 lower-case letters, digits, dots or hyphens", r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+)
+_KEY_PREFIX_FORM = "letters, digits or any of !-_.*'() with single slashes between"
+_KEY_PREFIX_PATTERN = r"[\w!.*'()-]+(/[\w!.*'()-]+)*"
+_KEY_PREFIX = kinds.matching(_KEY_PREFIX_FORM, _KEY_PREFIX_PATTERN)
+
+LOCKS = ("governance", "compliance", "none")
+"""How Object Lock may keep an archive."""
+
+_LONGEST_DAYS = 36_500
+_DAYS = kinds.days(1, _LONGEST_DAYS)
+
 
 def _given(group: Any, *but: str) -> list[str]:
     """Return the names of the properties that differ from their default."""
@@ -318,12 +331,8 @@ class LedgerOptions(Group):
     place: ClassVar[str] = "ledger"
     kinds: ClassVar[Mapping[str, Kind]] = {
         "existing_bucket": kinds.BUCKET,
-        "prefix": kinds.matching(
-            "letters, digits or any of !-_.*'() with single slashes between", r"[\w!.*'()-]+(/[\w!.*'()-]+)*|"
-        ),
-        "bucket_name": kinds.matching(
-            "3 to 63 lower-case letters, digits, dots or hyphens", r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-        ),
+        "prefix": kinds.matching(_KEY_PREFIX_FORM, rf"({_KEY_PREFIX_PATTERN})?"),
+        "bucket_name": _BUCKET_NAME,
         "removal_policy": kinds.REMOVAL,
         "server_access_logs_bucket": kinds.BUCKET,
     }
@@ -481,7 +490,9 @@ class RunOptions(Group):
     page_size : int or None
         Entries per call to Kong, 1 to 1000. Default: 1000.
     parallel_deliveries : int or None
-        Calls to CloudTrail at a time, 1 to 64. Default: 8.
+        Calls to a destination at a time, 1 to 64. Default: 8.
+    map_status_to_error_code : bool or None
+        Whether a status of 400 and above becomes the event's error code. Default: no.
     log_level : str or None
         ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``. Default: ``INFO``.
     """
@@ -493,6 +504,7 @@ class RunOptions(Group):
     sweep_seconds: int | None = None
     page_size: int | None = None
     parallel_deliveries: int | None = None
+    map_status_to_error_code: bool | None = None
     log_level: str | None = None
 
     place: ClassVar[str] = "run"
@@ -505,6 +517,7 @@ class RunOptions(Group):
             "sweep_seconds",
             "page_size",
             "parallel_deliveries",
+            "map_status_to_error_code",
             "log_level",
         )
     }
@@ -516,6 +529,7 @@ class RunOptions(Group):
         "sweep_seconds": kinds.SETTING,
         "page_size": kinds.SETTING,
         "parallel_deliveries": kinds.SETTING,
+        "map_status_to_error_code": kinds.SETTING,
         "log_level": kinds.SETTING,
     }
 
@@ -548,12 +562,16 @@ class NetworkOptions(Group):
         The account that owns the VPC, where it shares its subnets with this one (AWS RAM): permissions for the
         function's network interfaces name its subnets by that account. Default: the account that the VPC was looked up
         in, else this one.
+    endpoints : bool
+        Whether to create the endpoints that the function needs and that AWS offers: the gateway endpoint of S3, and
+        the interface endpoints of Secrets Manager, if there is a token or a password to read, and of KMS, if run
+        reports are signed. With an archive alone, the function then needs no NAT. Default: no.
     interface_endpoints : sequence of ec2.IInterfaceVpcEndpointService
-        Endpoints to create for the function, with private DNS, admitting the function only, e.g.
+        Further endpoints to create for the function, with private DNS, admitting the function only, e.g.
         ``ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER``. Default: none.
     gateway_endpoints : sequence of ec2.IGatewayVpcEndpointService
-        Endpoints to add to the route tables of the function's subnets, e.g. ``ec2.GatewayVpcEndpointAwsService.S3``.
-        Default: none.
+        Further endpoints to add to the route tables of the function's subnets, e.g.
+        ``ec2.GatewayVpcEndpointAwsService.DYNAMODB``. Default: none.
     """
 
     security_group: ec2.ISecurityGroup | str | None = None
@@ -561,6 +579,7 @@ class NetworkOptions(Group):
     kong_port: int | None = None
     https_peers: Sequence[ec2.IPeer] = ()
     vpc_owner_account: str | None = None
+    endpoints: bool = False
     interface_endpoints: Sequence[ec2.IInterfaceVpcEndpointService] = ()
     gateway_endpoints: Sequence[ec2.IGatewayVpcEndpointService] = ()
 
@@ -576,6 +595,7 @@ class NetworkOptions(Group):
         "kong_port": kinds.whole(1, 65_535),
         "https_peers": kinds.PEERS,
         "vpc_owner_account": kinds.matching("an account's 12 digits, as text", r"[0-9]{12}"),
+        "endpoints": kinds.BOOLEAN,
         "interface_endpoints": kinds.INTERFACE_SERVICES,
         "gateway_endpoints": kinds.GATEWAY_SERVICES,
     }
@@ -620,7 +640,7 @@ class EventStoreOptions(Group):
     name: str | None = None
     dashboard: bool = False
 
-    place: ClassVar[str] = "cloudtrail.event_store"
+    place: ClassVar[str] = "CloudTrailLake.event_store"
     kinds: ClassVar[Mapping[str, Kind]] = {
         "source": kinds.matching("one of KongGatewayEnterprise, Custom", "KongGatewayEnterprise|Custom"),
         "billing_mode": kinds.of("one of EXTENDABLE_RETENTION_PRICING, FIXED_RETENTION_PRICING", str),
@@ -645,40 +665,151 @@ class EventStoreOptions(Group):
         yield from keys.problems(f"{self.place}.encryption_key", self.encryption_key)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CloudTrailLakeOptions(Group):
-    """How entries get into CloudTrail Lake.
+class Destination(Group):
+    """A place where entries are kept: `Archive`, or `CloudTrailLake`. Each is a trail of its own.
 
     Attributes
     ----------
-    event_store : EventStoreOptions or None
-        An event data store and a channel to create, instead of the construct's `channel_arn`. Default: neither is
-        created.
-    external_id : str or None
-        External id that the channel's resource policy asks for. Default: none.
-    map_status_to_error_code : bool or None
-        Whether a status of 400 and above becomes the event's error code. Default: no.
+    destination : str
+        Its name in settings, metrics and alarms.
     """
 
+    destination: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudTrailLake(Destination):
+    """CloudTrail Lake, for accounts that used it before 31 May 2026: AWS takes no new customers.
+
+    Attributes
+    ----------
+    channel_arn : str or None
+        ARN of the channel, in the region of the stack. Default: that of `event_store`; one of the two is required.
+    event_store : EventStoreOptions or None
+        An event data store and a channel to create, instead of `channel_arn`. Default: neither is created.
+    external_id : str or None
+        External id that the channel's resource policy asks for. Default: none.
+    """
+
+    channel_arn: str | None = None
     event_store: EventStoreOptions | None = None
     external_id: str | None = None
-    map_status_to_error_code: bool | None = None
 
-    place: ClassVar[str] = "cloudtrail"
-    settings: ClassVar[Mapping[str, str]] = {
-        "external_id": "external_id",
-        "map_status_to_error_code": "map_status_to_error_code",
-    }
+    destination: ClassVar[str] = "cloudtrail-lake"
+    place: ClassVar[str] = "CloudTrailLake"
+    settings: ClassVar[Mapping[str, str]] = {"external_id": "external_id"}
     kinds: ClassVar[Mapping[str, Kind]] = {
+        "channel_arn": kinds.SETTING,
         "event_store": kinds.of("EventStoreOptions(…)", EventStoreOptions),
         "external_id": kinds.SETTING,
-        "map_status_to_error_code": kinds.SETTING,
     }
 
     def value_problems(self) -> Iterator[str]:
         """Say what is wrong with the event store."""
         if self.event_store is not None:
             yield from self.event_store.problems()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive(Destination):
+    """An archive in S3, for every account: each entry exactly once, immutable, and to be queried with SQL.
+
+    Attributes
+    ----------
+    existing_bucket : s3.IBucket or str or None
+        A bucket to use instead of a new one, or its name. It needs versioning, and should have Object Lock with a
+        default retention, and a policy such as that of a new one. One that is given by its name counts as encrypted
+        with the construct's `encryption_key`, if there is one. Default: a new one.
+    prefix : str or None
+        First part of every key, without a slash at its end. Below it, each gateway has a folder of its own, so that
+        several gateways may share a bucket and a prefix. Default: ``archive``.
+    lock : str or None
+        How Object Lock keeps what is archived. ``governance``: nobody deletes it before its time, unless somebody
+        changes the bucket's policy first, and is allowed to bypass the lock. ``compliance``: nobody at all, neither
+        the account's root user nor AWS; that cannot be taken back. ``none``: what the bucket's policy says is all
+        there is. Default: ``governance``.
+    retention : Duration or None
+        How long it does, in whole days, 1 to 36 500. Default: 365 days.
+    format : str or None
+        ``json``: the event that CloudTrail defines, with the untouched entry. ``ocsf``: OCSF 1.3, API Activity.
+        Default: ``json``.
+    signing_key : kms.IKey or str or bool or None
+        An asymmetric KMS key that signs run reports, or its ARN. True: one is created. Default: they are not signed.
+    glacier_ir_after : Duration or None
+        After how long parts go to Glacier Instant Retrieval, in whole days, 1 to 36 500. They can be queried as before,
+        each query costs more, and S3 bills them for 90 days at least. Parts below 128 KB stay where they are, as moving
+        them would cost more than it saves. Default: never.
+    queries : bool
+        Whether there are a table in Glue and a workgroup of Athena with named queries. Default: yes.
+    scan_limit_gib : int or None
+        What a query may read at most, in GiB, 1 to 10 000; Athena bills the data that a query reads. Default: 100.
+    bucket_name : str or None
+        Physical name of the new bucket. Default: CloudFormation's choice.
+    removal_policy : RemovalPolicy or None
+        What becomes of the new bucket, and of a new signing key, with the stack. Default:
+        ``RETAIN_ON_UPDATE_OR_DELETE``: they stay, unless the deployment that creates them fails.
+    server_access_logs_bucket : s3.IBucket or None
+        Where the new bucket's access log goes. Default: none is kept.
+    """
+
+    existing_bucket: s3.IBucket | str | None = None
+    prefix: str | None = None
+    lock: str | None = None
+    retention: Duration | None = None
+    format: str | None = None
+    signing_key: kms.IKey | str | bool | None = None
+    glacier_ir_after: Duration | None = None
+    queries: bool = True
+    scan_limit_gib: int | None = None
+    bucket_name: str | None = None
+    removal_policy: RemovalPolicy | None = None
+    server_access_logs_bucket: s3.IBucket | None = None
+
+    destination: ClassVar[str] = "archive"
+    place: ClassVar[str] = "Archive"
+    settings: ClassVar[Mapping[str, str]] = {"format": "archive_format"}
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "existing_bucket": kinds.either(
+            "a bucket, e.g. s3.Bucket.from_bucket_attributes(…), or the name of one", _BUCKET_NAME, kinds.BUCKET
+        ),
+        "prefix": _KEY_PREFIX,
+        "lock": kinds.matching(f"one of {', '.join(LOCKS)}", "|".join(LOCKS)),
+        "retention": _DAYS,
+        "format": kinds.SETTING,
+        "signing_key": kinds.either(
+            "an asymmetric key, e.g. kms.Key.from_key_arn(…), the ARN of one (not of an alias), or True for a new one",
+            kinds.BOOLEAN,
+            kinds.matching("", r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}"),
+            kinds.KEY,
+        ),
+        "glacier_ir_after": _DAYS,
+        "queries": kinds.BOOLEAN,
+        "scan_limit_gib": kinds.whole(1, 10_000),
+        "bucket_name": _BUCKET_NAME,
+        "removal_policy": kinds.REMOVAL,
+        "server_access_logs_bucket": kinds.BUCKET,
+    }
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what does not go together."""
+        if self.existing_bucket is not None:
+            if others := _given(
+                self, "existing_bucket", "prefix", "format", "signing_key", "queries", "scan_limit_gib"
+            ):
+                yield (
+                    f"Archive: existing_bucket is given, and with it {', '.join(others)} for a new one; leave one or "
+                    "the other out"
+                )
+            if not isinstance(self.existing_bucket, str):
+                yield from keys.problems("Archive.existing_bucket", self.existing_bucket.encryption_key)
+        elif self.lock == "none" and self.retention is not None:
+            yield "Archive.retention: is given, and lock is none, so nothing would keep it; leave one of the two out"
+        if not self.queries and self.scan_limit_gib is not None:
+            yield "Archive.scan_limit_gib: is given, and there are no queries; leave it out, or queries"
+        if Token.is_unresolved(self.lock):
+            yield "Archive.lock: is not known before the deployment, and what is created depends on it; write it out"
+        if not isinstance(self.signing_key, bool | str):
+            yield from keys.problems("Archive.signing_key", self.signing_key)
 
 
 def _key_of(secret: secretsmanager.ISecret | None) -> kms.IKey | None:

@@ -98,6 +98,18 @@ def lasting(low_seconds: int, high_seconds: int, form: str = "") -> Kind:
     )
 
 
+def days(low: int, high: int) -> Kind:
+    """Return the kind of durations of whole days within limits, known at synthesis."""
+    return Kind(
+        f"a Duration of whole days, {low} to {high}, e.g. Duration.days(365)",
+        lambda value: (
+            isinstance(value, Duration)
+            and not value.is_unresolved()
+            and value.to_days(integral=False) in range(low, high + 1)
+        ),
+    )
+
+
 SETTING = Kind("", lambda _: True, takes_none=True)
 """What is a setting as well, and is checked as such: with its value, in `resolved`."""
 TEXT = of("text", str)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .groups import CacheOptions, CloudTrailLakeOptions, FunctionOptions, KongOptions, NetworkOptions, RunOptions
+from .groups import Archive, CacheOptions, CloudTrailLake, FunctionOptions, KongOptions, NetworkOptions, RunOptions
 from .kinds import Group
 
 GROUPS: tuple[type[Group], ...] = (
@@ -13,12 +13,14 @@ GROUPS: tuple[type[Group], ...] = (
     CacheOptions,
     FunctionOptions,
     NetworkOptions,
-    CloudTrailLakeOptions,
+    CloudTrailLake,
+    Archive,
 )
 """The groups that hold settings of the app."""
 
 PLACES: Mapping[str, str] = {
-    setting: f"{group.place}.{name}" for group in GROUPS for name, setting in group.settings.items()
+    "destination": "destinations",
+    **{setting: f"{group.place}.{name}" for group in GROUPS for name, setting in group.settings.items()},
 }
 """Where the construct has a setting."""
 

@@ -9,16 +9,18 @@ pasted into the wrong place, a token included.
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
+
+from aws_cdk import Duration
 
 from ..errors import SettingsError as SettingsError
 from . import checks, variables
 from .checks import ServiceUrl
 from .cron import Schedule
-from .groups import CacheOptions, ServerlessOptions
+from .groups import LOCKS, Archive, CacheOptions, CloudTrailLake, ServerlessOptions
 
 _T = TypeVar("_T")
 
@@ -34,13 +36,27 @@ ENVIRONMENT_LIMIT_BYTES = 4096
 RESERVED_ENVIRONMENT_BYTES = 900
 """Room for what is only known at deployment: the cache's host name, two secret ARNs, the ledger's bucket."""
 
+RESERVED_FOR_ARCHIVE_BYTES = 300
+"""The same for the archive: its bucket and prefix, the ARN of the key that signs."""
+
 # The function's variables that a caller may set, each with the check that turns a given value into the text of the
 # environment. The same names in lower case are the settings.
 _VARIABLES: Mapping[str, Callable[[object], str]] = {
     name: partial(checks.variable, name) for name in variables.SETTINGS
 }
 
-_REQUIRED_VARIABLES = variables.REQUIRED
+_REQUIRED_VARIABLES = {name: what for name, what in variables.REQUIRED.items() if name != "CHANNEL_ARN"}
+"""What every deployment has to be given. A channel is needed for CloudTrail Lake alone."""
+
+_CHANNEL = f"the ARN of the CloudTrail Lake channel, e.g. {variables.table.EXAMPLE_CHANNEL_ARN}"
+
+_CHOICE = (
+    "say where the audit trail is to be kept. archive: in S3, immutable, queried with SQL, in any account and region. "
+    "cloudtrail-lake: in CloudTrail Lake, which AWS offers only to accounts that used it before 2026-05-31; it needs "
+    "channel_arn as well. Or both: archive,cloudtrail-lake"
+)
+
+_ADD_ARCHIVE = "name archive there too, or leave it out"
 
 _LITERAL_ADVICE = (
     "a literal token would end up in templates and shell histories. Store it in AWS Secrets Manager and give the "
@@ -92,8 +108,10 @@ class IntegrationSettings:
     ----------
     kong : KongAccess
         Kong's Admin API.
+    destinations : tuple of str
+        Where entries are kept: ``archive``, ``cloudtrail-lake``, or both.
     channel_arn : str
-        ARN of the CloudTrail Lake channel; empty where it is still to be created.
+        ARN of the CloudTrail Lake channel; empty where it is still to be created, or there is none.
     schedule : Schedule
         When the function runs.
     environment : Mapping of str to str
@@ -107,6 +125,7 @@ class IntegrationSettings:
     """
 
     kong: KongAccess
+    destinations: tuple[str, ...]
     channel_arn: str
     schedule: Schedule
     environment: Mapping[str, str]
@@ -123,6 +142,7 @@ class IntegrationSettings:
         subnet_ids: Sequence[str] | None = None,
         least_subnets: int = 2,
         new_channel: bool = False,
+        has_cache: bool = True,
         clock_changes: bool = False,
         further: Callable[[Mapping[str, str]], Iterable[str]] = lambda _: (),
     ) -> "IntegrationSettings":
@@ -140,6 +160,8 @@ class IntegrationSettings:
             How many different ones are needed.
         new_channel : bool
             Whether a channel is to be created, so that none may be given.
+        has_cache : bool
+            Whether the function has a cache.
         clock_changes : bool
             Whether the schedule goes by the clock of a time zone.
         further : callable
@@ -153,7 +175,9 @@ class IntegrationSettings:
         reader = _Reader(settings)
         if subnet_ids is not None:
             reader.check("subnets", lambda: checks.subnet_ids(subnet_ids, least_subnets))
-        options, environment = _read_integration(reader, region, new_channel=new_channel, clock_changes=clock_changes)
+        options, environment = _read_integration(
+            reader, region, new_channel=new_channel, has_cache=has_cache, clock_changes=clock_changes
+        )
         reader.problems += further(environment)
         if reader.problems or options is None:
             raise SettingsError(reader.problems)
@@ -187,10 +211,16 @@ class DeploymentSettings:
         ARN or name of the policy that bounds every role. None: no boundary.
     vpc_owner_account : str or None
         Account that shares the VPC with this one. None: the VPC is this one's.
+    route_table_ids : tuple of str or None
+        Route tables of the subnets, in their order, if endpoints are to be created. None: they are not.
     kong_retention_days : int or None
         How long Kong keeps an entry, in days. None: as long as it does unless told otherwise.
-    cache : CacheOptions
-        The new cache.
+    cache : CacheOptions or None
+        The new cache; None where there is to be none.
+    destinations : tuple of str
+        Where entries are kept: ``archive``, ``cloudtrail-lake``, or both.
+    archive : Archive
+        The archive, if there is to be one.
     integration : Mapping of str to object
         The settings of `KongCloudTrailIntegration`, as given; `names.properties_of` finds those of its groups.
     notes : tuple of str
@@ -208,8 +238,11 @@ class DeploymentSettings:
     encryption_key: str | None
     permissions_boundary: str | None
     vpc_owner_account: str | None
+    route_table_ids: tuple[str, ...] | None
     kong_retention_days: int | None
-    cache: CacheOptions
+    cache: CacheOptions | None
+    destinations: tuple[str, ...]
+    archive: Archive
     integration: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -240,9 +273,11 @@ class DeploymentSettings:
             checks.vpc_id,
             "the id of the VPC where Kong's control plane runs, e.g. vpc-0123456789abcdef0",
         )
+        destinations = destinations_of(reader.settings)
+        cache = _read_cache(reader, destinations)
         subnet_ids = reader.required(
             "existing_subnet_ids",
-            checks.subnet_ids,
+            partial(checks.subnet_ids, at_least=1 if cache is None else 2),
             "the ids of at least two subnets of that VPC, e.g. subnet-0123456789abcdef0,subnet-0fedcba9876543210",
         )
         tags = reader.optional("resource_tags", checks.tags)
@@ -256,8 +291,13 @@ class DeploymentSettings:
         encryption_key = reader.optional("encryption_key", checks.key_arn)
         permissions_boundary = reader.optional("permissions_boundary", checks.boundary)
         vpc_owner_account = reader.optional("vpc_owner_account", checks.account)
+        route_table_ids = _read_route_tables(reader, subnet_ids)
         source_name = _source_name(integration["resource_name"])
-        options, environment = _read_integration(reader, region, new_channel=False, source_name=source_name)
+        options, environment = _read_integration(
+            reader, region, new_channel=False, has_cache=cache is not None, source_name=source_name
+        )
+        if region is None and destinations == (Archive.destination,) and not _given(context.get("aws_region")):
+            reader.problems.append("aws_region: is missing; give the region of the deployment, e.g. us-east-1")
         if environment["SOURCE_NAME"] == source_name:
             integration["source_name"] = source_name
         if encryption_key is not None:
@@ -265,7 +305,7 @@ class DeploymentSettings:
                 "encryption_key", lambda: checks.same_region_as_key(encryption_key, region or _region(options))
             )
         kong_retention = reader.optional("kong_retention_days", partial(checks.integer_text, low=1, high=3650))
-        cache = _read_cache(reader)
+        archive = _read_archive(reader, destinations, region)
         if reader.problems or options is None or vpc_id is None or subnet_ids is None:
             raise SettingsError(reader.problems)
         return cls(
@@ -281,8 +321,11 @@ class DeploymentSettings:
             encryption_key=encryption_key,
             permissions_boundary=permissions_boundary,
             vpc_owner_account=vpc_owner_account,
+            route_table_ids=route_table_ids,
             kong_retention_days=None if kong_retention is None else int(kong_retention),
             cache=cache,
+            destinations=options.destinations,
+            archive=archive,
             # Kong's address is a property that is required, so it becomes one where `lambda_env` has it.
             integration={**integration, "kong_admin_api": options.kong.admin_api.url},
             notes=tuple(_context_notes(context)),
@@ -304,10 +347,25 @@ _CACHE_SETTINGS = (
     "cache_authentication",
     "cache_serverless",
 )
+_ARCHIVE_PROPERTIES: Mapping[str, str] = {
+    "existing_bucket": "archive_bucket",
+    "prefix": "archive_prefix",
+    "lock": "archive_lock",
+    "retention": "archive_retention_days",
+    "signing_key": "archive_signing_key",
+    "glacier_ir_after": "archive_glacier_ir_after_days",
+    "queries": "archive_queries",
+    "scan_limit_gib": "archive_scan_limit_gib",
+}
+"""The properties of `Archive` that are no variables of the function, and the settings that they are read from."""
+
+_ARCHIVE_SETTINGS = tuple(_ARCHIVE_PROPERTIES.values())
+_ARCHIVE_PROPERTY = re.compile(r"\b(existing_bucket|lock|retention|glacier_ir_after)\b")
 _SETTINGS = frozenset(
     {
         *_INTEGRATION_SETTINGS,
         *_CACHE_SETTINGS,
+        *_ARCHIVE_SETTINGS,
         "existing_vpc",
         "existing_subnet_ids",
         "resource_tags",
@@ -319,6 +377,8 @@ _SETTINGS = frozenset(
         "encryption_key",
         "permissions_boundary",
         "vpc_owner_account",
+        "vpc_endpoints",
+        "existing_route_table_ids",
         "kong_retention_days",
         "image",
     }
@@ -374,8 +434,31 @@ def _source_name(resource_name: object) -> str:
 
 
 def _region(options: IntegrationSettings | None) -> str | None:
-    """Return the region of the channel: a channel takes events in its own region only."""
-    return None if options is None else checks.channel_arn(options.channel_arn).region or None
+    """Return the region of the channel, if there is one: a channel takes events in its own region only."""
+    if options is None or not options.channel_arn:
+        return None
+    return checks.channel_arn(options.channel_arn).region or None
+
+
+def destinations_of(settings: Mapping[str, object], *, new_channel: bool = False) -> tuple[str, ...]:
+    """Return where entries are to be kept, as far as settings tell; nothing if they do not, or wrongly."""
+    reader = _Reader(settings)
+    return _read_destinations(reader, _read_lambda_env(reader), new_channel=new_channel)
+
+
+def _read_destinations(reader: _Reader, lambda_env: Mapping[str, str], *, new_channel: bool) -> tuple[str, ...]:
+    """Return where entries are kept. Without a word about it, a channel speaks for CloudTrail Lake."""
+    check = partial(checks.variable, "DESTINATION")
+    given = [reader.settings.get("destination"), lambda_env.get("DESTINATION")]
+    named = [value for value in given if _given(value)]
+    if named:
+        # Whether both say the same is told with the other variables.
+        found = _Reader({"destination": named[0]}).optional("destination", check)
+        return tuple(found.split(",")) if found else ()
+    if new_channel or _given(reader.settings.get("channel_arn")) or "CHANNEL_ARN" in lambda_env:
+        return (CloudTrailLake.destination,)
+    reader.problems.append(f"destination: is missing; {_CHOICE}")
+    return ()
 
 
 def _read_integration(
@@ -383,12 +466,15 @@ def _read_integration(
     region: str | None,
     *,
     new_channel: bool,
+    has_cache: bool,
     clock_changes: bool = False,
     source_name: str = DEFAULT_SOURCE_NAME,
 ) -> tuple[IntegrationSettings | None, Mapping[str, str]]:
     """Check all plain settings. No options, but variables, where something was noted that leaves them incomplete."""
+    notes: list[str] = []
     lambda_env = _read_lambda_env(reader)
-    environment = _read_environment(reader, lambda_env, new_channel=new_channel)
+    destinations = _read_destinations(reader, lambda_env, new_channel=new_channel)
+    environment = _read_environment(reader, lambda_env, destinations, new_channel=new_channel)
     expression = reader.settings.get("schedule") or DEFAULT_SCHEDULE
     schedule = reader.check("schedule", lambda: checks.schedule(expression, clock_changes=clock_changes))
     resource_name = reader.optional("resource_name", checks.resource_name)
@@ -398,31 +484,67 @@ def _read_integration(
         channel = checks.channel_arn(channel_arn)
         reader.check("channel_arn", lambda: checks.same_region_as_channel(channel, region))
         region = region or channel.region or None
-    if region is not None and (channel_arn is None or not checks.channel_arn(channel_arn).region):
+    to_lake = CloudTrailLake.destination in destinations
+    if to_lake and region is not None and (channel_arn is None or not checks.channel_arn(channel_arn).region):
         named = region
         reader.check("aws_region", lambda: checks.offers_cloudtrail_data(named))
     needs_token, token_secret = _read_token(reader, environment, region)
     environment["KONG_SUPERADMIN"] = "true" if needs_token else "false"
-    environment.setdefault("REDIS_DB", variables.DEFAULTS["REDIS_DB"])
+    if has_cache:
+        environment.setdefault("REDIS_DB", variables.DEFAULTS["REDIS_DB"])
+    elif environment.pop("REDIS_DB", None) is not None:
+        notes.append("redis_db: is not used, as there is no cache: the archive needs none.")
+    environment["DESTINATION"] = ",".join(destinations)
+    if Archive.destination in destinations:
+        environment.setdefault("ARCHIVE_FORMAT", variables.DEFAULTS["ARCHIVE_FORMAT"])
     environment.setdefault("SOURCE_NAME", source_name)
     environment.setdefault("LOG_LEVEL", variables.DEFAULTS["LOG_LEVEL"])
-    reader.check("lambda_env", lambda: _check_size(environment))
-    if schedule is None or admin_api is None or (channel_arn is None and not new_channel):
+    reader.check("lambda_env", lambda: _check_size(environment, _reserved_bytes(destinations)))
+    has_channel = channel_arn is not None or new_channel or not to_lake
+    if schedule is None or admin_api is None or not destinations or not has_channel:
         return None, environment
     options = IntegrationSettings(
         kong=KongAccess(admin_api=checks.service_url(admin_api), needs_token=needs_token, token_secret=token_secret),
+        destinations=destinations,
         channel_arn=channel_arn or "",
         schedule=schedule,
         environment=environment,
         resource_name=resource_name,
         security_group=security_group or resource_name,
-        notes=tuple(_integration_notes(lambda_env, admin_api, needs_token)),
+        notes=(*notes, *_integration_notes(lambda_env, admin_api, needs_token)),
     )
     return options, environment
 
 
-def _read_cache(reader: _Reader) -> CacheOptions:
-    """Read the flat settings of a new cache into their group."""
+def _read_route_tables(reader: _Reader, subnet_ids: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the route table of each subnet, if endpoints are to be created."""
+    if reader.optional("vpc_endpoints", checks.boolean_text) != "true":
+        if _given(reader.settings.get("existing_route_table_ids")):
+            reader.problems.append(
+                "existing_route_table_ids: is given without vpc_endpoints=true, and would not be used; leave it out"
+            )
+        return None
+    given = reader.required(
+        "existing_route_table_ids",
+        checks.route_table_ids,
+        "the ids of the route tables of the subnets, in the same order, or one for all; the endpoint of S3 goes there",
+    )
+    if given is None or subnet_ids is None:
+        return None
+    if len(given) not in (1, len(subnet_ids)):
+        reader.problems.append(
+            f"existing_route_table_ids: {len(given)} given for {len(subnet_ids)} subnets; give one for each, or one "
+            "for all"
+        )
+        return None
+    return given if len(given) > 1 else given * len(subnet_ids)
+
+
+def _read_cache(reader: _Reader, destinations: Sequence[str]) -> CacheOptions | None:
+    """Read the flat settings of a new cache into their group; None where neither they nor a destination ask for one."""
+    asked = any(_given(reader.settings.get(name)) for name in _CACHE_SETTINGS)
+    if destinations == (Archive.destination,) and not asked:
+        return None
     serverless = reader.optional("cache_serverless", checks.boolean_text) == "true"
     options = CacheOptions(
         engine=reader.optional("cache_engine", checks.engine),
@@ -435,9 +557,48 @@ def _read_cache(reader: _Reader) -> CacheOptions:
     return options
 
 
-def _read_environment(reader: _Reader, given: Mapping[str, str], *, new_channel: bool) -> dict[str, str]:
+def _read_archive(reader: _Reader, destinations: Sequence[str], region: str | None) -> Archive:
+    """Read the flat settings of an archive into their group."""
+    if Archive.destination not in destinations:
+        for name in _ARCHIVE_SETTINGS:
+            if destinations and _given(reader.settings.get(name)):
+                reader.problems.append(f"{name}: is given, and destination names no archive; {_ADD_ARCHIVE}")
+        return Archive()
+    days = partial(checks.integer_text, low=1, high=36_500)
+    retention, glacier = (
+        reader.optional(name, days) for name in ("archive_retention_days", "archive_glacier_ir_after_days")
+    )
+    scan_limit = reader.optional("archive_scan_limit_gib", partial(checks.integer_text, low=1, high=10_000))
+    signing_key = reader.optional("archive_signing_key", checks.key_arn_or_boolean)
+    if isinstance(signing_key, str):
+        reader.check("archive_signing_key", lambda: checks.same_region_as_key(signing_key, region))
+    archive = Archive(
+        existing_bucket=reader.optional("archive_bucket", checks.text),
+        prefix=reader.optional("archive_prefix", checks.text),
+        lock=reader.optional("archive_lock", partial(checks.choice, choices=LOCKS)),
+        retention=None if retention is None else Duration.days(int(retention)),
+        signing_key=signing_key,
+        glacier_ir_after=None if glacier is None else Duration.days(int(glacier)),
+        queries=reader.optional("archive_queries", checks.boolean_text) != "false",
+        scan_limit_gib=None if scan_limit is None else int(scan_limit),
+    )
+    reader.problems += map(_of_archive, archive.problems())
+    return archive
+
+
+def _of_archive(problem: str) -> str:
+    """Write a problem of the group as one of the settings that it was read from."""
+    place, colon, text = problem.partition(":")
+    setting = _ARCHIVE_PROPERTIES[place.removeprefix("Archive").removeprefix(".") or "existing_bucket"]
+    return f"{setting}{colon}{_ARCHIVE_PROPERTY.sub(lambda found: _ARCHIVE_PROPERTIES[found[0]], text)}"
+
+
+def _read_environment(
+    reader: _Reader, given: Mapping[str, str], destinations: Sequence[str], *, new_channel: bool
+) -> dict[str, str]:
     """Merge `lambda_env` with the settings of the same names, and check every variable."""
-    required = {name: what for name, what in _REQUIRED_VARIABLES.items() if not (new_channel and name == "CHANNEL_ARN")}
+    needs_channel = CloudTrailLake.destination in destinations and not new_channel
+    required = {**_REQUIRED_VARIABLES, **({"CHANNEL_ARN": _CHANNEL} if needs_channel else {})}
     for name, reason in _REFUSED.items():
         if name in given:
             reader.problems.append(f"lambda_env {name}: {reason}")
@@ -459,7 +620,21 @@ def _read_environment(reader: _Reader, given: Mapping[str, str], *, new_channel:
             reader.problems.append(f"{setting}: is missing; give {required[name]}")
     if new_channel and "CHANNEL_ARN" in environment:
         reader.problems.append("channel_arn: is given, and event_store makes another one; leave one of the two out")
+    reader.problems += _unused_variables(environment, destinations)
     return environment
+
+
+def _unused_variables(environment: Mapping[str, str], destinations: Sequence[str]) -> Iterator[str]:
+    """Say which variables belong to a destination that is not named."""
+    if destinations and CloudTrailLake.destination not in destinations:
+        for name in ("channel_arn", "external_id"):
+            if name.upper() in environment:
+                yield (
+                    f"{name}: is given, and destination leaves CloudTrail Lake out; name cloudtrail-lake there too, or "
+                    f"leave {name} out"
+                )
+    if destinations and Archive.destination not in destinations and "ARCHIVE_FORMAT" in environment:
+        yield f"archive_format: is given, and destination names no archive; {_ADD_ARCHIVE}"
 
 
 def _read_lambda_env(reader: _Reader) -> dict[str, str]:
@@ -491,9 +666,13 @@ def _read_token(reader: _Reader, environment: dict[str, str], region: str | None
     return superadmin == "true" or secret is not None, secret
 
 
-def _check_size(environment: Mapping[str, str]) -> None:
+def _reserved_bytes(destinations: Sequence[str]) -> int:
+    return RESERVED_ENVIRONMENT_BYTES + (RESERVED_FOR_ARCHIVE_BYTES if Archive.destination in destinations else 0)
+
+
+def _check_size(environment: Mapping[str, str], reserved_bytes: int) -> None:
     size = sum(len(name.encode()) + len(value.encode()) for name, value in environment.items())
-    allowed = ENVIRONMENT_LIMIT_BYTES - RESERVED_ENVIRONMENT_BYTES
+    allowed = ENVIRONMENT_LIMIT_BYTES - reserved_bytes
     if size > allowed:
         largest = max(environment, key=lambda name: len(environment[name]))
         raise ValueError(

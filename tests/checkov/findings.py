@@ -55,5 +55,7 @@ def test_without_the_reasons_something_is_found(templates: Path) -> None:
         "CKV_AWS_158",
         "CKV_AWS_173",
         "CKV_AWS_18",
+        "CKV_AWS_21",
         "CKV_AWS_27",
+        "CKV_AWS_7",
     }

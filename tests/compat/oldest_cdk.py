@@ -13,7 +13,7 @@ __all__ = ["copy", "wheel"]  # fixtures
 OLDEST = f"""
 from aws_cdk import App, Stack
 from aws_cdk import aws_ec2 as ec2
-from {PACKAGE} import CacheOptions, CloudTrailLakeOptions, EventStoreOptions, ServerlessOptions
+from {PACKAGE} import CacheOptions, CloudTrailLake, EventStoreOptions, ServerlessOptions
 from {PACKAGE} import KongCloudTrailIntegration, KongOptions
 
 app = App(context={{"aws:cdk:bundling-stacks": []}})
@@ -22,7 +22,7 @@ vpc = ec2.Vpc(stack, "Vpc")
 shapes = (
     {{"channel_arn": "arn:aws:cloudtrail:eu-central-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"}},
     {{
-        "cloudtrail": CloudTrailLakeOptions(event_store=EventStoreOptions()),
+        "destinations": [CloudTrailLake(event_store=EventStoreOptions())],
         "cache": CacheOptions(serverless=ServerlessOptions()),
     }},
 )

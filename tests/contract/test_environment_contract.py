@@ -9,7 +9,7 @@ import trustme
 from kong_cloudtrail.settings import Settings
 from kong_cloudtrail.variables import TABLE
 
-from tests.infra.synthesis import CHANNEL_ARN, Synthesis, function_environment, synthesise
+from tests.infra.synthesis import CHANNEL_ARN, KEY_ARN, Shaped, Synthesis, function_environment, synthesise
 
 
 def test_the_function_understands_the_environment_of_a_plain_deployment(synthesis: Synthesis) -> None:
@@ -27,9 +27,35 @@ def test_the_function_understands_the_environment_of_a_plain_deployment(synthesi
     assert settings.ledger.startswith("s3://")
 
 
+def test_the_function_understands_the_environment_of_an_archive_alone(shaped: Shaped) -> None:
+    settings = Settings.from_mapping(function_environment(shaped("archive")))
+
+    assert settings.destinations == ("archive",)
+    assert settings.archive == "s3://kong-ledger-bucket/archive"
+    assert settings.archive_format == "json"
+    assert settings.archive_signing_key is None
+
+
+def test_the_function_understands_the_environment_of_two_destinations(shaped: Shaped) -> None:
+    settings = Settings.from_mapping(function_environment(shaped("archive and Lake")))
+
+    assert settings.destinations == ("archive", "cloudtrail-lake")
+    assert settings.channel is not None
+    assert settings.redis_iam_cache
+
+
+def test_the_function_finds_the_key_that_signs(shaped: Shaped) -> None:
+    settings = Settings.from_mapping(function_environment(shaped("archive, OCSF, signed")))
+
+    assert settings.archive_format == "ocsf"
+    assert settings.archive_signing_key == KEY_ARN
+
+
 def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path) -> None:
     # Given another value than the default for each setting
     given = {
+        "DESTINATION": "archive,cloudtrail-lake",
+        "ARCHIVE_FORMAT": "ocsf",
         "CHANNEL_ARN": CHANNEL_ARN.replace("channel/0", "channel/1"),
         "KONG_ADMIN_API": "https://kong.example.com:9444/admin",
         "KONG_SUPERADMIN": "true",

@@ -20,6 +20,7 @@ from stacks.settings import variables as of_deployment
 from tests.helpers import REPOSITORY
 
 PLANTED = "hunter2"
+ARCHIVE = "s3://bucket-1/archive"
 CHANNEL = variables.EXAMPLE_CHANNEL_ARN
 PEM = trustme.CA().cert_pem.bytes().decode("ascii")
 VARIABLES = {variable.name: variable for variable in variables.TABLE}
@@ -105,8 +106,10 @@ def texts(name: str) -> st.SearchStrategy[str]:
 def environment(name: str, text: str) -> dict[str, str]:
     """Return the least environment of the function, with one variable."""
     found = {"CHANNEL_ARN": CHANNEL, "KONG_ADMIN_API": "https://kong.example.com", name: text}
-    if name == "DESTINATION":
-        found["ARCHIVE"] = "s3://bucket-1/archive"
+    if name == "ARCHIVE_FORMAT" or (name == "DESTINATION" and "archive" in text.lower()):
+        found["ARCHIVE"] = ARCHIVE
+    if name == "DESTINATION" and "archive" in text.lower() and "lake" not in text.lower():
+        del found["CHANNEL_ARN"]  # which a deployment refuses beside an archive alone
     if name == "KONG_SUPERADMIN" and text.strip():
         found["KONG_ADMIN_TOKEN"] = "token"
     if name == "REDIS_IAM_CACHE":
@@ -126,12 +129,17 @@ def deploy(name: str, value: object) -> dict[str, str] | tuple[str, ...]:
     """Return the environment that a deployment gives the function, or the problems."""
     setting = name.lower()
     given = {"channel_arn": CHANNEL, "kong_admin_api": "https://kong.example.com", setting: value}
+    if name == "DESTINATION" and "lake" not in str(value).lower():
+        del given["channel_arn"]
+    if name == "ARCHIVE_FORMAT":
+        given["destination"] = "archive,cloudtrail-lake"
     try:
         options = IntegrationSettings.from_settings(given)
     except DeploymentError as error:
         return error.problems
     secret = options.kong.token_secret
-    return {**options.environment, **({"KONG_ADMIN_TOKEN_SECRET": secret} if secret else {})}
+    archive = {"ARCHIVE": ARCHIVE} if "archive" in options.destinations else {}
+    return {**options.environment, **archive, **({"KONG_ADMIN_TOKEN_SECRET": secret} if secret else {})}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -140,7 +148,8 @@ def deploy(name: str, value: object) -> dict[str, str] | tuple[str, ...]:
 def test_a_deployment_accepts_what_the_function_accepts_and_means_the_same(name: str, data: st.DataObject) -> None:
     text = data.draw(texts(name))
     assume("${Token[" not in text)  # these stand for what is known at deployment only
-    assume(text.strip() or not VARIABLES[name].missing)  # what a deployment requires has a default on a laptop
+    # What a deployment requires has a default on a laptop, where the destination follows from what there is.
+    assume(text.strip() or not (VARIABLES[name].missing or name in ("DESTINATION", "CHANNEL_ARN")))
 
     of_function, deployed = read(environment(name, text)), deploy(name, text)
 

@@ -18,8 +18,9 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 
 from stacks import (
+    Archive,
     CacheOptions,
-    CloudTrailLakeOptions,
+    CloudTrailLake,
     DeploymentSettings,
     EventStoreOptions,
     ExistingCache,
@@ -102,9 +103,22 @@ SHAPES: Mapping[str, Callable[[Stack], dict[str, Any]]] = {
     "imported": _imported,
     "shared VPC": lambda _: {"network": NetworkOptions(vpc_owner_account="444455556666")},
     "event store": lambda _: {
-        "channel_arn": None,
-        "event_store": EventStoreOptions(dashboard=True),
-        "external_id": "kong/prod",
+        "destinations": [CloudTrailLake(event_store=EventStoreOptions(dashboard=True), external_id="kong/prod")],
+    },
+    "archive": lambda _: {"destinations": [Archive()]},
+    "archive and Lake": lambda _: {"destinations": [Archive(), CloudTrailLake(channel_arn=CHANNEL_ARN)]},
+    "archive in a bucket that is there": lambda stack: {
+        "destinations": [Archive(existing_bucket="their-archive", prefix="audit/kong", signing_key=KEY_ARN)],
+        "encryption_key": kms.Key.from_key_arn(stack, "Key", KEY_ARN),
+        "kong_superadmin": True,
+    },
+    "archive, compliance": lambda _: {
+        "destinations": [Archive(lock="compliance", retention=Duration.days(2557), glacier_ir_after=Duration.days(90))],
+    },
+    "archive, OCSF, signed": lambda stack: {
+        "destinations": [Archive(format="ocsf", signing_key=True, lock="none")],
+        "encryption_key": kms.Key(stack, "Key", enable_key_rotation=True),
+        "cache": CacheOptions(),
     },
     "invocation": lambda stack: {
         "function": FunctionOptions(
@@ -138,6 +152,7 @@ _SAMPLES = {
     ("AWS::CloudTrail::Channel", "ChannelArn"): CHANNEL_ARN,
     ("AWS::SecretsManager::Secret", "Ref"): "arn:aws:secretsmanager:eu-central-1:111122223333:secret:Password-a1B2c3",
     ("AWS::S3::Bucket", "Ref"): "kong-ledger-bucket",
+    ("AWS::KMS::Key", "Arn"): KEY_ARN,
 }
 
 
@@ -214,10 +229,9 @@ def synthesise_shape(outdir: Path, shape: str) -> Synthesis:
 
 _NESTED: Mapping[str, tuple[type[Group], str]] = {
     setting: (group, name)
-    for group in (KongOptions, CloudTrailLakeOptions, RunOptions, FunctionOptions, CacheOptions, NetworkOptions)
+    for group in (KongOptions, RunOptions, FunctionOptions, CacheOptions, NetworkOptions)
     for name, setting in {
         **group.settings,
-        "event_store": "event_store",
         "schedule_options": "schedule_options",
     }.items()
     if name in group.kinds
@@ -230,7 +244,10 @@ def integrate(scope: Any, name: str = "Trail", **properties: Any) -> KongCloudTr
 
     What belongs into a group may be given by the name that it has in context: most tests are about one such setting.
     """
-    given = {"kong_admin_api": CONTEXT["kong_admin_api"], "channel_arn": CHANNEL_ARN, **properties}
+    channel = {} if "destinations" in properties else {"channel_arn": CHANNEL_ARN}
+    given = {"kong_admin_api": CONTEXT["kong_admin_api"], **channel, **properties}
+    if of_lake := {name: given.pop(name) for name in ("event_store", "external_id") if name in given}:
+        given["destinations"] = [CloudTrailLake(channel_arn=given.pop("channel_arn"), **of_lake)]
     groups: dict[str, Any] = {}
     for setting in given.keys() & _NESTED.keys():
         group, nested = _NESTED[setting]

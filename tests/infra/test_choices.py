@@ -15,6 +15,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from stacks import (
     CacheOptions,
+    CloudTrailLake,
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
@@ -113,27 +114,33 @@ EXISTING = ExistingCache(host="cache.example.internal")
             "run.schedule_options.max_event_age: must be a Duration from",
         ),
         ({"network": NetworkOptions(kong_port=0)}, "network.kong_port: must be"),
-        ({"event_store": EventStoreOptions()}, "channel_arn: is given, and event_store makes another one"),
+        (
+            {"event_store": EventStoreOptions()},
+            "CloudTrailLake.channel_arn: is given, and event_store makes another one",
+        ),
         (
             {"event_store": EventStoreOptions(source="Kong"), "channel_arn": None},
-            "cloudtrail.event_store.source: must be one of",
+            "CloudTrailLake.event_store.source: must be one of",
         ),
         (
             {"event_store": EventStoreOptions(billing_mode="CHEAP"), "channel_arn": None},
-            "cloudtrail.event_store.billing_mode: must be one of",
+            "CloudTrailLake.event_store.billing_mode: must be one of",
         ),
         (
             {"event_store": EventStoreOptions(retention=Duration.days(3)), "channel_arn": None},
-            "cloudtrail.event_store.retention: must be between 7 and 3653 days",
+            "CloudTrailLake.event_store.retention: must be between 7 and 3653 days",
         ),
         (
             {
                 "event_store": EventStoreOptions(billing_mode="FIXED_RETENTION_PRICING", retention=Duration.days(3000)),
                 "channel_arn": None,
             },
-            "cloudtrail.event_store.retention: must be between 7 and 2557 days",
+            "CloudTrailLake.event_store.retention: must be between 7 and 2557 days",
         ),
-        ({"event_store": EventStoreOptions(name="a b"), "channel_arn": None}, "cloudtrail.event_store.name: must be"),
+        (
+            {"event_store": EventStoreOptions(name="a b"), "channel_arn": None},
+            "CloudTrailLake.event_store.name: must be",
+        ),
     ],
 )
 def test_one_problem(tmp_path: Path, properties: dict[str, Any], problem: str) -> None:
@@ -151,7 +158,7 @@ def test_what_is_brought_along_excludes_settings_of_a_new_one(tmp_path: Path) ->
             "Trail",
             vpc=vpc,
             kong_admin_api=None,
-            channel_arn=None,
+            destinations=[CloudTrailLake()],
             cache=CacheOptions(existing=EXISTING, port=6381),
             ledger=LedgerOptions(existing_bucket=bucket(stack), removal_policy=RemovalPolicy.DESTROY),
             function=FunctionOptions(
@@ -160,7 +167,7 @@ def test_what_is_brought_along_excludes_settings_of_a_new_one(tmp_path: Path) ->
         )
     assert [problem.partition(",")[0] for problem in raised.value.problems] == [
         "kong.admin_api: is missing; give the URL of the Admin API as the function reaches it",
-        "channel_arn: is missing; give the ARN of the CloudTrail Lake channel",
+        "CloudTrailLake.channel_arn: is missing; give the ARN of the CloudTrail Lake channel",
         "cache: existing is given",
         "ledger: existing_bucket is given",
         "function: log_group is given",

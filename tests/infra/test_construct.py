@@ -286,7 +286,11 @@ def test_metrics(tmp_path: Path) -> None:
         "PagesRead": trail.metric("PagesRead", statistic="Average", period=Duration.hours(1)),
     }
     for name, metric in metrics.items():
-        assert (metric.namespace, metric.metric_name, metric.dimensions) == ("KongCloudTrail", name, {"source": "emea"})
+        assert (metric.namespace, metric.metric_name, metric.dimensions) == (
+            "KongCloudTrail",
+            name,
+            {"source": "emea", "destination": "cloudtrail-lake"},
+        )
     assert metrics["RunsFinished"].statistic == "Sum"
     assert metrics["CheckpointLagSeconds"].statistic == metrics["GapsOpen"].statistic == "Maximum"
     assert (metrics["PagesRead"].statistic, metrics["PagesRead"].period.to_hours()) == ("Average", 1)

@@ -504,7 +504,7 @@ def alias_of(stack: Stack) -> kms.IKey:
         ),
         (
             lambda key, _: {"event_store": EventStoreOptions(encryption_key=key), "channel_arn": None},
-            "cloudtrail.event_store.encryption_key",
+            "CloudTrailLake.event_store.encryption_key",
         ),
         (
             lambda key, stack: {
@@ -607,8 +607,8 @@ def test_keys_from_elsewhere_are_remarked(tmp_path: Path) -> None:
     )
     found = Annotations.from_stack(stack).find_warning("*", Match.string_like_regexp("policy is out of reach"))
     assert sorted(str(one.entry.data).split(":")[0] for one in found) == [
+        "CloudTrailLake.event_store.encryption_key",
         "alarms.topic",
-        "cloudtrail.event_store.encryption_key",
         "encryption_key",
     ]
     assert "has to let logs.amazonaws.com use kms:Encrypt" in "".join(str(one.entry.data) for one in found)
@@ -622,6 +622,7 @@ def test_the_trail_connects_and_is_granted_as_anything_of_the_cdk(tmp_path: Path
     trail = integrate(stack, vpc=vpc)
     kong = ec2.SecurityGroup(stack, "Kong", vpc=vpc)
     kong.connections.allow_from(trail, ec2.Port.tcp(8444), "The collector")
+    assert trail.cache is not None
     kong.connections.allow_to_default_port(trail.cache)
     kms.Key(stack, "Key").grant_decrypt(trail)
     synthesis = template_of(app, stack)
@@ -1012,7 +1013,7 @@ def test_what_is_shared_is_watched_once(tmp_path: Path) -> None:
         ({"alarms": {}}, "alarms: must be AlarmOptions"),
         ({"alarms": AlarmOptions(topic="arn")}, "alarms.topic: must be a topic"),  # type: ignore[arg-type]
         ({"alarms": AlarmOptions(lag=3600)}, "alarms.lag: must be a Duration"),  # type: ignore[arg-type]
-        ({"event_store": True, "channel_arn": None}, "cloudtrail.event_store: must be EventStoreOptions"),
+        ({"event_store": True, "channel_arn": None}, "CloudTrailLake.event_store: must be EventStoreOptions"),
         ({"network": NetworkOptions(kong_peers=["sg-1"])}, "network.kong_peers: must be a list of peers"),  # type: ignore[list-item]
         ({"cache": CacheOptions(existing="host")}, "cache.existing: must be ExistingCache"),  # type: ignore[arg-type]
         ({"cache": CacheOptions(serverless=True)}, "cache.serverless: must be ServerlessOptions"),  # type: ignore[arg-type]

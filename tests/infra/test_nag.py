@@ -15,8 +15,8 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks, ServerlessChecks
 
-from stacks import FunctionOptions, KongCloudTrailIntegration, LedgerOptions
-from tests.infra.synthesis import SUBNET_IDS, VPC_ID, integrate, new_app
+from stacks import Archive, CloudTrailLake, FunctionOptions, KongCloudTrailIntegration, LedgerOptions
+from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, integrate, new_app
 
 HERE = Environment(account="111122223333", region="eu-central-1")
 OTHER = "Other/Something/Resource"
@@ -37,6 +37,10 @@ def everything_of(stack: Stack) -> dict[str, Any]:
 
 PLACES: dict[str, Placed] = {
     "a stack": lambda root, _: (root, {}),
+    "with an archive as well": lambda root, _: (
+        root,
+        {"destinations": [Archive(signing_key=True), CloudTrailLake(channel_arn=CHANNEL_ARN)]},
+    ),
     "a nested stack": lambda root, _: (NestedStack(root, "Nested"), {}),
     "with what another stack made": lambda root, other: (root, everything_of(other)),
     "with what the parent made": lambda root, _: (NestedStack(root, "Nested"), everything_of(root)),

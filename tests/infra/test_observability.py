@@ -43,29 +43,33 @@ COUNTED_BY_AWS = {
     "AWS/ElastiCache": {"DatabaseMemoryUsagePercentage", "BytesUsedForCache", "Evictions"},
 }
 
-OPTIONS = {
+LAKE, ARCHIVE = "cloudtrail-lake", "archive"
+
+OF_TRAILS = {
     "missed_runs": "composite",
     "lag": "ignore",
     "gaps_open": "ignore",
     "entries_found_late": "ignore",
     "quarantine_open": "ignore",
     "misconfigurations": "ignore",
-    "failed_runs": "composite",
-    "cache_memory_percent": "notBreaching",
-    "evictions": "notBreaching",
 }
-"""Every option that makes alarms, and what no data means to them. Two alarms are made of others."""
+SHARED = {"failed_runs": "composite", "cache_memory_percent": "notBreaching", "evictions": "notBreaching"}
+OPTIONS = {**OF_TRAILS, **SHARED}
+"""Every option that makes alarms of a trail in CloudTrail Lake, and what no data means to them. Two are composites."""
 
 ALARMS = {
-    name: missing
-    for option, missing in OPTIONS.items()
-    for name in ([f"{option}_1", f"{option}_2"] if option in ("cache_memory_percent", "evictions") else [option])
+    **{f"{LAKE}.{option}": missing for option, missing in OF_TRAILS.items()},
+    **{
+        name: missing
+        for option, missing in SHARED.items()
+        for name in ([option] if option == "failed_runs" else [f"{option}_1", f"{option}_2"])
+    },
 }
 """Every alarm: those of the cache are one for each of the two nodes."""
 
 
 def option_of(alarm: str) -> str:
-    return alarm.rstrip("_12")
+    return alarm.rpartition(".")[2].rstrip("_12")
 
 
 def without(*names: str) -> AlarmOptions:
@@ -78,6 +82,7 @@ def observe(stack: Stack, name: str = "Observability", **options: Any) -> Observ
     """Observe imported things: nothing here may ask for what only a created one knows."""
     defaults: dict[str, Any] = {
         "source": "kong",
+        "destinations": [LAKE],
         "function": lambda_.Function.from_function_arn(
             stack, f"{name}Function", "arn:aws:lambda:eu-central-1:111122223333:function:collector"
         ),
@@ -130,7 +135,9 @@ def metrics_of_dashboard(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for row in widget["properties"].get("metrics", []):
             if isinstance(row[0], str):
                 yield row[0], row[1]
-            elif search := re.search(r'\{(\w+),source\} MetricName="(\w+)"', row[0]["expression"]):
+            elif search := re.search(
+                r'\{(\w+),destination,source\} MetricName="(\w+)" destination="', row[0]["expression"]
+            ):
                 yield search[1], search[2]
 
 
@@ -186,8 +193,8 @@ def _run() -> set[str]:
     for line in map(json.loads, filter(lambda line: '"_aws"' in line, output.getvalue().splitlines())):
         for directive in line["_aws"]["CloudWatchMetrics"]:
             assert directive["Namespace"] == "KongCloudTrail"
-            assert directive["Dimensions"] == [["source"]]
-            assert line["source"] == "kong"
+            assert sorted(directive["Dimensions"][0]) == ["destination", "source"]
+            assert (line["source"], line["destination"]) == ("kong", LAKE)
             for metric in directive["Metrics"]:
                 names.add(metric["Name"])
                 if sum(line[metric["Name"]]) > 0:
@@ -204,7 +211,9 @@ def test_every_metric_of_an_alarm_is_really_emitted(stack: Stack, emitted: dict[
     watched = [metric for alarm in synthesised(stack).of_type(ALARM) for metric in metrics_of_alarm(alarm)]
     assert [m for m in watched if m["MetricName"] not in known[m["Namespace"]]] == []
     ours = [metric for metric in watched if metric["Namespace"] == "KongCloudTrail"]
-    assert {str(metric["Dimensions"]) for metric in ours} == {"[{'Name': 'source', 'Value': 'kong'}]"}
+    assert {frozenset((one["Name"], one["Value"]) for one in metric["Dimensions"]) for metric in ours} == {
+        frozenset({("source", "kong"), ("destination", LAKE)})
+    }
 
 
 def test_every_metric_of_the_dashboard_is_really_emitted(stack: Stack, emitted: dict[str, set[str]]) -> None:
@@ -226,13 +235,14 @@ def test_a_good_run_ends_the_alarms_that_wait_for_one(emitted: dict[str, set[str
 
 
 def test_every_metric_is_a_public_attribute(stack: Stack, emitted: dict[str, set[str]]) -> None:
-    metrics = observe(stack).metrics
+    metrics = observe(stack).metrics[LAKE]
     offered = {getattr(value, "metric_name", None) for value in vars(metrics).values()}
     assert {name for name in emitted["good"] if ">" not in name} - offered == {"PagesRead"}
 
 
 def test_the_names_of_metrics_are_those_that_runs_write(emitted: dict[str, set[str]]) -> None:
-    assert set(METRIC_NAMES) == {name for name in emitted["good"] if ">" not in name}
+    of_archives = {"PartsDamaged", "PartsWritten"}
+    assert set(METRIC_NAMES) - of_archives == {name for name in emitted["good"] if ">" not in name} - of_archives
 
 
 # -- the alarms
@@ -249,6 +259,10 @@ def test_no_data_means_something_to_each_alarm(stack: Stack) -> None:
     assert missing == ALARMS
 
 
+SHARED_SECTIONS = {"A run failed", "The cache fills up", "The cache evicts marks"}
+"""Sections of the runbook that are about what all trails share."""
+
+
 def test_every_description_names_a_section_of_the_runbook(stack: Stack) -> None:
     observe(stack)
     synthesis = synthesised(stack)
@@ -258,7 +272,8 @@ def test_every_description_names_a_section_of_the_runbook(stack: Stack) -> None:
     assert len(descriptions) == len(ALARMS)
     for description in map(synthesis.flat, descriptions):
         heading = description.partition(".")[0]
-        assert f" Source: kong. Runbook: docs/runbook.md#{sections[heading]} Dashboard: " in description
+        trail = "" if heading in SHARED_SECTIONS else f" Destination: {LAKE}."
+        assert f" Source: kong.{trail} Runbook: docs/runbook.md#{sections[heading]} Dashboard: " in description
         assert len(description) <= 1024
         section = runbook.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
         for part in ("What it means.", "At stake.", "How to look.", "Over"):
@@ -302,7 +317,9 @@ def test_each_alarm_can_be_switched_off(stack: Stack, option: str) -> None:
 def test_a_gap_is_open_until_a_run_says_that_none_is(stack: Stack) -> None:
     alarms = observe(stack).alarms
     synthesis = synthesised(stack)
-    gaps, late = (properties_of(stack, synthesis, alarms[name]) for name in ("gaps_open", "entries_found_late"))
+    gaps, late = (
+        properties_of(stack, synthesis, alarms[f"{LAKE}.{name}"]) for name in ("gaps_open", "entries_found_late")
+    )
     for alarm in (gaps, late):
         assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
         assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (1, "ignore")
@@ -325,7 +342,9 @@ def test_thresholds_are_the_callers(stack: Stack) -> None:
     )
     alarms = observe(stack, alarms=options).alarms
     synthesis = synthesised(stack)
-    properties = {name: properties_of(stack, synthesis, alarm) for name, alarm in alarms.items()}
+    properties = {
+        name.removeprefix(f"{LAKE}."): properties_of(stack, synthesis, alarm) for name, alarm in alarms.items()
+    }
     missed, failed = properties.pop("missed_runs"), properties.pop("failed_runs")
     (helper,) = (one["Properties"] for one in synthesis.of_type(ALARM) if one["Properties"]["MetricName"] == "Errors")
     assert helper["Threshold"] == 4
@@ -470,15 +489,18 @@ def test_without_a_topic_nobody_is_told(stack: Stack) -> None:
 
 
 def test_names_say_whose_and_what_is_wrong(stack: Stack) -> None:
-    alarms = observe(stack, source="kong-eu", alarms=AlarmOptions(lag=Duration.minutes(90))).alarms
+    alarms = observe(
+        stack, source="kong-eu", destinations=[ARCHIVE], alarms=AlarmOptions(lag=Duration.minutes(90))
+    ).alarms
     synthesis = synthesised(stack)
     assert {name: properties_of(stack, synthesis, alarm)["AlarmName"] for name, alarm in alarms.items()} == {
-        "missed_runs": "kong-eu: no successful run, 3 missed",
-        "lag": "kong-eu: entries waiting longer than 1.5 h",
-        "gaps_open": "kong-eu: entries that Kong cannot show",
-        "entries_found_late": "kong-eu: entries found late",
-        "quarantine_open": "kong-eu: entries in quarantine",
-        "misconfigurations": "kong-eu: misconfigured, no run will succeed",
+        "archive.missed_runs": "kong-eu, archive: no successful run, 3 missed",
+        "archive.lag": "kong-eu, archive: entries waiting longer than 1.5 h",
+        "archive.gaps_open": "kong-eu, archive: entries that Kong cannot show",
+        "archive.entries_found_late": "kong-eu, archive: entries found late",
+        "archive.quarantine_open": "kong-eu, archive: entries in quarantine",
+        "archive.misconfigurations": "kong-eu, archive: misconfigured, no run will succeed",
+        "archive.parts_damaged": "kong-eu, archive: parts removed or overwritten",
         "failed_runs": "kong-eu: a run failed",
         "cache_memory_percent_1": "kong-eu: cache node 001 more than 75 % full",
         "cache_memory_percent_2": "kong-eu: cache node 002 more than 75 % full",
@@ -554,7 +576,7 @@ def test_the_nodes_of_the_cache_are_told_apart(stack: Stack) -> None:
 def test_quarantine_is_told_until_it_is_empty(stack: Stack) -> None:
     alarms = observe(stack).alarms
     synthesis = synthesised(stack)
-    alarm = properties_of(stack, synthesis, alarms["quarantine_open"])
+    alarm = properties_of(stack, synthesis, alarms[f"{LAKE}.quarantine_open"])
     assert (alarm["MetricName"], alarm["Statistic"], alarm["Threshold"]) == ("QuarantineOpen", "Maximum", 1)
     assert alarm["TreatMissingData"] == "ignore", "no data is no news"
     assert "EntriesQuarantined" not in {one["Properties"].get("MetricName") for one in synthesis.of_type(ALARM)}
@@ -582,6 +604,70 @@ def test_dead_letters_are_evidence_and_no_alarm(stack: Stack) -> None:
     synthesis = synthesised(stack)
     assert "AWS/SQS" not in str(synthesis.of_type(ALARM))
     assert ("AWS/SQS", "ApproximateNumberOfMessagesVisible") in set(metrics_of_dashboard(dashboard_body(synthesis)))
+
+
+# -- two trails
+
+
+def both(stack: Stack, **options: Any) -> Observability:
+    return observe(stack, destinations=[ARCHIVE, LAKE], **options)
+
+
+def test_each_trail_has_its_own_alarms_and_what_they_share_is_watched_once(stack: Stack) -> None:
+    alarms = both(stack).alarms
+    of_archive = [*OF_TRAILS, "parts_damaged"]
+    assert list(alarms) == [*(f"{ARCHIVE}.{name}" for name in of_archive), *ALARMS]
+    synthesis = synthesised(stack)
+    for name, alarm in alarms.items():
+        properties = properties_of(stack, synthesis, alarm)
+        destination = name.rpartition(".")[0]
+        said = synthesis.flat(properties["AlarmDescription"])
+        assert (f" Destination: {destination}. " in said) == bool(destination)
+        assert properties["AlarmName"].startswith(f"kong, {destination}: " if destination else "kong: ")
+        if destination and "Dimensions" in properties:
+            assert {"Name": "destination", "Value": destination} in properties["Dimensions"]
+
+
+def test_a_damaged_part_is_told(stack: Stack) -> None:
+    alarms = both(stack).alarms
+    alarm = properties_of(stack, synthesised(stack), alarms[f"{ARCHIVE}.parts_damaged"])
+    assert (alarm["MetricName"], alarm["Statistic"], alarm["Threshold"]) == ("PartsDamaged", "Maximum", 1)
+    assert (alarm["ComparisonOperator"], alarm["TreatMissingData"]) == ("GreaterThanOrEqualToThreshold", "ignore")
+
+
+def test_the_alarm_on_damaged_parts_can_be_switched_off(stack: Stack) -> None:
+    assert f"{ARCHIVE}.parts_damaged" not in both(stack, alarms=without("parts_damaged")).alarms
+
+
+def test_a_misconfiguration_of_any_trail_explains_a_failed_run(stack: Stack) -> None:
+    alarms = both(stack, alarms=AlarmOptions(topic=topic_of(stack))).alarms
+    synthesis = synthesised(stack)
+    failed = properties_of(stack, synthesis, alarms["failed_runs"])
+    suppressor = synthesis.template["Resources"][failed["ActionsSuppressor"]["Fn::GetAtt"][0]]["Properties"]
+    rule = str(suppressor["AlarmRule"])
+    for destination in (ARCHIVE, LAKE):
+        assert stack.get_logical_id(alarms[f"{destination}.misconfigurations"].node.default_child) in rule  # type: ignore[arg-type]
+    assert " OR " in rule
+    assert "AlarmActions" not in suppressor
+
+
+def test_the_dashboard_tells_the_trails_apart(stack: Stack) -> None:
+    both(stack)
+    body = dashboard_body(synthesised(stack))
+    titles = [w["properties"].get("title", "") for w in body["widgets"]]
+    assert len(set(titles) - {""}) == len([title for title in titles if title])
+    for destination in (ARCHIVE, LAKE):
+        assert f"Now ({destination})" in titles
+        assert f"How far behind ({destination})" in titles
+    assert titles.count("Dead-letter queue") == titles.count("Failures and throttles of the function") == 1
+    assert "Calls of PutAuditEvents (archive)" not in titles
+    assert "Parts of the archive (archive)" in titles
+
+
+def test_two_trails_pass_the_rule_packs(stack: Stack) -> None:
+    both(stack)
+    for pack in (AwsSolutionsChecks(), NIST80053R5Checks()):
+        assert list(pack.validate_scope(stack).violations) == []
 
 
 # -- shapes
@@ -658,7 +744,7 @@ def test_two_in_one_stack_pass_cfn_lint_and_the_rule_packs(stack: Stack) -> None
     made = [*synthesis.of_type(ALARM), *synthesis.of_type(COMPOSITE)]
     names = [alarm["Properties"]["AlarmName"] for alarm in made]
     assert len(set(names)) == len(names)
-    assert {name.partition(": ")[0] for name in names} == {"eu", "us"}
+    assert {name.partition(": ")[0] for name in names} == {"eu", "us", f"eu, {LAKE}", f"us, {LAKE}"}
     assert not [d for d in synthesis.of_type(DASHBOARD) if "DashboardName" in d["Properties"]]
     assert len(alarms_of(synthesis)) == len(ALARMS) + len(OPTIONS)  # the second cache is a single one
     assert lint_findings(synthesis.template) == []

@@ -35,6 +35,7 @@ def test_required_settings_and_their_defaults() -> None:
     assert environment() == {
         "KONG_ADMIN_API": CONTEXT["kong_admin_api"],
         "KONG_SUPERADMIN": "false",
+        "DESTINATION": "cloudtrail-lake",
         "CHANNEL_ARN": CHANNEL_ARN,
         "REDIS_DB": "0",
         "SOURCE_NAME": "kong",
@@ -67,7 +68,6 @@ def test_required_settings_and_their_defaults() -> None:
         ("schedule", "rate(0 hours)", "must be rate("),
         ("schedule", "at(2026-01-01T00:00:00)", "must be rate("),
         ("cache_engine", "memcached", "must be one of valkey, redis"),
-        ("channel_arn", None, "is missing; give the ARN"),
         ("channel_arn", "arn:aws:cloudtrail:eu-central-1:1234:channel/x", "is not the ARN of a CloudTrail channel"),
         ("channel_arn", CHANNEL_ARN.replace("channel/", "eventdatastore/"), "is not the ARN of a CloudTrail channel"),
         ("channel_arn", CHANNEL_ARN.replace("eu-central-1", "il-central-1"), "has no cloudtrail-data endpoint"),
@@ -178,7 +178,14 @@ def test_every_problem_in_lambda_env_names_its_variable() -> None:
 
 
 def test_all_problems_at_once_in_one_readable_text() -> None:
-    context = {"existing_vpc": "x", "existing_subnet_ids": "y", "kong_admin_token": PLANTED, "redis_db": "z"}
+    context = {
+        "existing_vpc": "x",
+        "existing_subnet_ids": "y",
+        "destination": "archive,cloudtrail-lake",
+        "archive_lock": "glue",
+        "kong_admin_token": PLANTED,
+        "redis_db": "z",
+    }
     with pytest.raises(SettingsError) as raised:
         DeploymentSettings.from_context(context, environment_region="il-central-1")
     assert [problem.partition(":")[0] for problem in raised.value.problems] == [
@@ -189,10 +196,11 @@ def test_all_problems_at_once_in_one_readable_text() -> None:
         "channel_arn",
         "redis_db",
         "aws_region",
+        "archive_lock",
     ]
     lines = str(raised.value).splitlines()
-    assert lines[0] == "7 settings need attention:"
-    assert len(lines) == 8
+    assert lines[0] == "8 settings need attention:"
+    assert len(lines) == 9
 
 
 def test_channel_of_another_region() -> None:

@@ -195,7 +195,13 @@ def test_the_wheel_brings_the_command(wheel: Path, tmp_path: Path) -> None:
     assert run(command, "--version", cwd=tmp_path).split() == ["kong-cloudtrail", __version__]
     assert f"-{__version__}-" in wheel.name
     assert '"aws_region": "us-east-1"' in run(command, "tfvars", "my.tfvars", cwd=tmp_path)
-    finished = subprocess.run([command, "verify"], env={"LEDGER": "."}, capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        [command, "verify"],
+        env={"LEDGER": ".", "DESTINATION": "archive", "ARCHIVE": "."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (finished.returncode, "Nothing to verify" in finished.stderr) == (6, True), finished.stderr
 
 

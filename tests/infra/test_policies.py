@@ -77,6 +77,19 @@ TELL_MISSED_TICKS = (SCHEDULER, "Allow", "sqs:SendMessage", QUEUE, "")
 MAKE_INTERFACES = (LAMBDA, "Allow", ENI_ACTIONS, "arn:aws:ec2:eu-central-1:<AWS::AccountId>:*/*", "")
 SHARED_SUBNETS = [f"arn:aws:ec2:eu-central-1:444455556666:subnet/{subnet}" for subnet in SUBNET_IDS]
 
+INVOKE = (SCHEDULER, "Allow", "lambda:InvokeFunction", "<AWS::Lambda::Function.Arn>", "")
+
+
+def use_archive(bucket: str = BUCKET, prefix: str = "archive") -> list[Statement]:
+    """Return what the function may do with the archive: in its own folder, and with the names that begin like it."""
+    folder = f"{prefix}/source=kong/*"
+    return [
+        (LAMBDA, "Allow", "s3:GetObject s3:GetObjectVersion s3:PutObject", f"{bucket}/{folder}", ""),
+        (LAMBDA, "Allow", "s3:ListBucketVersions", bucket, f'{{"StringLike": {{"s3:prefix": "{folder}"}}}}'),
+        (LAMBDA, "Allow", "s3:ListBucket", bucket, f'{{"StringLikeIfExists": {{"s3:prefix": "{folder}"}}}}'),
+    ]
+
+
 REVIEWED: list[Statement] = [
     PUT_EVENTS,
     WRITE_LOGS,
@@ -87,7 +100,7 @@ REVIEWED: list[Statement] = [
     LOOK_AT_INTERFACES,
     MAKE_INTERFACES,
     (LAMBDA, "Deny", ENI_ACTIONS_AND_LOOKUPS, "*", '{"Null": {"lambda:SourceFunctionArn": "false"}}'),
-    (SCHEDULER, "Allow", "lambda:InvokeFunction", "<AWS::Lambda::Function.Arn>", ""),
+    INVOKE,
     TELL_MISSED_TICKS,
 ]
 
@@ -142,6 +155,31 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         [(*MAKE_INTERFACES[:3], " ".join([*SHARED_SUBNETS, MAKE_INTERFACES[3]]), "")],
     ),
     "event store": ([PUT_EVENTS], [(LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL, "")]),
+    "archive": ([PUT_EVENTS, CONNECT], use_archive()),
+    "archive and Lake": ([], [*use_archive(), INVOKE, TELL_MISSED_TICKS]),
+    "archive in a bucket that is there": (
+        [PUT_EVENTS, CONNECT],
+        [
+            *use_archive("arn:aws:s3:::their-archive", "audit/kong"),
+            READ_SECRET,
+            (LAMBDA, "Allow", "kms:Decrypt", KEY_ARN, via("secretsmanager")),
+            (LAMBDA, "Allow", KEY_USE, KEY_ARN, via("s3")),
+            (LAMBDA, "Allow", KEY_USE, KEY_ARN, via("sqs")),
+            (LAMBDA, "Allow", "kms:GetPublicKey kms:Sign", KEY_ARN, ""),
+            (SCHEDULER, "Allow", KEY_USE, KEY_ARN, via("sqs")),
+        ],
+    ),
+    "archive, compliance": ([PUT_EVENTS, CONNECT], use_archive()),
+    "archive, OCSF, signed": (
+        [PUT_EVENTS],
+        [
+            *use_archive(),
+            (LAMBDA, "Allow", KEY_USE, KEY, via("s3")),
+            (LAMBDA, "Allow", KEY_USE, KEY, via("sqs")),
+            (LAMBDA, "Allow", "kms:GetPublicKey kms:Sign", KEY, ""),
+            (SCHEDULER, "Allow", KEY_USE, KEY, via("sqs")),
+        ],
+    ),
     "invocation": (
         [LOOK_AT_INTERFACES],
         [(LAMBDA, "Allow", f"{ENI_LOOKUPS} xray:PutTelemetryRecords xray:PutTraceSegments", "*", "")],
@@ -165,11 +203,44 @@ ACCOUNT = "arn:aws:iam::<AWS::AccountId>:root"
 OF_LOG_GROUPS = (
     '{"ArnLike": {"kms:EncryptionContext:aws:logs:arn": "arn:aws:logs:eu-central-1:<AWS::AccountId>:log-group:*"}}'
 )
+# Of the archive's bucket, and of the bucket of Athena's results, which has what the ledger's has.
+ARCHIVE_POLICIES: list[Statement] = [
+    *LEDGER_POLICY,
+    *LEDGER_POLICY,
+    *LEDGER_POLICY,
+    *QUEUE_POLICY,
+    (
+        "AWS::S3::BucketPolicy",
+        "*",
+        "Deny",
+        "s3:PutObject",
+        f"{BUCKET}/archive/*",
+        '{"Null": {"s3:if-none-match": "true"}}',
+    ),
+    (
+        "AWS::S3::BucketPolicy",
+        "*",
+        "Deny",
+        "s3:BypassGovernanceRetention s3:DeleteObject s3:DeleteObjectVersion",
+        f"{BUCKET}/archive/*",
+        "",
+    ),
+]
 OF_THE_DASHBOARD = (
     '{"StringEquals": {"aws:SourceAccount": "<AWS::AccountId>", '
     '"aws:SourceArn": "arn:aws:cloudtrail:eu-central-1:<AWS::AccountId>:dashboard/<name>"}}'
 )
 RESOURCE_POLICIES: dict[str, list[Statement]] = {
+    "archive": ARCHIVE_POLICIES,
+    "archive and Lake": ARCHIVE_POLICIES,
+    "archive in a bucket that is there": [*LEDGER_POLICY, *LEDGER_POLICY, *QUEUE_POLICY],
+    "archive, compliance": ARCHIVE_POLICIES,
+    "archive, OCSF, signed": [
+        *ARCHIVE_POLICIES,
+        ("AWS::KMS::Key", ACCOUNT, "Allow", "kms:*", "*", ""),
+        ("AWS::KMS::Key", ACCOUNT, "Allow", "kms:*", "*", ""),
+        ("AWS::KMS::Key", "logs.amazonaws.com", "Allow", KEY_SERVICE, "*", OF_LOG_GROUPS),
+    ],
     "imported": [],
     "customer's key": [
         *LEDGER_POLICY,
@@ -221,6 +292,7 @@ WITH_A_WILDCARD = {
     f"{ENI_LOOKUPS} xray:PutTelemetryRecords xray:PutTraceSegments",
     ENI_ACTIONS,
     "s3:GetObject s3:PutObject",  # below one prefix
+    "s3:GetObject s3:GetObjectVersion s3:PutObject",  # below the gateway's folder
     "logs:CreateLogStream logs:PutLogEvents",  # the streams of one group
 }
 

@@ -29,6 +29,11 @@ SCHEDULE = "AWS::Scheduler::Schedule"
 INVOKE = "AWS::Lambda::EventInvokeConfig"
 
 # Resource type, path of a property, the value that it must have.
+SCHEDULED_EVENT = (
+    '{"execution_id":"<aws.scheduler.execution-id>","scheduled_time":"<aws.scheduler.scheduled-time>",'
+    '"destination":"cloudtrail-lake"}'
+)
+
 REQUIRED: list[tuple[str, str, Any]] = [
     (CACHE, "Engine", "valkey"),
     (CACHE, "NumCacheClusters", 2),
@@ -81,7 +86,7 @@ REQUIRED: list[tuple[str, str, Any]] = [
     (
         SCHEDULE,
         "Target.Input",
-        '{"execution_id":"<aws.scheduler.execution-id>","scheduled_time":"<aws.scheduler.scheduled-time>"}',
+        SCHEDULED_EVENT,
     ),
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -15,8 +15,9 @@ from aws_cdk import aws_lambda as lambda_
 import stacks
 from stacks import (
     AlarmOptions,
+    Archive,
     CacheOptions,
-    CloudTrailLakeOptions,
+    CloudTrailLake,
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
@@ -74,10 +75,17 @@ GROUPS: dict[type[Group], tuple[str, Any]] = {
     RunOptions: ("run", lambda group: {"run": group}),
     ScheduleOptions: ("run.schedule_options", lambda group: {"run": RunOptions(schedule_options=group)}),
     NetworkOptions: ("network", lambda group: {"network": group}),
-    CloudTrailLakeOptions: ("cloudtrail", lambda group: {"cloudtrail": group}),
+    Archive: ("Archive", lambda group: {"destinations": [group], "channel_arn": None}),
+    CloudTrailLake: (
+        "CloudTrailLake",
+        lambda group: {
+            "destinations": [group if group.channel_arn is not None else replace(group, channel_arn=CHANNEL_ARN)],
+            "channel_arn": None,
+        },
+    ),
     EventStoreOptions: (
-        "cloudtrail.event_store",
-        lambda group: {"cloudtrail": CloudTrailLakeOptions(event_store=group), "channel_arn": None},
+        "CloudTrailLake.event_store",
+        lambda group: {"destinations": [CloudTrailLake(event_store=group)], "channel_arn": None},
     ),
     KongOptions: ("kong", lambda group: {"kong": group}),
 }
@@ -102,7 +110,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 @pytest.fixture(scope="module")
 def vpc(stack: Stack) -> ec2.IVpc:
     return ec2.Vpc.from_vpc_attributes(
-        stack, "Vpc", vpc_id=VPC_ID, availability_zones=["a", "b"], private_subnet_ids=list(SUBNET_IDS)
+        stack,
+        "Vpc",
+        vpc_id=VPC_ID,
+        availability_zones=["a", "b"],
+        private_subnet_ids=list(SUBNET_IDS),
+        private_subnet_route_table_ids=["rtb-0123456789abcdef0"] * 2,
     )
 
 
@@ -158,7 +171,8 @@ def least_of(group: type[Group]) -> dict[str, Any]:
 @pytest.mark.parametrize("group", GROUPS, ids=lambda group: GROUPS[group][0])
 def test_what_a_group_accepts_can_be_created(stack: Stack, vpc: ec2.IVpc, group: type[Group]) -> None:
     accepted = least_of(group)
-    for name in group.kinds.keys() - group.settings.keys():
+    plain = [name for name, kind in group.kinds.items() if kind is not SETTING and name not in group.settings]
+    for name in plain:
         for value in WRONG:
             if not list(group(**{**accepted, name: value}).problems()):
                 accepted[name] = value

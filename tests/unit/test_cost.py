@@ -11,6 +11,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "cost.md").read_text("utf-8")
 
 def test_the_page_has_the_computed_tables() -> None:
     assert f"\n{cost.estimate_table(cost.EXAMPLES)}\n" in PAGE
+    assert f"\n{cost.archive_table(cost.EXAMPLES)}\n" in PAGE
     assert f"\n{cost.price_table()}\n" in PAGE
 
 
@@ -21,6 +22,14 @@ def test_the_small_gateway_by_hand() -> None:
     assert parts["CloudTrail Lake, ingestion"] == pytest.approx(30.4 / 1000 * 0.75, rel=0.01)
     assert parts["Lambda"] == pytest.approx(730 * 3 * 0.0000133334, rel=0.01)
     assert parts["Sum with two nodes"] == pytest.approx(sum(parts[name] for name in ("Cache: two nodes", *cost.ALWAYS)))
+
+
+def test_the_archive_of_the_middle_gateway_by_hand() -> None:
+    parts = cost.archive_costs(cost.Gateway("middle", entries_per_day=50_000, run_seconds=6))
+    kept = 50_000 * 365 * 120 / 1e9 * 0.023
+    assert parts["S3, the archive, after a year"] == pytest.approx(kept + 730 * (2 * 0.005 + 6 * 0.0004) / 1000)
+    assert parts["Sum of an archive alone"] == pytest.approx(sum(parts[name] for name in cost.ARCHIVE))
+    assert not [name for name in parts if "NAT" in name or "Cache" in name]
 
 
 def test_the_marks_choose_the_node() -> None:

@@ -19,8 +19,8 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
-demo: .venv/ready .venv-ministack/ready node_modules/ready  ## deploy the stack to an AWS on this machine and watch entries arrive (KEEP=1 leaves it running)
-	@$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep)
+demo: .venv/ready .venv-ministack/ready node_modules/ready  ## deploy the stack to an AWS on this machine and watch entries arrive (KEEP=1, DESTINATION=archive)
+	@$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(DESTINATION),--destination $(DESTINATION))
 
 test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every check and every test (WORKERS=2), about four minutes
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal

@@ -1,4 +1,4 @@
-"""The demo: deploys the real stack to a local AWS, and shows audit entries arrive in CloudTrail.
+"""The demo: deploys the real stack to a local AWS, and shows audit entries arrive in the archive and in CloudTrail.
 
 ``make demo`` runs it. Only the three things that cannot run on one machine are simulated: Kong Gateway Enterprise,
 CloudTrail Lake and AWS's control plane. ``cdk deploy`` deploys the stack, the function is the bundled one, the cache is
@@ -11,7 +11,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import cycle
 from typing import Any
@@ -19,10 +19,24 @@ from typing import Any
 import requests
 from rich.table import Table
 
+from sandbox.cloudtrail.emulator import CloudTrailEmulator
 from sandbox.cloudtrail.records import AcceptedEvent
+from sandbox.demo.archive import ArchiveTour
 from sandbox.demo.live import LiveDemo
 from sandbox.demo.page import DemoPage
-from sandbox.demo.site import DemoError, Deployment, RunFailed, Site, console, deploy, running_site, step
+from sandbox.demo.site import (
+    ARCHIVE,
+    LAKE,
+    DemoError,
+    Deployment,
+    Lake,
+    RunFailed,
+    Site,
+    console,
+    deploy,
+    running_site,
+    step,
+)
 from sandbox.demo.terminal import commands, exports
 from sandbox.demo.watch import Watch
 from sandbox.machinery.control import ControlServer
@@ -38,17 +52,23 @@ def main() -> int:
     parser.add_argument(
         "--keep", action="store_true", help="also show it in the browser, and keep everything running until Ctrl-C"
     )
-    keep = parser.parse_args().keep
+    parser.add_argument(
+        "--destination", default=f"{ARCHIVE},{LAKE}", help=f"{ARCHIVE}, {LAKE}, or both with a comma between them"
+    )
+    options = parser.parse_args()
+    destinations = [name for name in (ARCHIVE, LAKE) if name in options.destination.split(",")]
+    if not destinations or set(options.destination.split(",")) - set(destinations):
+        parser.error(f"--destination: write {ARCHIVE}, {LAKE}, or both with a comma between them")
     # A terminated demo exits its `with` blocks as an interrupted one does, and so stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     try:
-        with running_site() as site:
-            deployment = deploy(site)
-            if keep:
-                _prove_and_stay(site, deployment, started)
+        with running_site(destinations) as site:
+            deployment = deploy(site, destinations)
+            if options.keep:
+                _prove_and_stay(site, deployment, destinations, started)
             else:
-                _prove(site, deployment, started)
+                _prove(site, deployment, destinations, started)
     except DemoError as error:
         console.print(f"\n[bold red]The demo failed:[/] {error}", soft_wrap=True)
         return 1
@@ -61,7 +81,7 @@ def main() -> int:
 # -- the proof
 
 
-def _prove(site: Site, deployment: Deployment, started: float) -> None:
+def _prove(site: Site, deployment: Deployment, destinations: Sequence[str], started: float) -> None:
     now = int(time.time())
     site.kong.seed_entries(
         HISTORY_ENTRIES, seed=1, first_timestamp=now - HISTORY_DAYS * 86_400, last_timestamp=now - 60
@@ -72,28 +92,47 @@ def _prove(site: Site, deployment: Deployment, started: float) -> None:
     )
 
     expected = len(_ids_at_kong(site))
-    first = _run(deployment, "First run")
-    _expect("the first run delivers everything", expected, first["delivered"])
-    _show_events(site)
+    for destination in destinations:
+        first = _run(deployment, destination, "First run")
+        _expect("the first run delivers everything", expected, first["delivered"])
+    if site.lake is not None:
+        _show_events(site.lake.cloudtrail)
 
-    second = _run(deployment, "Second run")
-    _expect("the second run delivers nothing", 0, second["delivered"])
+    for destination in destinations:
+        second = _run(deployment, destination, "Second run")
+        _expect("the second run delivers nothing", 0, second["delivered"])
 
     site.use_admin_api(["services/billing", "plugins/rate-limiting"])
-    third = _run(deployment, "Third run, after alice made two more calls")
-    _expect("the third run delivers the two new ones", 2, third["delivered"])
+    for destination in destinations:
+        third = _run(deployment, destination, "Third run, after alice made two more calls")
+        _expect("the third run delivers the two new ones", 2, third["delivered"])
 
-    at_kong, at_cloudtrail = _ids_at_kong(site), site.cloudtrail.accepted_uids()
-    _expect("no entry was delivered twice", len(set(at_cloudtrail)), len(at_cloudtrail))
-    if at_kong != set(at_cloudtrail):
-        raise DemoError(f"Kong and CloudTrail differ in {len(at_kong ^ set(at_cloudtrail))} entries.")
-    table = Table("", "entries", title="Counts on both sides", title_justify="left")
-    table.add_row("Kong's audit log, read page by page", str(len(at_kong)))
-    table.add_row("CloudTrail, accepted events", str(len(at_cloudtrail)))
-    table.add_row("in both, by request id", str(len(at_kong & set(at_cloudtrail))))
+    if ARCHIVE in destinations:
+        archive = ArchiveTour(site, deployment)
+        archive.ask()
+        archive.verify()
+    _compare(site, deployment, destinations)
+    console.print(f"\n[bold green]All sides agree.[/] {time.monotonic() - started:.0f} s in total.")
+
+
+def _compare(site: Site, deployment: Deployment, destinations: Sequence[str]) -> None:
+    """Compare what each destination holds with Kong's audit log, by request id."""
+    at_kong = _ids_at_kong(site)
+    table = Table("", "entries", "of Kong's", title="Counts on all sides", title_justify="left")
+    table.add_row("Kong's audit log, read page by page", str(len(at_kong)), "")
+    found = {}
+    if ARCHIVE in destinations:
+        found["Archive, lines of all parts"] = deployment.archived_ids()
+    if site.lake is not None:
+        found["CloudTrail, accepted events"] = site.lake.cloudtrail.accepted_uids()
+    for name, ids in found.items():
+        table.add_row(name, str(len(ids)), str(len(at_kong & set(ids))))
     console.print()
     console.print(table)
-    console.print(f"\n[bold green]Both sides agree.[/] {time.monotonic() - started:.0f} s in total.")
+    for name, ids in found.items():
+        _expect(f"no entry is there twice ({name.partition(',')[0]})", len(set(ids)), len(ids))
+        if at_kong != set(ids):
+            raise DemoError(f"Kong and {name.partition(',')[0]} differ in {len(at_kong ^ set(ids))} entries.")
 
 
 def _ids_at_kong(site: Site) -> set[str]:
@@ -116,9 +155,9 @@ def _ids_at_kong(site: Site) -> set[str]:
         parameters["offset"] = page["offset"]
 
 
-def _run(deployment: Deployment, title: str) -> dict[str, Any]:
-    with step(title):
-        result = deployment.invoke()
+def _run(deployment: Deployment, destination: str, title: str) -> dict[str, Any]:
+    with step(f"{title} ({destination})"):
+        result = deployment.invoke(destination)
     console.print(
         f"  fetched {result['fetched']}, duplicates {result['duplicates']}, delivered [bold]{result['delivered']}[/], "
         f"failed {result['failed']} [dim]({result['run_seconds']} s in the function)[/]"
@@ -132,8 +171,8 @@ def _expect(what: str, expected: int, actual: int) -> None:
     console.print(f"  [green]✓[/] {what}: {actual}")
 
 
-def _show_events(site: Site) -> None:
-    events = sorted((accepted.event for accepted in site.cloudtrail.accepted()), key=lambda event: event["eventTime"])
+def _show_events(cloudtrail: CloudTrailEmulator) -> None:
+    events = sorted((accepted.event for accepted in cloudtrail.accepted()), key=lambda event: event["eventTime"])
     table = Table(title=f"The newest {SHOWN_EVENTS} events in CloudTrail", title_justify="left")
     for column in ("eventTime", "eventName", "user", "sourceIPAddress", "status"):
         table.add_column(column, no_wrap=True)
@@ -154,28 +193,35 @@ def _show_events(site: Site) -> None:
 # -- KEEP=1
 
 
-def _prove_and_stay(site: Site, deployment: Deployment, started: float) -> None:
-    """Show the demo in the browser from the first run on, and let visitors use it until Ctrl-C."""
-    with _events_server(site) as events_url:
+def _prove_and_stay(site: Site, deployment: Deployment, destinations: Sequence[str], started: float) -> None:
+    """Let visitors use the demo until Ctrl-C; with CloudTrail Lake, show it in the browser from the first run on."""
+    if site.lake is None:
+        _prove(site, deployment, destinations, started)
+        _show_lines(_lines(site, deployment, None))
+        _wait_for_interruption()
+        return
+    with _events_server(site.lake.cloudtrail) as events_url:
         lines = _lines(site, deployment, events_url)
-        demo = _live_demo(site, deployment, lines)
+        demo = _live_demo(site, site.lake, deployment, destinations, lines)
         with DemoPage(demo) as page:
             console.print(f"\nWatch it in the browser: [bold]{page.url}[/]")
-            _prove(site, deployment, started)
+            _prove(site, deployment, destinations, started)
             demo.open()
-            console.print(
-                "\nEverything runs until Ctrl-C. In another terminal, paste the exports, then any other line:\n"
-            )
-            for line in lines:
-                console.print(line, soft_wrap=True, markup=False)
+            _show_lines(lines)
             console.print(f"\nIn the browser: [bold]{page.url}[/]")
             _wait_for_interruption()
 
 
+def _show_lines(lines: Sequence[str]) -> None:
+    console.print("\nEverything runs until Ctrl-C. In another terminal, paste the exports, then any other line:\n")
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+
+
 @contextmanager
-def _events_server(site: Site) -> Iterator[str]:
+def _events_server(cloudtrail: CloudTrailEmulator) -> Iterator[str]:
     """Serve the events that CloudTrail accepted to a `POST` from a terminal."""
-    control = ControlServer(site.cloudtrail, (AcceptedEvent,))
+    control = ControlServer(cloudtrail, (AcceptedEvent,))
     control.start()
     try:
         yield f"{control.url}accepted"
@@ -183,7 +229,7 @@ def _events_server(site: Site) -> Iterator[str]:
         control.stop()
 
 
-def _lines(site: Site, deployment: Deployment, events_url: str) -> list[str]:
+def _lines(site: Site, deployment: Deployment, events_url: str | None) -> list[str]:
     assert site.kong.ca_pem_path is not None
     token_header = site.directory / "kong-token-header.txt"
     token_header.touch(mode=0o600)
@@ -199,30 +245,34 @@ def _lines(site: Site, deployment: Deployment, events_url: str) -> list[str]:
             log_group_name=deployment.log_group_name,
             token_header=token_header,
             events_url=events_url,
+            has_archive="ARCHIVE" in deployment.environment,
         ),
     ]
 
 
-def _live_demo(site: Site, deployment: Deployment, lines: list[str]) -> LiveDemo:
+def _live_demo(
+    site: Site, lake: Lake, deployment: Deployment, destinations: Sequence[str], lines: list[str]
+) -> LiveDemo:
     kinds = cycle(("services", "routes", "consumers", "plugins"))
 
     def invoke() -> None:
-        with suppress(RunFailed):  # the page shows the failure: it reads the function's log
-            deployment.invoke()
+        for destination in destinations:
+            with suppress(RunFailed):  # the page shows the failure: it reads the function's log
+                deployment.invoke(destination)
 
     watch = Watch(
         kong=site.kong,
         kong_token=site.kong_token,
-        cloudtrail=site.cloudtrail,
-        valkey=site.cache.valkey,
+        cloudtrail=lake.cloudtrail,
+        valkey=lake.cache.valkey,
         ledger=deployment,
         runs=deployment.runs,
     )
     return LiveDemo(
         watch=watch,
         kong=site.kong,
-        cloudtrail=site.cloudtrail,
-        cache=site.cache,
+        cloudtrail=lake.cloudtrail,
+        cache=lake.cache,
         invoke=invoke,
         use_admin_api=lambda calls: site.use_admin_api([f"{next(kinds)}/demo" for _ in range(calls)]),
         commands=tuple(lines),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import secrets
@@ -34,6 +35,7 @@ from sandbox.machinery.processes import PROJECT_DIRECTORY
 from sandbox.machinery.valkey import Valkey
 
 STACK = "KongCloudTrailIntegration"
+ARCHIVE, LAKE = "archive", "cloudtrail-lake"
 CDK_TIMEOUT_SECONDS = 300
 _RUN_HISTORY_SECONDS = 3600
 
@@ -59,14 +61,21 @@ def step(title: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class Lake:
+    """What only a trail into CloudTrail Lake needs."""
+
+    cloudtrail: CloudTrailEmulator
+    cache: CachePart
+
+
+@dataclass(frozen=True)
 class Site:
     """Everything that runs for the demo, besides what is deployed to it."""
 
     kong: KongSimulator
     kong_token: str
     alice_token: str
-    cloudtrail: CloudTrailEmulator
-    cache: CachePart
+    lake: Lake | None
     aws: LocalAws
     directory: Path
 
@@ -92,8 +101,8 @@ class Site:
 
 
 @contextmanager
-def running_site() -> Iterator[Site]:
-    """Start everything; stop it all at the end, whatever happens."""
+def running_site(destinations: Sequence[str]) -> Iterator[Site]:
+    """Start everything that these destinations need; stop it all at the end, whatever happens."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kong-cloudtrail-demo-")))
         kong_token, alice_token = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
@@ -104,17 +113,25 @@ def running_site() -> Iterator[Site]:
                 KongSimulator(version="3.10", token=kong_token, certificates=certificates, self_audit=False)
             )
             kong.add_user("alice", alice_token)
-        with step("Starting CloudTrail's data plane (emulated; as strict as the documented limits)"):
-            cloudtrail = stack.enter_context(CloudTrailEmulator())
-        with step("Starting Valkey (real), and TLS in front of it"):
-            valkey = stack.enter_context(Valkey(password=secrets.token_urlsafe(24)))
-            cache = stack.enter_context(CachePart(valkey, Certificates(directory / "cache-ca")))
-        with step("Starting the rest of AWS (ministack)"):
-            aws = stack.enter_context(
-                LocalAws(redis_host=cache.host, redis_port=cache.port, log_path=directory / "ministack.log")
-            )
+        lake = _start_lake(stack, directory) if LAKE in destinations else None
+        with step("Starting the rest of AWS (ministack; S3 and Athena among it)"):
+            log_path = directory / "ministack.log"
+            if lake is None:
+                aws = stack.enter_context(LocalAws(log_path=log_path))
+            else:
+                cache = lake.cache
+                aws = stack.enter_context(LocalAws(redis_host=cache.host, redis_port=cache.port, log_path=log_path))
         stack.callback(console.print, "Stopping everything.")
-        yield Site(kong, kong_token, alice_token, cloudtrail, cache, aws, directory)
+        yield Site(kong, kong_token, alice_token, lake, aws, directory)
+
+
+def _start_lake(stack: ExitStack, directory: Path) -> Lake:
+    with step("Starting CloudTrail's data plane (emulated; as strict as the documented limits)"):
+        cloudtrail = stack.enter_context(CloudTrailEmulator())
+    with step("Starting Valkey (real), and TLS in front of it"):
+        valkey = stack.enter_context(Valkey(password=secrets.token_urlsafe(24)))
+        cache = stack.enter_context(CachePart(valkey, Certificates(directory / "cache-ca")))
+    return Lake(cloudtrail, cache)
 
 
 # -- the deployment
@@ -140,24 +157,31 @@ class Deployment:
         configuration = self._lambda.get_function_configuration(FunctionName=function_name)
         self.environment: Mapping[str, str] = configuration["Environment"]["Variables"]
         """The function's settings."""
-        self._target = _schedule_target(site, function_name)
+        self._targets = _schedule_targets(site, function_name)
+        self._archive = urlsplit(self.environment.get("ARCHIVE", ""))
         ledger = urlsplit(self.environment["LEDGER"])
         self._bucket, self._prefix = ledger.netloc, f"{ledger.path.strip('/')}/"
 
-    def invoke(self) -> dict[str, Any]:
-        """Invoke the function as its schedule would: the same target, the same payload. Return the run's report.
+    def invoke(self, destination: str) -> dict[str, Any]:
+        """Invoke the function as the schedule of a trail would: the same target, the same payload.
+
+        Returns
+        -------
+        dict
+            The run's report.
 
         Raises
         ------
         RunFailed
             If the run failed.
         """
+        target = self._targets[destination]
         payload = (
-            self._target["Input"]
+            target["Input"]
             .replace("<aws.scheduler.execution-id>", str(uuid.uuid4()))
             .replace("<aws.scheduler.scheduled-time>", datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
         )
-        answer = self._lambda.invoke(FunctionName=self._target["Arn"], Payload=payload.encode())
+        answer = self._lambda.invoke(FunctionName=target["Arn"], Payload=payload.encode())
         result: dict[str, Any] = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:
             raise RunFailed(f"the function failed: {result.get('errorMessage', result)}")
@@ -168,6 +192,40 @@ class Deployment:
         since = int((time.time() - _RUN_HISTORY_SECONDS) * 1000)
         answer = self._logs.filter_log_events(logGroupName=self.log_group_name, startTime=since)
         return runs_of_log((event["timestamp"] / 1000, event["message"]) for event in answer["events"])
+
+    # -- the archive
+
+    def archived_ids(self) -> list[str]:
+        """Return the request id of each line of the archive, read without the collector's code."""
+        return [
+            json.loads(line)["entry"]["request_id"]
+            for name in self._part_names()
+            for line in gzip.decompress(self._part(name)).splitlines()
+        ]
+
+    def newest_part(self) -> tuple[str, bytes]:
+        """Return name and content of the part with the latest hour."""
+        name = max(self._part_names())
+        return name, self._part(name)
+
+    def write_part(self, name: str, body: bytes) -> str:
+        """Write a part as somebody would who may do anything in the account; return the new version."""
+        version: str = self._s3.put_object(Bucket=self._archive.netloc, Key=name, Body=body)["VersionId"]
+        return version
+
+    def remove_version(self, name: str, version: str) -> None:
+        """Remove a version of a part."""
+        self._s3.delete_object(Bucket=self._archive.netloc, Key=name, VersionId=version)
+
+    def _part_names(self) -> list[str]:
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._archive.netloc, Prefix=f"{self._archive.path.strip('/')}/source="
+        )
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
+
+    def _part(self, name: str) -> bytes:
+        body: bytes = self._s3.get_object(Bucket=self._archive.netloc, Key=name)["Body"].read()
+        return body
 
     # -- the ledger, as `watch.LedgerObjects`
 
@@ -183,7 +241,7 @@ class Deployment:
         return content
 
 
-def deploy(site: Site) -> Deployment:
+def deploy(site: Site, destinations: Sequence[str]) -> Deployment:
     """Deploy the real stack by `cdk deploy`.
 
     Raises
@@ -207,28 +265,35 @@ def deploy(site: Site) -> Deployment:
         # In another directory: bootstrapping needs neither the app nor its settings.
         _cdk(site, "bootstrap", "aws://000000000000/us-east-1", directory=site.directory)
     outputs = site.directory / "outputs.json"
+    lake = site.lake
+    # Only in the demo: the emulator's address, and the CA of the local cache's certificate.
+    of_lake = (
+        {
+            "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": lake.cloudtrail.url,
+            "SSL_CERT_FILE": str(lake.cache.ca_pem_path),
+        }
+        if lake is not None
+        else {}
+    )
     context = {
         "existing_vpc": vpc_id,
         "existing_subnet_ids": ",".join(subnet_ids),
-        "channel_arn": site.cloudtrail.channel_arn,
+        "destination": ",".join(destinations),
+        **({} if lake is None else {"channel_arn": lake.cloudtrail.channel_arn}),
+        "archive_signing_key": "true",
         "kong_admin_api": site.kong.url,
         "kong_superadmin": "true",
         "kong_admin_token_secret": token_secret,
         "kong_root_ca": str(site.kong.ca_pem_path),
-        # Only in the demo: the emulator's address, and the CA of the local cache's certificate.
-        "lambda_env": json.dumps(
-            {
-                "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": site.cloudtrail.url,
-                "SSL_CERT_FILE": str(site.cache.ca_pem_path),
-            }
-        ),
+        "lambda_env": json.dumps(of_lake),
     }
     with step("cdk deploy: synth, bundling of the function, CloudFormation"):
         arguments = [argument for name, value in context.items() for argument in ("-c", f"{name}={value}")]
         _cdk(site, "deploy", STACK, "--require-approval", "never", "--outputs-file", str(outputs), *arguments)
     values = json.loads(outputs.read_text())[STACK]
     deployment = Deployment(site, values["FunctionName"], values["LogGroupName"])
-    _let_function_into_cache(site, deployment.environment)
+    if lake is not None:
+        _let_function_into_cache(site, lake.cache, deployment.environment)
     return deployment
 
 
@@ -256,18 +321,22 @@ def _cdk(site: Site, *arguments: str, directory: Path = PROJECT_DIRECTORY) -> No
         raise DemoError(f"`cdk {arguments[0]}` ended with status {process.returncode}:\n{output[-4000:]}")
 
 
-def _schedule_target(site: Site, function_name: str) -> dict[str, Any]:
+def _schedule_targets(site: Site, function_name: str) -> dict[str, dict[str, Any]]:
+    """Return the target of each trail's schedule, by the name of the trail's destination."""
     scheduler = site.client("scheduler")
-    for summary in scheduler.list_schedules()["Schedules"]:
-        if summary["Target"]["Arn"].endswith(f":{function_name}"):
-            target: dict[str, Any] = scheduler.get_schedule(Name=summary["Name"])["Target"]
-            return target
-    raise DemoError(f"No schedule has {function_name} as its target.")
+    targets = [
+        scheduler.get_schedule(Name=summary["Name"])["Target"]
+        for summary in scheduler.list_schedules()["Schedules"]
+        if summary["Target"]["Arn"].endswith(f":{function_name}")
+    ]
+    if not targets:
+        raise DemoError(f"No schedule has {function_name} as its target.")
+    return {json.loads(target["Input"])["destination"]: target for target in targets}
 
 
-def _let_function_into_cache(site: Site, variables: Mapping[str, str]) -> None:
+def _let_function_into_cache(site: Site, cache: CachePart, variables: Mapping[str, str]) -> None:
     """Create the stack's cache user in the local Valkey, as ElastiCache would do by itself."""
-    with site.cache.valkey.client() as client:
+    with cache.valkey.client() as client:
         if "REDIS_IAM_CACHE" in variables:
             (user,) = site.client("elasticache").describe_users(UserId=variables["REDIS_USERNAME"])["Users"]
             # With exactly the rights that the stack gives it. Only AWS could check the token that the function signs.

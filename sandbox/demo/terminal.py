@@ -42,7 +42,9 @@ def exports(
     return lines
 
 
-def commands(*, function_name: str, log_group_name: str, token_header: Path, events_url: str) -> list[str]:
+def commands(
+    *, function_name: str, log_group_name: str, token_header: Path, events_url: str | None, has_archive: bool
+) -> list[str]:
     """Return the example commands, which need the variables of `exports`.
 
     Parameters
@@ -52,7 +54,9 @@ def commands(*, function_name: str, log_group_name: str, token_header: Path, eve
     token_header
         A file with the header that has Kong's token: on a command line, others on this machine could see it.
     events_url
-        URL that returns CloudTrail's events for a `POST`.
+        URL that returns CloudTrail's events for a `POST`; None without CloudTrail.
+    has_archive
+        Whether there is an archive to ask.
     """
     kong = f'curl -s --cacert "$KONG_ROOT_CA" -H @{token_header}'
     report = token_header.with_name("report.json")
@@ -68,6 +72,6 @@ def commands(*, function_name: str, log_group_name: str, token_header: Path, eve
         f"{collector} sync",
         f"{collector} release",
         f"{collector} verify",
-        "# show the events that CloudTrail accepted",
-        f"curl -s -X POST {events_url}",
+        *(["# ask the archive in SQL", f"{collector} query who-did-what"] if has_archive else []),
+        *(["# show the events that CloudTrail accepted", f"curl -s -X POST {events_url}"] if events_url else []),
     ]

@@ -29,7 +29,8 @@ class LocalAws:
     Parameters
     ----------
     redis_host, redis_port
-        What the endpoint of every replication group is said to be: ministack runs none itself.
+        What the endpoint of every replication group is said to be: ministack runs none itself. Functions inherit these
+        two variables, so without a cache there must be none.
     function_environment
         Added to the environment of the functions that it runs, where their own variables win.
     account_id, region
@@ -46,7 +47,7 @@ class LocalAws:
     def __init__(
         self,
         *,
-        redis_host: str = "localhost",
+        redis_host: str | None = None,
         redis_port: int = 6379,
         function_environment: Mapping[str, str] | None = None,
         account_id: str = "000000000000",
@@ -65,8 +66,7 @@ class LocalAws:
             # These two would listen on every interface, whatever BIND_HOST says.
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
-            "REDIS_HOST": redis_host,
-            "REDIS_PORT": str(redis_port),
+            **({} if redis_host is None else {"REDIS_HOST": redis_host, "REDIS_PORT": str(redis_port)}),
             "MINISTACK_ACCOUNT_ID": account_id,
             "MINISTACK_REGION": region,
             **self._credentials(),

@@ -479,7 +479,11 @@ class TestTerminal:
             function_environment=variables, aws_environment=local_aws.environment(), kong_root_ca=site.kong.ca_pem_path
         )
         program = commands(
-            function_name="collector", log_group_name="/logs", token_header=tmp_path / "header", events_url="http://x"
+            function_name="collector",
+            log_group_name="/logs",
+            token_header=tmp_path / "header",
+            events_url="http://x",
+            has_archive=False,
         )
         sync = next(line for line in program if line.endswith(" sync"))
         shell = subprocess.run(

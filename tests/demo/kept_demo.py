@@ -51,7 +51,7 @@ def test_what_it_prints_works_as_printed(tmp_path: Path) -> None:
         started = psutil.Process(demo.pid).children(recursive=True)
         url = lines[-1].removeprefix("In the browser: ")
         commands = [line for line in lines if line.startswith(("export ", "curl ", "aws ", sys.executable))]
-        assert "Both sides agree." in "\n".join(lines)
+        assert "All sides agree." in "\n".join(lines)
         assert [line for line in lines if line.startswith("Watch it in the browser: ")] == [
             f"Watch it in the browser: {url}"
         ]

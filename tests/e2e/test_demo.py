@@ -18,6 +18,6 @@ def test_the_demo_delivers_every_entry_and_leaves_nothing_running() -> None:
     )
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert "Both sides agree." in finished.stdout
-    assert "in both, by request id" in finished.stdout
+    assert "All sides agree." in finished.stdout
+    assert "CloudTrail, accepted events" in finished.stdout
     assert {process.pid for process in psutil.Process().children(recursive=True)} <= before

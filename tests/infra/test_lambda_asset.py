@@ -159,7 +159,7 @@ def test_the_real_bundle(tmp_path: Path) -> None:
     assert libraries
     assert all("aarch64" in name and "314" in name for name in libraries)
     services = {path.name for path in (bundle / "botocore" / "data").iterdir() if path.is_dir()}
-    assert services == {"cloudtrail-data", "s3", "secretsmanager", "sts"}
+    assert services == {"cloudtrail-data", "kms", "s3", "secretsmanager", "sts"}
     assert not list(bundle.rglob("__pycache__"))
     assert not list(bundle.rglob("RECORD"))
     assert list(bundle.glob("redis-*.dist-info/licenses/LICENSE*"))

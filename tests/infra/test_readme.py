@@ -71,6 +71,18 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text("utf-8").splitlines()) <= 150
 
 
+def test_the_choice_shows_the_dollars_of_the_cost_page() -> None:
+    page = (REPOSITORY / "docs" / "cost.md").read_text("utf-8")
+
+    def sums(row: str) -> str:
+        [cells] = re.findall(rf"^\| \*\*{row}\*\* \|(.*)\|$", page, re.MULTILINE)
+        return ", ".join(str(round(float(cell.strip(" *")))) for cell in cells.split("|"))
+
+    [nat] = re.findall(r"^\| NAT gateway, if there was none \| ([\d.]+)", page, re.MULTILINE)
+    archive, lake = sums("Sum of an archive alone"), sums("Sum with two nodes")
+    assert f"(docs/cost.md) | {archive} | {lake}, and {float(nat):.0f} for the NAT gateway" in README.read_text("utf-8")
+
+
 def test_with_an_address_every_link_of_the_index_is_absolute(
     readme_for_index: ForIndex,
 ) -> None:
@@ -109,6 +121,6 @@ def test_the_package_carries_the_readme_of_the_index(tmp_path: Path, repository:
     text = metadata.read_text("utf-8")
 
     assert "Description-Content-Type: text/markdown" in text
-    assert "# Kong Gateway's audit trail in AWS CloudTrail Lake" in text
+    assert "# Kong Gateway's audit trail in AWS\n" in text
     assert "](docs/" not in text
     assert ("/blob/HEAD/docs/settings.md)" in text) == (repository is not None)

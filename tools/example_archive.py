@@ -50,6 +50,7 @@ _FIELDS = (
     "additionalEventData",
     "notMappable",
     "entry",
+    "entryText",
 )
 COLUMNS = tuple((name.lower(), "bigint" if name == "schemaVersion" else "string") for name in _FIELDS)
 PARTITION_KEYS = tuple((name, "string") for name in ("source", "stream", "day"))

@@ -40,6 +40,7 @@ _COLUMNS: Mapping[str, Sequence[tuple[str, str]]] = {
         ("additionalEventData", "string"),
         ("notMappable", "string"),
         ("entry", "string"),
+        ("entryText", "string"),
     ),
     "ocsf": (
         ("metadata", "string"),

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -60,6 +61,32 @@ class TestSync:
             0,
         )
         assert sorted(line["entry"]["request_id"] for line in lines(terminal)) == [row["request_id"] for row in rows]
+
+    def test_can_be_read_by_other_programs(self, terminal: Terminal, site: Site) -> None:
+        # Every kind of value that Kong may show, in two days
+        rows = fill(site, 30)
+        odd = {
+            "payload": '{"a": 1.50, "é": [null, "\\ud83d"]}',
+            "path": "/q?x=%00",
+            "extra": {"deep": [1, {"b": None}]},
+        }
+        rows += [entry(40, request_timestamp=int(site.kong.now()) - 86_400, **odd)]
+        site.kong.add_entries(rows[-1:])
+        assert terminal.run("sync").status == ExitStatus.DONE
+
+        with duckdb.connect(":memory:") as connection:
+            found = connection.execute(
+                "SELECT json ->> '$.entry', source, stream, day, json ->> '$.eventTime'"
+                "FROM read_ndjson_objects(?, hive_partitioning = true)",
+                [f"{terminal.folder}/archive/source=*/**/*.json.gz"],
+            ).fetchall()
+
+        read = {json.loads(row[0])["request_id"]: row for row in found}
+        assert len(found) == len(read) == len(rows)
+        for row in rows:
+            text, source, stream, day, event_time = read[row["request_id"]]
+            assert {**json.loads(text), "ttl": 0} == {**row, "ttl": 0}
+            assert (source, stream, str(day)) == ("kong-eu", "requests", event_time[:10])
 
     def test_in_the_other_format(self, terminal: Terminal, site: Site) -> None:
         fill(site, 3)

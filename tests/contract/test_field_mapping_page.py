@@ -16,7 +16,13 @@ from tests.helpers import ACCOUNT_ID, FIXTURES, GATEWAY, REPOSITORY, entry
 
 PAGE = (REPOSITORY / "docs" / "field-mapping.md").read_text(encoding="utf-8")
 CASES: list[dict[str, Any]] = json.loads((FIXTURES / "conformance" / "mapping.json").read_text(encoding="utf-8"))
-ENTRIES = [*(case["entry"] for case in CASES), entry(), entry(request_timestamp="17"), "no object"]
+ENTRIES = [
+    *(case["entry"] for case in CASES),
+    entry(),
+    entry(request_timestamp="17"),
+    entry(path="/\udce9"),
+    "no object",
+]
 OF_ANY_SHAPE = {"api.request.data", "unmapped.entry"}
 
 

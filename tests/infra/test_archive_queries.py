@@ -75,7 +75,7 @@ ENTRIES = [
     entry(4, NOW - 3400, method="PATCH", path="/services/b", status=403),
     entry(5, NOW - 3300, method="POST", path="/auth", status=200),
     entry(6, NOW - 3200, path="/consumers", status=401, rbac_user_id=None, rbac_user_name=None),
-    entry(7, None),
+    entry(7, None, rbac_user_name="not \ud83d valid"),
 ]
 
 

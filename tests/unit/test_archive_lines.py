@@ -1,132 +1,95 @@
-"""Lines of the archive: every entry has one, whole; and batches of them, by hour."""
+r"""Lines of the archive are valid for strict JSON parsers, whatever Kong recorded.
+
+Text that is not valid Unicode (``"\ud83d"`` alone, bytes that are not UTF-8) is what Python writes and others refuse:
+one such line would make a whole part unreadable for them.
+"""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kong_cloudtrail.destinations.archive import packer as packing
 from kong_cloudtrail.destinations.archive.line import LineMapper
-from kong_cloudtrail.destinations.archive.packer import Packer
-from kong_cloudtrail.destinations.archive.part_log import hour_of
-from kong_cloudtrail.domain.event import Batch, Event
-from kong_cloudtrail.domain.gateway import Gateway
-from kong_cloudtrail.domain.jsontext import decode_page
+from kong_cloudtrail.destinations.archive.ocsf import OcsfMapper
+from kong_cloudtrail.domain.jsontext import encode, with_valid_strings
 from kong_cloudtrail.sources.kong.entries import read_entry
 
-from tests.helpers import ACCOUNT_ID, FIXTURES, GATEWAY, NOW, entry
+from tests.helpers import GATEWAY, entry
+from tests.unit.test_event_mapping import odd_entries
 
-CASES: list[dict[str, Any]] = json.loads((FIXTURES / "conformance" / "mapping.json").read_text(encoding="utf-8"))
-MAPPER = LineMapper(GATEWAY, "kong", "requests", recipient_account_id=ACCOUNT_ID)
-
-
-def line_of(value: object) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(MAPPER.map(read_entry(value)).data)
-    return parsed
+MAPPERS = {
+    "json": LineMapper(GATEWAY, "kong", "requests"),
+    "ocsf": OcsfMapper(GATEWAY, "kong", "requests"),
+}
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
-def test_line_has_the_fields_of_the_agreed_event_and_the_untouched_entry(case: dict[str, Any]) -> None:
-    gateway = Gateway(case["gateway"]["version"], case["gateway"]["hostname"], NOW)
-    account_id = case["gateway"]["channel_arn"].split(":")[4]
-    read = read_entry(case["entry"])
-
-    line = json.loads(LineMapper(gateway, "kong-eu", "requests", recipient_account_id=account_id).map(read).data)
-
-    assert line == case["event"] | {
-        "key": read.key,
-        "source": "kong-eu",
-        "stream": "requests",
-        "schemaVersion": 1,
-        "entry": case["entry"],
-    }
+def entry_and_text(line: dict[str, Any]) -> tuple[object, str | None]:
+    place = line.get("unmapped", line)
+    return place["entry"], place.get("entryText")
 
 
-def test_nothing_is_shortened() -> None:
-    long = entry(1, payload="p" * 300_000, path=f"/{'x' * 5000}", rbac_user_name="u" * 5000, anything="z" * 50_000)
-
-    line = line_of(long)
-
-    assert line["requestParameters"]["payload"] == "p" * 300_000
-    assert line["eventName"] == f"POST/{'x' * 5000}"
-    assert line["userIdentity"]["details"]["userName"] == "u" * 5000
-    assert line["additionalEventData"]["anything"] == "z" * 50_000
-    assert line["entry"] == long
+def is_valid(connection: duckdb.DuckDBPyConnection, text: str) -> bool:
+    [valid] = connection.execute("SELECT json_valid(?)", [text]).fetchone() or (False,)
+    return bool(valid)
 
 
-def test_no_account_is_none_in_the_line() -> None:
-    event = LineMapper(GATEWAY, "kong", "requests").map(read_entry(entry(1)))
+@pytest.fixture(scope="module")
+def connection() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(":memory:")
 
-    assert "recipientAccountId" not in json.loads(event.data)
+
+@pytest.mark.parametrize("name", MAPPERS)
+@given(value=odd_entries)
+@settings(max_examples=100, deadline=None)
+def test_every_line_is_valid_and_loses_nothing(connection: duckdb.DuckDBPyConnection, name: str, value: object) -> None:
+    line = MAPPERS[name].map(read_entry(value)).data
+
+    assert is_valid(connection, line)
+    shown, text = entry_and_text(json.loads(line))
+    kept = json.loads(text) if text is not None else shown
+    assert encode(kept) == encode(value)
 
 
+@pytest.mark.parametrize("name", MAPPERS)
 @pytest.mark.parametrize(
-    ("odd", "time"),
+    "fields",
     [
-        (entry(1, request_timestamp=None), None),
-        (entry(1, method=None, path=None), "2024-06-01T11:59:59Z"),
-        ("text", None),
-        (None, None),
-        ([1], None),
+        {"payload": '{"a": "\\ud83d"}'},
+        {"path": "/caf\udce9"},
+        {"rbac_user_name": "\udc00\ud800"},
+        {"\ud83d": 1},
+        {"extra": ["\\ud83d", "\\\\", "\ud83d"]},
     ],
 )
-def test_entry_that_is_no_event_has_a_line_with_the_reason(odd: Any, time: str | None) -> None:
-    line = line_of(odd)
+def test_entry_whose_text_is_not_valid_is_kept_beside(
+    connection: duckdb.DuckDBPyConnection, name: str, fields: dict[str, object]
+) -> None:
+    value = entry(1, **fields)
 
-    assert line["entry"] == odd
-    assert line["eventTime"] == time
-    assert line["notMappable"]
-    assert "eventName" not in line
+    line = MAPPERS[name].map(read_entry(value)).data
 
-
-def test_numbers_and_bytes_are_as_the_source_wrote_them() -> None:
-    body = b'{"request_id":"a","method":"GET","request_timestamp":1717243199,"n":123456789012345678901,"b":"\xff"}'
-
-    data = MAPPER.map(read_entry(decode_page(body))).data
-
-    assert data.isascii()
-    assert data.endswith('"n":123456789012345678901,"b":"\\udcff"}}')
+    assert is_valid(connection, line)
+    _, text = entry_and_text(json.loads(line))
+    assert text is not None
+    assert json.loads(text) == value
 
 
-def event(number: int, hour: int, size: int = 0) -> Event:
-    return MAPPER.map(read_entry(entry(number, request_timestamp=NOW - hour * 3600, payload="x" * size)))
+@pytest.mark.parametrize("name", MAPPERS)
+@pytest.mark.parametrize("text", ["zoë 🙂", '"\\ud83d" as text', "\\", "\\\\ud83d", "\x00"])
+def test_valid_text_is_left_alone(name: str, text: str) -> None:
+    value = entry(1, path=f"/{text}")
+
+    shown, kept = entry_and_text(json.loads(MAPPERS[name].map(read_entry(value)).data))
+
+    assert (shown, kept) == (value, None)
 
 
-events = st.builds(event, st.integers(0, 30), st.integers(0, 4), st.sampled_from([0, 0, 3000, 20_000]))
+@given(st.text(st.characters(exclude_categories=())))
+def test_only_lone_surrogates_are_replaced(text: str) -> None:
+    found = json.loads(with_valid_strings(encode(text)))
 
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(events, max_size=60))
-def test_events_are_packed_by_hour_without_loss(given_events: list[Event]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "MAX_OPEN_BYTES", 40_000)
-        packer = Packer()
-        batches: list[Batch] = []
-        for one in given_events:
-            closed = packer.add(one)
-            batches += [closed] if closed is not None else []
-        while (batch := packer.flush()) is not None:
-            batches.append(batch)
-
-    def in_order(events_: list[Event]) -> list[str]:
-        return sorted(event_.data for event_ in events_)
-
-    assert in_order([one for batch in batches for one in batch.events]) == in_order(given_events)
-    for batch in batches:
-        assert len({hour_of(one.entry) for one in batch.events}) == 1
-        assert len({one.id for one in batch.events}) == len(batch.events)
-        assert batch.waiting_bytes == sum(len(one.data) for one in batch.events)
-        assert batch.waiting_bytes <= 40_000 + max(len(one.data) for one in batch.events)
-
-
-def test_an_hour_gets_one_batch_if_it_fits() -> None:
-    packer = Packer()
-
-    assert [packer.add(event(number, number % 3)) for number in range(3000)] == [None] * 3000
-    batches = [packer.flush() for _ in range(4)]
-
-    assert [len(batch.events) for batch in batches if batch is not None] == [1000, 1000, 1000]
-    assert batches[-1] is None
+    assert found == text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

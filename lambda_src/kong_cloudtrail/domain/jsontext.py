@@ -73,6 +73,8 @@ def _float_or_text(text: str) -> float | str:
 _CONTAINERS = (dict, list, tuple)  # several times faster than dict | list, and asked of every field of a page
 _string_or_bracket = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 
+_surrogates_or_escape = re.compile(r"\\ud[89ab]..\\ud[c-f]..|(?P<lone>\\ud[89a-f]..)|\\.")
+
 _strict_decoder = json.JSONDecoder(
     object_pairs_hook=_unique_keys, parse_int=_safe_integer, parse_float=_safe_float, parse_constant=_refuse_constant
 )
@@ -94,6 +96,16 @@ def encode(value: object) -> str:
     text its length in bytes.
     """
     return _encoder.encode(value)
+
+
+def with_valid_strings(text: str) -> str:
+    r"""Return a text of `encode` with U+FFFD in place of lone surrogates; the same text if it has none.
+
+    RFC 8259 allows ``"\\ud800"``, but strict parsers refuse the whole document for it.
+    """
+    if "\\ud" not in text:
+        return text
+    return _surrogates_or_escape.sub(lambda found: r"\ufffd" if found["lone"] else found[0], text)
 
 
 def decode_page(body: bytes) -> Any:

@@ -15,6 +15,7 @@ from ...domain.event import Event
 from ...domain.gateway import Gateway
 from ...domain.jsontext import encode
 from ...errors import EntryNotMappable
+from .line import readable
 
 OCSF_VERSION = "1.3.0"
 
@@ -106,7 +107,7 @@ class OcsfMapper:
             "dst_endpoint": self._node,
             "unmapped": unmapped,
         }
-        return Event(entry, encode(line))
+        return Event(entry, readable(encode(line), entry, end="}}"))
 
     def _metadata(self, entry: Entry) -> dict[str, Any]:
         # The key comes first: the part log reads it without parsing the line.

@@ -21,7 +21,7 @@ from kong_cloudtrail.sources.kong.entries import read_entry
 from tests.helpers import GATEWAY, entry
 from tests.unit.test_event_mapping import odd_entries
 
-MAPPERS = {
+MAPPERS: dict[str, LineMapper | OcsfMapper] = {
     "json": LineMapper(GATEWAY, "kong", "requests"),
     "ocsf": OcsfMapper(GATEWAY, "kong", "requests"),
 }

@@ -20,6 +20,7 @@ from kong_cloudtrail.destinations.archive import part_log
 from kong_cloudtrail.destinations.archive.destination import Archive
 from kong_cloudtrail.destinations.archive.held import HeldEntries
 from kong_cloudtrail.destinations.archive.line import LineMapper
+from kong_cloudtrail.destinations.archive.packer import IDLE_EVENTS, Packer
 from kong_cloudtrail.destinations.archive.part_log import (
     UNDATED_HOUR,
     Listed,
@@ -698,3 +699,27 @@ class TestMemory:
         tracemalloc.stop()
 
         assert peak < 4 * 2**20
+
+
+class TestPacker:
+    def test_closes_an_hour_that_gets_nothing_more(self) -> None:
+        # Given entries in order, three hours of more than are waited for
+        packer, closed = Packer(), []
+        for number in range(3 * (IDLE_EVENTS + 1)):
+            hour = number // (IDLE_EVENTS + 1)
+            if (batch := packer.add(event(number, request_timestamp=NOW - 3600 * hour))) is not None:
+                closed.append(batch)
+
+        # Then each hour is one batch, and the first two are written while the third is read
+        assert [len(batch.events) for batch in closed] == [IDLE_EVENTS + 1] * 2
+        last = packer.flush()
+        assert last is not None
+        assert len(last.events) == IDLE_EVENTS + 1
+        assert packer.flush() is None
+
+    def test_keeps_hours_open_that_come_in_turn(self) -> None:
+        packer = Packer()
+
+        closed = [packer.add(event(number, request_timestamp=NOW - number % 48 * 3600)) for number in range(5000)]
+
+        assert closed == [None] * 5000

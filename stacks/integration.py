@@ -484,6 +484,7 @@ class KongCloudTrailIntegration(Construct):
             variables["ATHENA_DATABASE"] = self.archive_queries.database_name
         if self.archive is not None:
             variables["ARCHIVE"] = self.archive.url
+            variables["ARCHIVE_ACCOUNT_ID"] = Stack.of(self).account
             if self.archive.signing_key is not None:
                 variables["ARCHIVE_SIGNING_KEY"] = self.archive.signing_key.key_arn
         if self.token_secret is not None:

@@ -364,6 +364,7 @@ class Assembly:
             trail.stream,
             run_id,
             line_format=self.settings.archive_format,
+            recipient_account_id=self.settings.archive_account_id,
             map_status_to_error_code=self.settings.map_status_to_error_code,
         )
 

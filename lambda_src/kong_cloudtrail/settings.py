@@ -59,6 +59,7 @@ class Settings:
     external_id: str | None
     archive: str | None
     archive_format: str
+    archive_account_id: str | None
     archive_signing_key: str | None
     map_status_to_error_code: bool
     source_name: str
@@ -112,6 +113,7 @@ class Settings:
             external_id=read.value(variables.EXTERNAL_ID),
             archive=archive,
             archive_format=read.value(variables.ARCHIVE_FORMAT) or "",
+            archive_account_id=read.value(variables.ARCHIVE_ACCOUNT_ID),
             archive_signing_key=read.value(variables.ARCHIVE_SIGNING_KEY),
             map_status_to_error_code=read.value(variables.MAP_STATUS_TO_ERROR_CODE) or False,
             source_name=read.value(variables.SOURCE_NAME) or "",

@@ -667,6 +667,13 @@ ARCHIVE_PLACE = Variable(
     meaning="place of the archive",
     default_note="required for `archive`",
 )
+ARCHIVE_ACCOUNT_ID = Variable(
+    name="ARCHIVE_ACCOUNT_ID",
+    check=matching(r"[0-9]{12}", "must be the 12 digits of an AWS account"),
+    values="12 digits",
+    meaning="the AWS account of the archive, `recipientAccountId` of its lines",
+    default_note="none, as of an archive in a folder",
+)
 ARCHIVE_SIGNING_KEY = Variable(
     name="ARCHIVE_SIGNING_KEY",
     check=matching(
@@ -714,6 +721,7 @@ TABLE: tuple[Variable[Any], ...] = (
     REDIS_IAM_CACHE,
     REDIS_SERVERLESS,
     ARCHIVE_PLACE,
+    ARCHIVE_ACCOUNT_ID,
     ARCHIVE_SIGNING_KEY,
     LEDGER,
 )

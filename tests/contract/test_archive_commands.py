@@ -88,6 +88,16 @@ class TestSync:
             assert {**json.loads(text), "ttl": 0} == {**row, "ttl": 0}
             assert (source, stream, str(day)) == ("kong-eu", "requests", event_time[:10])
 
+    @pytest.mark.parametrize("account", [None, "111122223333"])
+    def test_says_whose_archive_it_is(self, terminal: Terminal, site: Site, account: str | None) -> None:
+        fill(site, 3)
+        if account is not None:
+            terminal.environment["ARCHIVE_ACCOUNT_ID"] = account
+
+        assert terminal.run("sync").status == ExitStatus.DONE
+
+        assert {line.get("recipientAccountId") for line in lines(terminal)} == {account}
+
     def test_in_the_other_format(self, terminal: Terminal, site: Site) -> None:
         fill(site, 3)
         terminal.environment["ARCHIVE_FORMAT"] = "ocsf"

@@ -44,6 +44,7 @@ VALID: dict[str, list[str]] = {
     "DESTINATION": ["archive", "cloudtrail-lake", "archive,cloudtrail-lake", "cloudtrail-lake, Archive"],
     "ARCHIVE": ["s3://bucket-1/a/prefix", "./archive", "s3://bucket-1"],
     "ARCHIVE_FORMAT": ["json", "OCSF"],
+    "ARCHIVE_ACCOUNT_ID": ["111122223333"],
     "ARCHIVE_SIGNING_KEY": ["arn:aws:kms:us-east-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"],
     "LEDGER": ["s3://bucket-1/a/prefix", "./ledger", "s3://bucket-1"],
 }

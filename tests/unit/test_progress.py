@@ -230,6 +230,22 @@ class TestGaps:
         assert stored(store).complete_until == 99
         assert stored(store).gaps == (OpenGap(Window(95, 96), "unreadable", "status 500", NOW),)
 
+    def test_row_that_still_cannot_be_shown_stays_when_the_rest_of_its_gap_is_settled(self, store: Store) -> None:
+        # Given a gap of one second, with so many rows that it is read in two stretches
+        second = OpenGap(Window(95, 96), "unreadable", "status 500", NOW - 500)
+        ledger(store).save_checkpoint(Checkpoint(complete_until=200, gaps=(second,)))
+        progress = progress_of(store)
+        again = {"purpose": Purpose.GAP, "retried": second, "span": Window(95, 96)}
+
+        # When the first of them passes a row that the gateway still cannot show
+        read(progress, 100, True, gaps=(Gap(Window(95, 96), "status 500"),), **again)
+        progress.move()
+        read(progress, 100, True, position=None, **again)
+        conclude(progress)
+
+        # Then that row is still a gap
+        assert stored(store).gaps == (second,)
+
     def test_too_many_stop_the_checkpoint(self, store: Store) -> None:
         progress = progress_of(store)
         for number in range(MAX_GAPS + 3):

@@ -8,6 +8,7 @@ closed.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -397,7 +398,9 @@ class Progress:
     def _narrow(self, gap: OpenGap, stretch: Stretch) -> None:
         """Shrink a gap by what a settled stretch of it has read: rows come newest first."""
         current = self._narrowed.pop(gap, gap)
-        others = [one for one in self._checkpoint.gaps if one != current]
+        others = list(self._checkpoint.gaps)
+        with contextlib.suppress(ValueError):
+            others.remove(current)  # once: a row in it that still cannot be shown may be an equal gap
         if stretch.position is not None and stretch.span is not None and gap.window is not None:
             current = replace(gap, window=Window(gap.window.after, stretch.span.after + 1))
             self._narrowed[gap] = current

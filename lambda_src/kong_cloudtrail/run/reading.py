@@ -387,7 +387,7 @@ class Reader:
         retried
             The gap that is read again.
         """
-        builder = _PartBuilder(purpose, begin, retried)
+        builder = _StretchBuilder(purpose, begin, retried)
         resume = begin.resume
         try:
             for page in self._pages(begin, is_over):
@@ -428,7 +428,7 @@ class Reader:
                 return
 
     @staticmethod
-    def _behind(begin: Position, page: Page, builder: _PartBuilder, rest: int | None) -> Position | None:
+    def _behind(begin: Position, page: Page, builder: _StretchBuilder, rest: int | None) -> Position | None:
         """Return the position after a page."""
         if not page.is_last:
             return _at(begin, page.resume, builder)
@@ -436,7 +436,7 @@ class Reader:
             return None
         return Position(Window(rest, None), None, builder.newest, begin.limit, begin.began_at)
 
-    def _complete_until(self, begin: Position, builder: _PartBuilder) -> int | None:
+    def _complete_until(self, begin: Position, builder: _StretchBuilder) -> int | None:
         """Return up to when everything is read once a slice is: up to the newest request time in it."""
         if builder.newest is None or builder.purpose is not Purpose.NEW or not builder.reading_proven:
             return None
@@ -451,16 +451,16 @@ class Reader:
 
 def _unread(begin: Position, error: CollectorError) -> Stretch:
     """Return the stretch for a slice, or the rest of one, that could not be read."""
-    builder = _PartBuilder(Purpose.NEW, begin)
+    builder = _StretchBuilder(Purpose.NEW, begin)
     builder.failed = type(error).__name__
     return builder.end(begin, None)
 
 
-def _at(begin: Position, resume: str | None, builder: _PartBuilder) -> Position:
+def _at(begin: Position, resume: str | None, builder: _StretchBuilder) -> Position:
     return Position(begin.window, resume, builder.newest, begin.limit, begin.began_at, builder.reading_proven)
 
 
-class _PartBuilder:
+class _StretchBuilder:
     """Collects the pages of a stretch."""
 
     def __init__(self, purpose: Purpose, begin: Position, retried: OpenGap | None = None) -> None:
@@ -484,9 +484,9 @@ class _PartBuilder:
         """Seconds of request time between the oldest and the newest entry of the slice so far."""
         return self._shown[-1] - self._shown[0] if self._shown else 0
 
-    def next(self) -> _PartBuilder:
+    def next(self) -> _StretchBuilder:
         """Return a builder for the next stretch of the same slice."""
-        following = _PartBuilder(self.purpose, self._begin, self._retried)
+        following = _StretchBuilder(self.purpose, self._begin, self._retried)
         following.newest = self.newest
         following.reading_proven = self.reading_proven
         following.has_untimed_gap = self.has_untimed_gap

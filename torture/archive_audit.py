@@ -115,10 +115,26 @@ class ArchiveAuditor(Auditor):
 
 def _damage(entry: Shown, line: dict[str, Any]) -> Iterator[str]:
     """Yield what of an entry is not in a line, as it was shown or as the event."""
+    if "entryText" in line:
+        # It has text that is not valid Unicode. Entry and event have another character in place of that.
+        exact = json.loads(line["entryText"])
+        if not is_whole(entry, exact):
+            yield "the text of the entry"
+        if line["entry"] != _with_valid_text(exact):
+            yield "the readable entry"
+        return
     if not is_whole(entry, line["entry"]):
         yield "the entry"
     if "notMappable" not in line:
         yield from lost_fields(entry, line, lambda location: None)
+
+
+def _with_valid_text(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_with_valid_text(name): _with_valid_text(held) for name, held in value.items()}
+    return [_with_valid_text(held) for held in value] if isinstance(value, list) else value
 
 
 def _hour_of(entry: Shown) -> str:

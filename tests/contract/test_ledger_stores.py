@@ -156,6 +156,12 @@ class TestFolder:
     def test_place_is_a_path(self, tmp_path: Path) -> None:
         assert FolderStore(str(tmp_path)).locate("originals/a.json") == str(tmp_path / "originals/a.json")
 
+    def test_in_the_home_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # ARCHIVE=~/archive in a file of settings, where no shell replaces it: parts and ledger go to the same place.
+        monkeypatch.setenv("HOME", str(tmp_path))
+
+        assert FolderStore("~/archive/_ledger").locate("a") == str(tmp_path / "archive/_ledger/a")
+
     def test_is_made_only_when_something_is_written(self, tmp_path: Path) -> None:
         store = FolderStore(str(tmp_path / "ledger"))
 

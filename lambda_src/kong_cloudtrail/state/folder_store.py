@@ -24,7 +24,7 @@ class FolderStore:
     """
 
     def __init__(self, folder: str) -> None:
-        self._folder = Path(folder).absolute()
+        self._folder = Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 - leaves unknown users alone
 
     def locate(self, name: str) -> str:
         """Return the path of the file."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -205,7 +206,10 @@ class TestPart:
 
         [fault] = site.verify().faults
 
-        assert fault == f"Reports 1 and 3 contradict each other about {PARTS[0]}."
+        assert fault == (
+            f"Reports 1 and 3 contradict each other about {PARTS[0]}: the part was removed after report 1 and written "
+            "anew, or one of the two was altered."
+        )
 
 
 def first_part(site: Site) -> Part:
@@ -223,7 +227,17 @@ class TestKey:
         altered, doubled = site.verify().faults
 
         assert "was altered" in altered
-        assert f"is in memory://{PREFIX}{PARTS[0]} and in memory://{PREFIX}{PARTS[1]}" in doubled
+        key = event(1).entry.key
+        assert doubled == f"The key {key} is in memory://{PREFIX}{PARTS[0]} and in memory://{PREFIX}{PARTS[1]}."
+
+    def test_of_a_copied_part_is_one_fault_that_names_a_key(self, site: Site) -> None:
+        copy = f"{HOUR}-000002.json.gz"
+        site.s3.create(PREFIX + copy, gzip.compress(site.content(PARTS[0])))
+
+        _, doubled = site.verify().faults
+
+        assert any(doubled.startswith(f"The key {event(number).entry.key} is in ") for number in (1, 2))
+        assert doubled.endswith(f"{PARTS[0]} and in memory://{PREFIX}{copy}. So are 1 other keys.")
 
     def test_twice_in_a_part(self, site: Site) -> None:
         site.replace(PARTS[1], site.content(PARTS[1]) * 2)
@@ -269,6 +283,53 @@ class TestReport:
         faults = site.verify().faults
 
         assert "Report 2 has no readable list of parts: it was altered." in faults
+
+    @pytest.mark.parametrize(
+        "body",
+        [b"[" * 100_000, b'{"parts": [{"name": "x", "sha256": "", "entries": Infinity}], "writtenAt": Infinity}'],
+        ids=["nested too deeply", "infinite numbers"],
+    )
+    def test_that_no_parser_expects_is_a_fault_and_no_crash(self, site: Site, body: bytes) -> None:
+        site.store.objects[REPORT.format(1)] = body
+
+        assert "Report 2 does not continue report 1: one of the two was altered." in site.verify().faults
+
+    def test_that_has_a_second_name(self, site: Site) -> None:
+        name = REPORT.format("01")
+        site.store.objects[name] = site.store.objects[REPORT.format(1)]
+
+        assert site.verify().faults == (f"{name} is not a run report.",)
+
+
+class SlowFirstPart(MemoryS3):
+    """Shows its first part only when the reads of all others have begun, or after a second."""
+
+    def __init__(self, parts: int) -> None:
+        super().__init__()
+        self._parts = parts
+        self._begun = 0
+        self.all_begun = threading.Event()
+        self.waited_in_vain = False
+
+    def read(self, name: str, version: str | None = None) -> Iterator[bytes]:
+        self._begun += 1
+        if self._begun == self._parts:
+            self.all_begun.set()
+        if name.endswith("00-000000.json.gz"):
+            self.waited_in_vain = not self.all_begun.wait(1.0)
+        yield from super().read(name, version)
+
+
+def test_a_part_that_is_read_slowly_lets_no_others_pile_up_in_memory() -> None:
+    s3 = SlowFirstPart(parts=50)
+    for number in range(50):
+        name = f"{PREFIX}day=2024-05-01/00-{number:06}.json.gz"
+        s3.create(name, gzip.compress(f"{event(number).data}\n".encode("ascii")))
+
+    ArchiveInspector(s3, "kong", "requests", workers=2, now=lambda: NOW).inspect({})
+
+    assert s3.waited_in_vain
+    assert s3.all_begun.is_set()
 
 
 class TestSignature:

@@ -130,7 +130,7 @@ class ChainCheck:
     def take(self, name: str, body: bytes, signature: bytes | None = None) -> None:
         """Check the next object."""
         number_text = name.rpartition("/")[2].removesuffix(".json")
-        if not number_text.isdecimal():
+        if not number_text.isdecimal() or number_text != f"{int(number_text):010}":
             self._faults.append(f"{name} is not a run report.")
             return
         number = int(number_text)
@@ -181,14 +181,17 @@ class ChainCheck:
                 )
                 known = self.parts.setdefault(name, reported)
                 if known.sha256 != reported.sha256:
-                    self._faults.append(f"Reports {known.report} and {number} contradict each other about {name}.")
-        except (ValueError, KeyError, TypeError):
+                    self._faults.append(
+                        f"Reports {known.report} and {number} contradict each other about {name}: the part was removed "
+                        f"after report {known.report} and written anew, or one of the two was altered."
+                    )
+        except (ValueError, KeyError, TypeError, OverflowError):
             self._faults.append(f"Report {number} has no readable list of parts: it was altered.")
 
 
 def _fields(body: bytes) -> Mapping[str, Any]:
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return fields if isinstance(fields, dict) else {}

@@ -151,7 +151,7 @@ class Ledger:
             return Checkpoint()
         try:
             return checkpoint_document.from_document(json.loads(stored.body), stored.version)
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise LedgerError(
                 f"{self._store.locate(self._checkpoint_name)} is not a checkpoint of this program. Restore an earlier "
                 "version of it. Only if there is none, remove it: the next run then reads everything that the gateway "

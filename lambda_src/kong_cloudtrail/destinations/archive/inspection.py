@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import IO
 
 from ...domain.report_chain import ReportedPart
 from ...ports import Inspection
-from .part_log import Listed, NotAPart, PartAbsent, PartContent, PartStore, part_number, read_content
+from .part_log import Listed, NotAPart, PartAbsent, PartContent, PartStore, find_key, part_number, read_content
 
 LONGEST_RUN_SECONDS = 1200
 """Longer than any run of the function. Only younger parts may be in no report."""
@@ -79,7 +80,7 @@ class ArchiveInspector:
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(self._workers, "verify"))
             keys = stack.enter_context(_Keys())
-            for index, found in enumerate(pool.map(lambda name: self._read(parts[name]), names)):
+            for index, found in enumerate(self._read_in_order(pool, [parts[name] for name in names])):
                 name = names[index]
                 faults += self._compare(name, parts[name], found, reported.get(name))
                 if found.content is not None:
@@ -87,11 +88,7 @@ class ArchiveInspector:
                     unreported += name not in reported and self._may_be_at_work(found.content.run_id)
                     keys.add(index, found.content)
                 progress(index + 1, len(names))
-            faults += [
-                f"The key {key} is {'twice in ' if first == second else 'in '}{self._locate(names[first])}"
-                + ("." if first == second else f" and in {self._locate(names[second])}.")
-                for key, first, second in keys.doubles()
-            ]
+            faults += self._doubled(keys, [parts[name] for name in names])
         return Inspection(
             place=self._store.locate(self._prefix),
             parts=len(names),
@@ -137,6 +134,40 @@ class ArchiveInspector:
                 f"The part {place} was altered: its content is not the one that report {reported.report} names. It has "
                 f"{found.content.lines} entries, and the report says {reported.entries}."
             )
+
+    def _doubled(self, keys: _Keys, parts: Sequence[Listed]) -> Iterator[str]:
+        """Return one sentence for each two parts that have keys in common: a whole copied part is one fault."""
+        counts: Counter[tuple[int, int]] = Counter()
+        examples: dict[tuple[int, int], bytes] = {}
+        for digest, first, second in keys.doubles():
+            counts[first, second] += 1
+            examples.setdefault((first, second), digest)
+        for (first, second), count in sorted(counts.items()):
+            key = self._key(parts[second], examples[first, second])
+            where = self._store.locate(parts[first].name)
+            both = (
+                f"twice in {where}"
+                if first == second
+                else f"in {where} and in {self._store.locate(parts[second].name)}"
+            )
+            yield f"The key {key} is {both}." + (f" So are {count - 1} other keys." if count > 1 else "")
+
+    def _key(self, part: Listed, digest: bytes) -> str:
+        """Return a key by its digest, which is all that is kept of it while parts are compared."""
+        try:
+            return find_key(self._store.read(part.name, part.version), digest) or digest.hex()
+        except (NotAPart, PartAbsent):  # it was changed meanwhile
+            return digest.hex()
+
+    def _read_in_order(self, pool: ThreadPoolExecutor, parts: Sequence[Listed]) -> Iterator[_Found]:
+        """Read parts, several at once, and only a few ahead of one that takes long: each has its keys in memory."""
+        reading: deque[Future[_Found]] = deque()
+        for part in parts:
+            if len(reading) > self._workers:
+                yield reading.popleft().result()
+            reading.append(pool.submit(self._read, part))
+        while reading:
+            yield reading.popleft().result()
 
     def _may_be_at_work(self, run_id: str) -> bool:
         """Return whether a run may still be about to report its parts. Its id begins with the time when it began."""
@@ -196,7 +227,7 @@ class _Keys:
         for bucket, records in by_bucket.items():
             self._buckets[bucket].write(b"".join(records))
 
-    def doubles(self) -> Iterator[tuple[str, int, int]]:
+    def doubles(self) -> Iterator[tuple[bytes, int, int]]:
         """Return the digests that are there more than once, each with the first part and another."""
         for bucket in self._buckets:
             bucket.seek(0)
@@ -204,6 +235,6 @@ class _Keys:
             while record := bucket.read(_RECORD_BYTES):
                 digest, part = record[:_DIGEST_BYTES], int.from_bytes(record[_DIGEST_BYTES:], "big")
                 if digest in seen:
-                    yield digest.hex(), seen[digest], part
+                    yield digest, seen[digest], part
                 else:
                     seen[digest] = part

@@ -538,24 +538,41 @@ def read_content(pieces: Iterable[bytes]) -> PartContent:
     sha256 = hashlib.sha256()
     digests: set[bytes] = set()
     doubled: list[bytes] = []
-    rest = b""
     head, pieces = _peek(pieces)
     run_id = _run_id(head)
-    for chunk in _decompressed(pieces):
-        sha256.update(chunk)
-        *lines, rest = (rest + chunk).split(b"\n")
-        rest = rest[:_HEAD_BYTES]  # the key is at the beginning; a line may have many megabytes
-        for line in lines:
-            key = _key_of_line(line)
-            if key is None:
-                raise NotAPart
-            found = hashlib.blake2b(key[1], digest_size=_DIGEST_BYTES).digest()
+    for keys in _keys(_decompressed(pieces), sha256.update):
+        for key in keys:
+            found = hashlib.blake2b(key, digest_size=_DIGEST_BYTES).digest()
             if found in digests:
                 doubled.append(found)
             digests.add(found)
+    return PartContent(sha256.hexdigest(), digests, doubled, "" if run_id is None else run_id[1].decode("ascii"))
+
+
+def find_key(pieces: Iterable[bytes], wanted: bytes) -> str | None:
+    """Return the key in a part that has a digest; ``None`` if there is none. Raises `NotAPart`."""
+    for keys in _keys(_decompressed(pieces)):
+        for key in keys:
+            if hashlib.blake2b(key, digest_size=_DIGEST_BYTES).digest() == wanted:
+                return key.decode("utf-8", "replace")
+    return None
+
+
+def _keys(chunks: Iterable[bytes], note: Callable[[bytes], object] = lambda chunk: None) -> Iterator[list[bytes]]:
+    """Return the keys of the lines, chunk by chunk; `note` gets each chunk. Raises `NotAPart`."""
+    rest = b""
+    for chunk in chunks:
+        note(chunk)
+        *lines, rest = (rest + chunk).split(b"\n")
+        rest = rest[:_HEAD_BYTES]  # the key is at the beginning; a line may have many megabytes
+        keys = []
+        for line in lines:
+            if (key := _key_of_line(line)) is None:
+                raise NotAPart
+            keys.append(key[1])
+        yield keys
     if rest:
         raise NotAPart
-    return PartContent(sha256.hexdigest(), digests, doubled, "" if run_id is None else run_id[1].decode("ascii"))
 
 
 def _peek(pieces: Iterable[bytes]) -> tuple[bytes, Iterable[bytes]]:

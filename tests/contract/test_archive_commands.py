@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from cli.exit_status import ExitStatus
+from sandbox.machinery.processes import free_port
 from tests.conftest import Site
 from tests.contract.test_command_line import Terminal
 from tests.helpers import entry
@@ -196,6 +197,19 @@ class TestVerify:
         terminal.run("verify", "--public-key", "key.pem").assert_failed(
             ExitStatus.NOT_VERIFIED, "The signature of report 1 is wrong"
         )
+
+    def test_without_kms_says_how_to_do_without(self, terminal: Terminal, site: Site) -> None:
+        fill(site, 3)
+        terminal.run("sync")
+        terminal.environment |= {
+            "ARCHIVE_SIGNING_KEY": "arn:aws:kms:us-east-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef",
+            "AWS_ENDPOINT_URL_KMS": f"http://127.0.0.1:{free_port()}",
+        }
+
+        output = terminal.run("verify")
+
+        output.assert_failed(ExitStatus.FAILED, "could not be fetched", "kms:GetPublicKey", "--public-key")
+        assert "signs the report" not in output.err
 
     def test_refuses_what_is_no_key(self, terminal: Terminal) -> None:
         (terminal.folder / "no.pem").write_text("hello")

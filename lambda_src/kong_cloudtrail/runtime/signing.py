@@ -63,7 +63,11 @@ class KmsSigner:
         try:
             return self._client.get_public_key(KeyId=self._key_arn)["PublicKey"]
         except (ClientError, BotoCoreError) as error:
-            raise self._failed(error) from error
+            raise LedgerError(
+                f"The public key of {self._key_arn} could not be fetched ({_code(error)}). Check ARCHIVE_SIGNING_KEY, "
+                "the permission kms:GetPublicKey on it, and the path to KMS; or give the public key as a file: "
+                "--public-key."
+            ) from error
 
     @cached_property
     def _algorithm(self) -> SigningAlgorithmSpecType:
@@ -77,9 +81,14 @@ class KmsSigner:
         )
 
     def _failed(self, error: ClientError | BotoCoreError) -> LedgerError:
-        code = error.response.get("Error", {}).get("Code", "unknown") if isinstance(error, ClientError) else ""
         return LedgerError(
-            f"The key {self._key_arn} could not be used to sign a run report ({code or type(error).__name__}). Check "
+            f"The key {self._key_arn} could not be used to sign a run report ({_code(error)}). Check "
             "ARCHIVE_SIGNING_KEY, that the key is enabled, the permissions kms:Sign and kms:GetPublicKey on it, and "
             "the path to KMS (NAT or an interface endpoint). Nothing is lost; the next run signs the report."
         )
+
+
+def _code(error: ClientError | BotoCoreError) -> str:
+    if isinstance(error, ClientError):
+        return error.response.get("Error", {}).get("Code", "unknown")
+    return type(error).__name__

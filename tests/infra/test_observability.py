@@ -498,7 +498,6 @@ def test_names_say_whose_and_what_is_wrong(stack: Stack) -> None:
         "archive.lag": "kong-eu, archive: entries waiting longer than 1.5 h",
         "archive.gaps_open": "kong-eu, archive: entries that Kong cannot show",
         "archive.entries_found_late": "kong-eu, archive: entries found late",
-        "archive.quarantine_open": "kong-eu, archive: entries in quarantine",
         "archive.misconfigurations": "kong-eu, archive: misconfigured, no run will succeed",
         "archive.parts_damaged": "kong-eu, archive: parts removed or overwritten",
         "failed_runs": "kong-eu: a run failed",
@@ -615,7 +614,8 @@ def both(stack: Stack, **options: Any) -> Observability:
 
 def test_each_trail_has_its_own_alarms_and_what_they_share_is_watched_once(stack: Stack) -> None:
     alarms = both(stack).alarms
-    of_archive = [*OF_TRAILS, "parts_damaged"]
+    # An archive refuses no entry, so nothing of it goes to quarantine.
+    of_archive = [*(name for name in OF_TRAILS if name != "quarantine_open"), "parts_damaged"]
     assert list(alarms) == [*(f"{ARCHIVE}.{name}" for name in of_archive), *ALARMS]
     synthesis = synthesised(stack)
     for name, alarm in alarms.items():
@@ -662,6 +662,9 @@ def test_the_dashboard_tells_the_trails_apart(stack: Stack) -> None:
     assert titles.count("Dead-letter queue") == titles.count("Failures and throttles of the function") == 1
     assert "Calls of PutAuditEvents (archive)" not in titles
     assert "Parts of the archive (archive)" in titles
+    assert "Open in quarantine (cloudtrail-lake)" in titles
+    assert "Open in quarantine (archive)" not in titles
+    assert '"QuarantineOpen","destination","archive"' not in json.dumps(body, separators=(",", ":"))
 
 
 def test_two_trails_pass_the_rule_packs(stack: Stack) -> None:

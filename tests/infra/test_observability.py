@@ -508,6 +508,23 @@ def test_names_say_whose_and_what_is_wrong(stack: Stack) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("region", "console"),
+    [
+        ("cn-north-1", "https://cn-north-1.console.amazonaws.cn/"),
+        ("us-gov-west-1", "https://us-gov-west-1.console.amazonaws-us-gov.com/"),
+    ],
+)
+def test_other_partitions_have_consoles_of_their_own(tmp_path: Path, region: str, console: str) -> None:
+    stack = Stack(new_app(tmp_path), "Partition", env=Environment(region=region))
+    observe(stack, destinations=[ARCHIVE])
+    synthesis = synthesised(stack)
+    for alarm in alarms_of(synthesis):
+        assert f" Dashboard: {console}cloudwatch/home?region={region}#" in synthesis.flat(
+            alarm["Properties"]["AlarmDescription"]
+        )
+
+
 def test_a_description_ends_in_a_link_that_can_be_clicked(stack: Stack) -> None:
     observe(stack)
     synthesis = synthesised(stack)

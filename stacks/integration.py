@@ -223,7 +223,7 @@ class KongCloudTrailIntegration(Construct):
         }
         self.schedule_period = Duration.seconds(plan.resolved.schedule.longest_seconds)
         self.observability = self._new_observability(plan)
-        plan.sources.take(self.cache, self.ledger, plan.resolved.environment)
+        plan.sources.take(self.cache, self.ledger, self.archive, plan.resolved.environment)
 
     @property
     def security_group(self) -> ec2.ISecurityGroup:  # noqa: D102 - documented above

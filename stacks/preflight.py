@@ -15,6 +15,7 @@ from constructs import Construct
 from .errors import SettingsError
 from .observability.alarms import AlarmOptions
 from .parts import keys
+from .parts.archive import PREFIX
 from .parts.cache import DedupeCache
 from .parts.ledger import Ledger
 from .parts.shared import Sources
@@ -41,7 +42,9 @@ _KINDS: Mapping[str, Kind] = {
     "vpc": kinds.VPC,
     "kong": kinds.of('KongOptions(admin_api="https://…")', KongOptions),
     "channel_arn": kinds.SETTING,
-    "destinations": kinds.each(kinds.of("Archive(…) or CloudTrailLake(…), at most one of each", Destination)),
+    "destinations": kinds.each(
+        kinds.of("Archive(…) or CloudTrailLake(…), at most one of each", Archive, CloudTrailLake)
+    ),
     "source_name": kinds.SETTING,
     "resource_name": kinds.SETTING,
     "subnets": kinds.SUBNETS,
@@ -190,7 +193,8 @@ class _Parts:
             yield f"kong.token_key: {checks.UNUSED_KEY}"
 
     def _problems_of_sharing(self, variables: Mapping[str, str]) -> Iterator[str]:
-        yield from self.sources.problems(self.cache, self.place, variables)
+        yield from self.sources.problems(self.cache, self.place, self.archive, variables)
+        yield from self._problems_of_the_archives_bucket()
         cache = self.cache
         if cache is None:
             return
@@ -199,6 +203,22 @@ class _Parts:
             yield "redis_db: must be 0, the only database of a serverless cache"
         elif self.has_new_cache and _number(variables["REDIS_DB"]) >= _DATABASES_OF_NEW_CACHE:
             yield f"redis_db: must be from 0 to {_DATABASES_OF_NEW_CACHE - 1}, the databases of a new cache"
+
+    def _problems_of_the_archives_bucket(self) -> Iterator[str]:
+        if self.archive is None:
+            return
+        archive, place = self.archive.of_right_kinds(), self.place
+        theirs = archive.existing_bucket
+        ledgers = place.of_right_kinds().existing_bucket if isinstance(place, LedgerOptions) else place.bucket
+        if theirs is None or ledgers is None:
+            return
+        name = theirs if isinstance(theirs, str) else theirs.bucket_name
+        folder = f"{archive.prefix or PREFIX}/"
+        if name == ledgers.bucket_name and f"{place.prefix or ''}/".startswith(folder):
+            yield (
+                f"ledger.prefix: is below the archive's, {folder}, where the bucket's policy denies to overwrite "
+                "anything, and the ledger has to; give another prefix, or another bucket"
+            )
 
     def _problems_of_the_network(self, variables: Mapping[str, str]) -> Iterator[str]:
         admin_api = checks.service_url(variables["KONG_ADMIN_API"]) if "KONG_ADMIN_API" in variables else None
@@ -315,6 +335,8 @@ def check(scope: Construct, given: Given) -> Plan:
     problems = [f"{name}: must be {form}" for name, form in wrong.items()]
     if "destinations" not in wrong:
         problems += _problems_of_destinations(given)
+    if not Token.is_unresolved(stack.region):
+        problems += _problems_of_regions(parts, stack.region)
     try:
         resolved = IntegrationSettings.from_settings(
             {**parts.settings(), **settings},
@@ -353,6 +375,17 @@ def _problems_of_destinations(given: Given) -> Iterator[str]:
             "channel_arn: is short for destinations=[CloudTrailLake(channel_arn=…)], and destinations is given; write "
             "the channel there"
         )
+
+
+def _problems_of_regions(parts: _Parts, region: str) -> Iterator[str]:
+    """Say which keys are another region's: no service uses them across, and no endpoint leads there."""
+    signing_key = None if parts.archive is None else parts.archive.of_right_kinds().signing_key
+    for name, key in (("encryption_key", parts.encryption_key), ("Archive.signing_key", signing_key)):
+        arn = key if isinstance(key, str) else getattr(key, "key_arn", None)
+        try:
+            checks.same_region_as_key(arn or "", region)
+        except ValueError as problem:
+            yield f"{name}: {problem}"
 
 
 def _settings_of(given: Given, wrong: Mapping[str, str]) -> dict[str, object]:

@@ -23,8 +23,8 @@ METRICS = 21
 ALARM_METRICS = 11
 COMPOSITE_ALARMS = 3
 ARCHIVE_METRICS = 23
-ARCHIVE_ALARM_METRICS = 8
-"""Of an archive's trail: two metrics and an alarm about parts more, no alarms about a cache."""
+ARCHIVE_ALARM_METRICS = 7
+"""Of an archive's trail: two metrics and an alarm about parts more, no alarms about a cache and quarantine."""
 SECRETS = 1
 LOG_BYTES_PER_RUN = 6_000
 LEDGER_WRITES_PER_RUN = 5

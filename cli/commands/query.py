@@ -66,10 +66,10 @@ def query(
 
     \b
     Examples:
-      kong-cloudtrail query --list --stack KongCloudTrail
-      kong-cloudtrail query who-did-what --stack KongCloudTrail
-      kong-cloudtrail query "SELECT count(*) FROM events WHERE day = '2026-11-24'" --stack KongCloudTrail
-      kong-cloudtrail query "SELECT * FROM events WHERE uid = ?" 8XsOaNYwXgn0VmgA8qYYpVteu14p9GIK --stack KongCloudTrail
+      kong-cloudtrail query --list --stack KongCloudTrailIntegration
+      kong-cloudtrail query who-did-what --stack KongCloudTrailIntegration
+      kong-cloudtrail query "SELECT count(*) FROM events WHERE day = '2026-11-24'" --stack KongCloudTrailIntegration
+      kong-cloudtrail query "SELECT * FROM events WHERE uid = ?" "$REQUEST_ID" --stack KongCloudTrailIntegration
     """
     if show_list == (query is not None):
         raise click.UsageError("Give a query, by name or in SQL, or --list.")

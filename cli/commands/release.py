@@ -21,7 +21,7 @@ def release(program: Program, env_file: Path | None, function: str | None, stack
 
     \b
     Example:
-      kong-cloudtrail release --stack KongCloudTrail
+      kong-cloudtrail release --stack KongCloudTrailIntegration
     """
     from kong_cloudtrail.assembly import Assembly
     from kong_cloudtrail.settings import Settings

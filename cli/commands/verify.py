@@ -49,7 +49,7 @@ def verify(
 
     \b
     Examples:
-      kong-cloudtrail verify --stack KongCloudTrail
+      kong-cloudtrail verify --stack KongCloudTrailIntegration
       ARCHIVE=./archive kong-cloudtrail verify
     """
     from kong_cloudtrail.assembly import trail_of, verification

@@ -275,9 +275,9 @@ def secret_id(text: str) -> str:
 
 def destinations(text: str) -> Destinations:
     """Return the names of destinations, each once, in a fixed order."""
-    given = [name.strip().lower() for name in text.split(",")]
-    if unknown := [name for name in given if name not in DESTINATIONS]:
-        what = "names none" if not any(unknown) else "names one that there is not"
+    given = [name.strip().lower() for name in text.split(",") if name.strip()]
+    if not given or not set(given) <= set(DESTINATIONS):
+        what = "names one that there is not" if given else "names none"
         raise InvalidValue(f"{what}; write {' or '.join(DESTINATIONS)}, or both with a comma between them")
     return Destinations(tuple(name for name in DESTINATIONS if name in given))
 

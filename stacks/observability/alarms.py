@@ -69,7 +69,8 @@ class AlarmOptions(Group):
     entries_found_late : int or None
         Entries that a sweep delivered, as they became visible too late for the window. Default: 1.
     quarantine_open : int or None
-        Entries that lie in quarantine; the alarm lasts until it is emptied. Default: 1.
+        Entries that lie in quarantine; the alarm lasts until it is emptied. Not of an archive, which refuses no entry.
+        Default: 1.
     misconfigurations : int or None
         Runs stopped by something that somebody has to change. Default: 1.
     parts_damaged : int or None

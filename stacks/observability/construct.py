@@ -135,5 +135,7 @@ class Observability(Construct):
 def _address_of(dashboard: cloudwatch.Dashboard) -> str:
     """Return where the console shows a dashboard."""
     region = Stack.of(dashboard).region
-    console = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
+    domains = (("cn-", "console.amazonaws.cn"), ("us-gov-", "console.amazonaws-us-gov.com"))
+    domain = next((domain for start, domain in domains if region.startswith(start)), "console.aws.amazon.com")
+    console = f"https://{region}.{domain}/cloudwatch/home?region={region}"
     return f"{console}#dashboards/dashboard/{dashboard.dashboard_name}"

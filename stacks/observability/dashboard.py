@@ -156,11 +156,12 @@ def _text(markdown: str, *, height: int = 2) -> cloudwatch.TextWidget:
 
 def _answer(draw: _Drawing, metrics: TrailMetrics, kong_retention: Duration) -> cloudwatch.IWidget:
     """Answer whether all is well, in the numbers that whoever was woken asks for first."""
+    quarantine = metrics.quarantine_open
     return cloudwatch.SingleValueWidget(
         title=draw.title("Now"),
         metrics=[
             metrics.hours_waited.with_(label="hours that the oldest undelivered entry has waited"),
-            metrics.quarantine_open.with_(label="entries open in quarantine"),
+            *([] if quarantine is None else [quarantine.with_(label="entries open in quarantine")]),
             metrics.hours_since_success,
             metrics.hours_left(kong_retention),
         ],
@@ -170,7 +171,9 @@ def _answer(draw: _Drawing, metrics: TrailMetrics, kong_retention: Duration) -> 
 
 
 def _completeness(draw: _Drawing, metrics: TrailMetrics, options: AlarmOptions) -> list[cloudwatch.IWidget]:
-    return [
+    quarantine = metrics.quarantine_open
+    width = 8 if quarantine is None else 5
+    widgets: list[cloudwatch.IWidget] = [
         draw.graph(
             "How far behind",
             [metrics.hours_waited, metrics.hours_since_all_was_delivered],
@@ -178,18 +181,16 @@ def _completeness(draw: _Drawing, metrics: TrailMetrics, options: AlarmOptions) 
             unit="hours",
             threshold=None if options.lag is None else options.lag.to_hours(integral=False),
         ),
-        draw.graph("Successful runs", [metrics.runs_finished], width=5, unit="runs"),
+        draw.graph("Successful runs", [metrics.runs_finished], width=width, unit="runs"),
         draw.graph(
-            "Gaps that Kong could not show", [metrics.gaps_open], width=5, unit="gaps", threshold=options.gaps_open
-        ),
-        draw.graph(
-            "Open in quarantine",
-            [metrics.quarantine_open],
-            width=6,
-            unit="entries",
-            threshold=options.quarantine_open,
+            "Gaps that Kong could not show", [metrics.gaps_open], width=width, unit="gaps", threshold=options.gaps_open
         ),
     ]
+    if quarantine is not None:
+        widgets.append(
+            draw.graph("Open in quarantine", [quarantine], width=6, unit="entries", threshold=options.quarantine_open)
+        )
+    return widgets
 
 
 def _watched(
@@ -250,6 +251,7 @@ def _heading(about: About, runbook_url: str | None) -> str:
 
 
 def _flow(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
+    refuses = metrics.quarantine_open is not None  # an archive neither refuses nor shortens an entry
     return [
         draw.graph(
             "Entries",
@@ -259,8 +261,7 @@ def _flow(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
         draw.graph(
             "Out of the ordinary",
             [
-                metrics.entries_quarantined,
-                metrics.events_shortened,
+                *([metrics.entries_quarantined, metrics.events_shortened] if refuses else []),
                 metrics.events_failed,
                 metrics.backlog,
                 metrics.entries_found_late,

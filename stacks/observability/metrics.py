@@ -119,8 +119,8 @@ class TrailMetrics:
         such run.
     gaps_open : cloudwatch.Metric
         Stretches that Kong could not show and that are still to be read, at the end of each run.
-    quarantine_open : cloudwatch.Metric
-        Entries that lie in quarantine, at the end of each run.
+    quarantine_open : cloudwatch.Metric or None
+        Entries that lie in quarantine, at the end of each run. None for an archive, which refuses no entry.
     runs_finished : cloudwatch.Metric
         Runs after which nothing was left to deliver.
     entries_fetched, duplicates_skipped, events_delivered, events_failed, entries_quarantined, events_shortened, backlog
@@ -149,7 +149,7 @@ class TrailMetrics:
         )
         self.checkpoint_lag = self._of_runs("CheckpointLagSeconds", "Maximum", "since all was delivered")
         self.gaps_open = self._of_runs("GapsOpen", "Maximum", "gaps to be read")
-        self.quarantine_open = self._of_runs("QuarantineOpen", "Maximum", "open in quarantine")
+        self.quarantine_open = None if is_archive else self._of_runs("QuarantineOpen", "Maximum", "open in quarantine")
         self.runs_finished = self._of_runs("RunsFinished", "Sum", "runs that left nothing undone")
         self.hours_waited = _in_hours(self.oldest_undelivered_age, "age", "oldest undelivered entry")
         self.hours_since_all_was_delivered = _in_hours(self.checkpoint_lag, "lag", "since all was delivered")

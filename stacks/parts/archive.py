@@ -67,10 +67,11 @@ class ArchiveBucket(Construct):
             if not is_new:
                 self._say_what_it_needs(policy_is_out_of_reach=bool(refused))
         if is_new and self.lock == "compliance":
+            days = "a day" if _days(options) == 1 else f"{_days(options)} days"
             Annotations.of(self).add_warning_v2(
                 "kong-cloudtrail:Archive.lock",
                 "Archive.lock: is compliance. Whatever is archived, nobody can delete it, or shorten how long it is "
-                f"kept ({_days(options)} days): neither you, nor the account's root user, nor AWS. Only closing the "
+                f"kept ({days}): neither you, nor the account's root user, nor AWS. Only closing the "
                 "account ends it. A day's retention, or governance, is for trying it out.",
             )
 

@@ -232,7 +232,7 @@ class ArchiveQueries(Construct):
                 ),
             ),
         )
-        table.add_dependency(self.database)
+        table.node.add_dependency(self.database)
         return table
 
     def _new_workgroup(self, encryption_key: kms.IKey | None, scan_limit_gib: int) -> athena.CfnWorkGroup:
@@ -273,8 +273,7 @@ class ArchiveQueries(Construct):
             query_string=query_string,
             work_group=self.workgroup_name,
         )
-        query.add_dependency(self.workgroup)
-        query.add_dependency(self.database)
+        query.node.add_dependency(self.workgroup, self.database)
         return query
 
     def grant_query(self, grantee: iam.IGrantable) -> iam.Grant:

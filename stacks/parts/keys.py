@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aws_cdk import Annotations
+from aws_cdk import Annotations, Token
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import IConstruct
@@ -37,6 +37,20 @@ def problems(name: str, key: kms.IKey | None) -> Iterator[str]:
             resolved(key)
         except ValueError as problem:
             yield f"{name}: {problem}"
+
+
+def can_sign(key: kms.IKey) -> bool:
+    """Say whether a key signs with what the function asks for, as far as it can be seen: of a key of this app."""
+    try:
+        made = resolved(key).node.default_child
+    except ValueError:
+        return True
+    if not isinstance(made, kms.CfnKey):
+        return True
+    spec, usage = made.key_spec or "SYMMETRIC_DEFAULT", made.key_usage or "ENCRYPT_DECRYPT"
+    if Token.is_unresolved(spec) or Token.is_unresolved(usage):
+        return True
+    return usage == "SIGN_VERIFY" and (spec.startswith("RSA_") or spec in ("ECC_NIST_P256", "ECC_SECG_P256K1"))
 
 
 def allow_service(

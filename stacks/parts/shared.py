@@ -7,7 +7,8 @@ from weakref import WeakKeyDictionary
 from aws_cdk import Stack, Stage
 from constructs import IConstruct
 
-from ..settings.groups import CacheOptions, ExistingCache, LedgerOptions
+from ..settings.groups import Archive, CacheOptions, ExistingCache, LedgerOptions
+from .archive import PREFIX, ArchiveBucket
 from .cache import DedupeCache
 from .ledger import Ledger
 
@@ -35,10 +36,18 @@ class Sources:
         return cls(_environment_of(construct), cls._of_apps.setdefault(construct.node.root, set()))
 
     def problems(
-        self, cache: CacheOptions | DedupeCache | None, ledger: LedgerOptions | Ledger, variables: Mapping[str, str]
+        self,
+        cache: CacheOptions | DedupeCache | None,
+        ledger: LedgerOptions | Ledger,
+        archive: Archive | None,
+        variables: Mapping[str, str],
     ) -> Iterator[str]:
         """Say where the name is taken already."""
-        places = {"cache": self._place_in_cache(cache, variables), "ledger": _place_in_ledger(ledger)}
+        places = {
+            "cache": self._place_in_cache(cache, variables),
+            "ledger": _place_in_ledger(ledger),
+            "archive": _place_in_archive(archive),
+        }
         shared = [part for part, place in places.items() if (place, variables["SOURCE_NAME"]) in self._taken]
         for part in shared:
             yield (
@@ -58,9 +67,16 @@ class Sources:
         self._taken.add(watched)
         return is_first
 
-    def take(self, cache: DedupeCache | None, ledger: Ledger, variables: Mapping[str, str]) -> None:
+    def take(
+        self, cache: DedupeCache | None, ledger: Ledger, archive: ArchiveBucket | None, variables: Mapping[str, str]
+    ) -> None:
         """Remember the name."""
-        places = (self._environment, self._place_in_cache(cache, variables), _place_in_ledger(ledger))
+        places = (
+            self._environment,
+            self._place_in_cache(cache, variables),
+            _place_in_ledger(ledger),
+            None if archive is None else _archive_at(archive.url),
+        )
         self._taken.update((place, variables["SOURCE_NAME"]) for place in places if place is not None)
 
     def _place_in_cache(self, cache: CacheOptions | DedupeCache | None, variables: Mapping[str, str]) -> str | None:
@@ -88,3 +104,17 @@ def _place_in_ledger(ledger: LedgerOptions | Ledger) -> str | None:
         return ledger.url
     bucket_name = getattr(ledger.existing_bucket, "bucket_name", None)  # of what is a bucket
     return None if bucket_name is None else f"s3://{bucket_name}/{ledger.prefix or ''}"
+
+
+def _place_in_archive(archive: Archive | None) -> str | None:
+    """Return where an archive is going to be; None where its bucket is new."""
+    given = None if archive is None else archive.of_right_kinds().existing_bucket
+    if archive is None or given is None:
+        return None
+    bucket_name = given if isinstance(given, str) else given.bucket_name
+    return _archive_at(f"s3://{bucket_name}/{archive.of_right_kinds().prefix or PREFIX}")
+
+
+def _archive_at(url: str) -> str:
+    """Tell an archive from a ledger at the same place: that is another problem."""
+    return f"archive {url}"

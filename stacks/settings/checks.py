@@ -16,7 +16,14 @@ from aws_cdk import Token
 
 from . import cron
 from .cron import Schedule
-from .groups import Authentication, Engine
+from .groups import (
+    BUCKET_NAME_FORM,
+    BUCKET_NAME_PATTERN,
+    KEY_PREFIX_FORM,
+    KEY_PREFIX_PATTERN,
+    Authentication,
+    Engine,
+)
 from .variables import VARIABLES, table
 
 _LOOKUP_PLACEHOLDER = "dummy-value-for-"
@@ -179,6 +186,16 @@ def web_page(value: object) -> str:
         r"https?://[^\s#]{1,500}",
         "is no URL of a page; write one such as https://wiki.example.com/kong-audit-trail, without #",
     )
+
+
+def bucket_name(value: object) -> str:
+    """Return the name of an S3 bucket."""
+    return _matching(value, BUCKET_NAME_PATTERN, f"must be {BUCKET_NAME_FORM}")
+
+
+def key_prefix(value: object) -> str:
+    """Return the first part of keys in a bucket."""
+    return _matching(value, KEY_PREFIX_PATTERN, f"must be {KEY_PREFIX_FORM}")
 
 
 def stack_name(value: object) -> str:

@@ -35,12 +35,13 @@ DEFAULT_ENGINE: Engine = "valkey"
 _ENGINE_VERSIONS = {"valkey": r"(7\.2|8\.[0-2]|9\.[01])", "redis": r"7\.[01]"}
 _SERVERLESS_VERSIONS = {"valkey": r"[789]", "redis": r"7"}
 
-_BUCKET_NAME = kinds.matching(
-    "the name of a bucket: 3 to 63 lower-case letters, digits, dots or hyphens", r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
-)
-_KEY_PREFIX_FORM = "letters, digits or any of !-_.*'() with single slashes between"
-_KEY_PREFIX_PATTERN = r"[\w!.*'()-]+(/[\w!.*'()-]+)*"
-_KEY_PREFIX = kinds.matching(_KEY_PREFIX_FORM, _KEY_PREFIX_PATTERN)
+BUCKET_NAME_FORM = "the name of a bucket: 3 to 63 lower-case letters, digits, dots or hyphens"
+BUCKET_NAME_PATTERN = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+KEY_PREFIX_FORM = "letters, digits or any of !-_.'() with single slashes between"
+KEY_PREFIX_PATTERN = r"[\w!.'()-]+(/[\w!.'()-]+)*"
+"""S3 takes an asterisk as well, which in a policy stands for anything."""
+_BUCKET_NAME = kinds.matching(BUCKET_NAME_FORM, BUCKET_NAME_PATTERN)
+_KEY_PREFIX = kinds.matching(KEY_PREFIX_FORM, KEY_PREFIX_PATTERN)
 
 LOCKS = ("governance", "compliance", "none")
 """How Object Lock may keep an archive."""
@@ -331,7 +332,7 @@ class LedgerOptions(Group):
     place: ClassVar[str] = "ledger"
     kinds: ClassVar[Mapping[str, Kind]] = {
         "existing_bucket": kinds.BUCKET,
-        "prefix": kinds.matching(_KEY_PREFIX_FORM, rf"({_KEY_PREFIX_PATTERN})?"),
+        "prefix": kinds.matching(KEY_PREFIX_FORM, rf"({KEY_PREFIX_PATTERN})?"),
         "bucket_name": _BUCKET_NAME,
         "removal_policy": kinds.REMOVAL,
         "server_access_logs_bucket": kinds.BUCKET,
@@ -810,6 +811,11 @@ class Archive(Destination):
             yield "Archive.lock: is not known before the deployment, and what is created depends on it; write it out"
         if not isinstance(self.signing_key, bool | str):
             yield from keys.problems("Archive.signing_key", self.signing_key)
+            if self.signing_key is not None and not keys.can_sign(self.signing_key):
+                yield (
+                    "Archive.signing_key: cannot sign with ECDSA_SHA_256 or RSASSA_PKCS1_V1_5_SHA_256; give a key for "
+                    "SIGN_VERIFY of RSA_3072, another length of RSA, or ECC_NIST_P256"
+                )
 
 
 def _key_of(secret: secretsmanager.ISecret | None) -> kms.IKey | None:

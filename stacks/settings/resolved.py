@@ -265,6 +265,9 @@ class DeploymentSettings:
             With every problem of the settings.
         """
         integration: dict[str, Any] = {name: context[name] for name in _INTEGRATION_SETTINGS if name in context}
+        destination = integration.get("destination")
+        if isinstance(destination, list | tuple) and all(isinstance(name, str) for name in destination):
+            integration["destination"] = ",".join(destination)  # a list in cdk.json, as the other lists may be
         if not _given(integration.get("resource_name")):
             integration["resource_name"] = DEFAULT_RESOURCE_NAME
         reader = _Reader({**context, **integration})  # the whole context: a literal token is looked for as well
@@ -278,7 +281,8 @@ class DeploymentSettings:
         subnet_ids = reader.required(
             "existing_subnet_ids",
             partial(checks.subnet_ids, at_least=1 if cache is None else 2),
-            "the ids of at least two subnets of that VPC, e.g. subnet-0123456789abcdef0,subnet-0fedcba9876543210",
+            f"the ids of at least {'one subnet' if cache is None else 'two subnets'} of that VPC, e.g. "
+            "subnet-0123456789abcdef0,subnet-0fedcba9876543210",
         )
         tags = reader.optional("resource_tags", checks.tags)
         alarm_topic = reader.optional("alarm_topic", checks.topic_arn)
@@ -573,8 +577,8 @@ def _read_archive(reader: _Reader, destinations: Sequence[str], region: str | No
     if isinstance(signing_key, str):
         reader.check("archive_signing_key", lambda: checks.same_region_as_key(signing_key, region))
     archive = Archive(
-        existing_bucket=reader.optional("archive_bucket", checks.text),
-        prefix=reader.optional("archive_prefix", checks.text),
+        existing_bucket=reader.optional("archive_bucket", checks.bucket_name),
+        prefix=reader.optional("archive_prefix", checks.key_prefix),
         lock=reader.optional("archive_lock", partial(checks.choice, choices=LOCKS)),
         retention=None if retention is None else Duration.days(int(retention)),
         signing_key=signing_key,
@@ -590,6 +594,7 @@ def _of_archive(problem: str) -> str:
     """Write a problem of the group as one of the settings that it was read from."""
     place, colon, text = problem.partition(":")
     setting = _ARCHIVE_PROPERTIES[place.removeprefix("Archive").removeprefix(".") or "existing_bucket"]
+    text = text.replace(" existing_bucket is given", " is given")  # the place says it already
     return f"{setting}{colon}{_ARCHIVE_PROPERTY.sub(lambda found: _ARCHIVE_PROPERTIES[found[0]], text)}"
 
 
@@ -718,10 +723,12 @@ def _context_notes(context: Mapping[str, object]) -> list[str]:
     if _given(context.get("image")):
         notes.append("image: is not needed. The function's code is bundled with the app; no container image is used.")
     for name, value in context.items():
+        if name in _SETTINGS:  # such as archive_signing_key, of which the deployment makes the variable
+            continue
         if name.upper() in _BY_DEPLOYMENT and _given(value):
             notes.append(f"{name}: {_LEFT_ASIDE}")
         # Names with a colon, a slash or an @ belong to CDK and to other tools.
-        elif name not in _SETTINGS and not set(name) & set(":/@"):
+        elif not set(name) & set(":/@"):
             close = difflib.get_close_matches(name.lower(), _SETTINGS, n=1, cutoff=0.85)
             if close:
                 notes.append(f"{name}: is no setting and changes nothing; did you mean {close[0]}?")

@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, Environment, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
 from aws_cdk.assertions import Annotations, Match
 
-from stacks import Archive, CacheOptions, CloudTrailLake, FunctionOptions, NetworkOptions, SettingsError
+from stacks import Archive, CacheOptions, CloudTrailLake, FunctionOptions, LedgerOptions, NetworkOptions, SettingsError
+from stacks.settings.groups import Destination
 from stacks.settings.resolved import DeploymentSettings
 from tests.infra.synthesis import (
     CHANNEL_ARN,
     CONTEXT,
     KEY_ARN,
+    SUBNET_IDS,
+    VPC_ID,
     Shaped,
     Synthesis,
     foreign_stack,
@@ -95,12 +98,23 @@ def test_a_channel_alone_stands_for_cloudtrail_lake() -> None:
         ("archive", ("archive",)),
         ("cloudtrail-lake", ("cloudtrail-lake",)),
         (" cloudtrail-lake , ARCHIVE ", ("archive", "cloudtrail-lake")),
+        ("archive,", ("archive",)),
     ],
 )
 def test_destinations_by_context(given: str, destinations: tuple[str, ...]) -> None:
-    channel = {} if given == "archive" else {"channel_arn": CHANNEL_ARN}
+    channel = {} if "lake" not in given else {"channel_arn": CHANNEL_ARN}
     for context in ({"destination": given}, {"lambda_env": {"DESTINATION": given}}):
         assert DeploymentSettings.from_context({**ALONE, **channel, **context}).destinations == destinations
+
+
+def test_destinations_as_a_list_in_cdk_json() -> None:
+    context = {**ALONE, "channel_arn": CHANNEL_ARN, "destination": ["archive", "cloudtrail-lake"]}
+    assert DeploymentSettings.from_context(context).destinations == ("archive", "cloudtrail-lake")
+
+
+def test_nothing_is_remarked_about_a_key_that_is_asked_for() -> None:
+    context = {**ALONE, "destination": "archive", "archive_signing_key": "true"}
+    assert DeploymentSettings.from_context(context).notes == ()
 
 
 @pytest.mark.parametrize(
@@ -126,12 +140,18 @@ def test_destinations_by_context(given: str, destinations: tuple[str, ...]) -> N
             "archive_retention_days: is given, and archive_lock is none",
         ),
         ({"destination": "archive", "archive_format": "parquet"}, "archive_format: must be json or ocsf"),
-        ({"destination": "archive", "archive_bucket": "Theirs!"}, "archive_bucket: must be"),
+        ({"destination": "archive", "archive_bucket": "Theirs!"}, "archive_bucket: must be the name of a bucket"),
         (
             {"destination": "archive", "archive_bucket": "theirs", "archive_lock": "governance"},
-            "archive_bucket: archive_bucket is given, and with it archive_lock for a new one",
+            "archive_bucket: is given, and with it archive_lock for a new one",
         ),
-        ({"destination": "archive", "archive_prefix": "/kong/"}, "archive_prefix: must be"),
+        ({"destination": "archive", "archive_prefix": "/kong/"}, "archive_prefix: must be letters, digits"),
+        ({"destination": "archive", "archive_prefix": "kong*"}, "archive_prefix: must be letters, digits"),
+        (
+            {"destination": "archive", "existing_subnet_ids": ""},
+            "existing_subnet_ids: is missing; give the ids of at least one",
+        ),
+        ({"destination": ["archive", 1]}, "destination: must be text"),
         ({"destination": "archive", "archive_glacier_ir_after_days": -1}, "archive_glacier_ir_after_days: must be"),
         (
             {"destination": "archive", "archive_scan_limit_gib": 0},
@@ -172,6 +192,12 @@ def test_one_problem_of_context(context: dict[str, Any], expected: str) -> None:
         ({"destinations": [Archive(), Archive()]}, "destinations: has archive twice"),
         ({"destinations": [Archive(), "cloudtrail-lake"]}, "destinations: must be a list of Archive"),
         ({"destinations": [Archive()], "channel_arn": CHANNEL_ARN}, "channel_arn: is short for destinations="),
+        ({"destinations": [Destination()]}, "destinations: must be a list of Archive"),
+        ({"destinations": [Archive(prefix="kong*")]}, "Archive.prefix: must be letters, digits"),
+        (
+            {"destinations": [Archive(signing_key=KEY_ARN.replace("eu-central-1", "us-east-1"))]},
+            "Archive.signing_key: is in another region than the stack; give a key in eu-central-1",
+        ),
         ({"destinations": [CloudTrailLake()]}, "CloudTrailLake.channel_arn: is missing"),
         ({"destinations": [Archive(lock="glue")]}, "Archive.lock: must be one of governance, compliance, none"),
         ({"destinations": [Archive(format="csv")]}, "Archive.format: must be json or ocsf"),
@@ -207,6 +233,70 @@ def test_one_problem_of_properties(tmp_path: Path, properties: dict[str, Any], e
         integrate(stack, vpc=vpc, **properties)
     (problem,) = raised.value.problems
     assert problem.startswith(expected)
+
+
+def problems_of(stack: Stack, vpc: ec2.IVpc, *destinations: Any, **properties: Any) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        integrate(stack, vpc=vpc, destinations=list(destinations), **properties)
+    return list(raised.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("spec", "usage"),
+    [
+        (None, None),
+        (kms.KeySpec.HMAC_256, kms.KeyUsage.GENERATE_VERIFY_MAC),
+        (kms.KeySpec.RSA_3072, kms.KeyUsage.ENCRYPT_DECRYPT),
+        (kms.KeySpec.ECC_NIST_P384, kms.KeyUsage.SIGN_VERIFY),
+    ],
+)
+def test_a_key_of_the_app_that_cannot_sign_reports(
+    tmp_path: Path, spec: kms.KeySpec | None, usage: kms.KeyUsage | None
+) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    key = kms.Key(stack, "Key", key_spec=spec, key_usage=usage)
+    for name, given in (("ByKey", key), ("ByAlias", key.add_alias("kong"))):
+        (problem,) = problems_of(stack, vpc, Archive(signing_key=given), name=name)
+        assert problem.startswith("Archive.signing_key: cannot sign with ECDSA_SHA_256")
+
+
+@pytest.mark.parametrize("spec", [kms.KeySpec.RSA_2048, kms.KeySpec.ECC_NIST_P256])
+def test_a_key_of_the_app_that_signs_reports(tmp_path: Path, spec: kms.KeySpec) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    key = kms.Key(stack, "Key", key_spec=spec, key_usage=kms.KeyUsage.SIGN_VERIFY)
+    trail = integrate(stack, vpc=vpc, destinations=[Archive(signing_key=key)])
+    assert trail.archive is not None
+    assert trail.archive.signing_key is key
+
+
+@pytest.mark.parametrize("prefix", ["archive", "archive/ledger"])
+def test_a_ledger_where_nothing_can_be_overwritten(tmp_path: Path, prefix: str) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    bucket = s3.Bucket.from_bucket_name(stack, "Bucket", "theirs")
+    for name, given in (("ByBucket", bucket), ("ByName", "theirs")):
+        ledger = LedgerOptions(existing_bucket=bucket, prefix=prefix)
+        (problem,) = problems_of(stack, vpc, Archive(existing_bucket=given), ledger=ledger, name=name)
+        assert problem.startswith("ledger.prefix: is below the archive's, archive/, where")
+
+
+def test_a_ledger_beside_the_archive_in_one_bucket(tmp_path: Path) -> None:
+    _, stack, vpc = foreign_stack(tmp_path)
+    bucket = s3.Bucket.from_bucket_name(stack, "Bucket", "theirs")
+    ledger = LedgerOptions(existing_bucket=bucket, prefix="archive-ledger")
+    integrate(stack, vpc=vpc, destinations=[Archive(existing_bucket=bucket)], ledger=ledger)
+
+
+def test_two_gateways_of_one_name_in_one_archive(tmp_path: Path) -> None:
+    """In two accounts, say, where their metrics do not meet."""
+    app, stack, vpc = foreign_stack(tmp_path, account="111122223333", region="eu-central-1")
+    integrate(stack, vpc=vpc, destinations=[Archive(existing_bucket="theirs")])
+    other = Stack(app, "Other", env=Environment(account="444455556666", region="eu-central-1"))
+    other_vpc = ec2.Vpc.from_vpc_attributes(
+        other, "Vpc", vpc_id=VPC_ID, availability_zones=["a", "b"], private_subnet_ids=list(SUBNET_IDS)
+    )
+    (problem,) = problems_of(other, other_vpc, Archive(existing_bucket="theirs"), name="Same")
+    assert problem.startswith("source_name: is the name of another gateway in the same archive")
+    integrate(other, vpc=other_vpc, destinations=[Archive(existing_bucket="theirs", prefix="other")])
 
 
 def test_a_region_without_cloudtrail_data_will_do_for_an_archive() -> None:

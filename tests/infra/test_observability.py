@@ -498,7 +498,6 @@ def test_names_say_whose_and_what_is_wrong(stack: Stack) -> None:
         "archive.lag": "kong-eu, archive: entries waiting longer than 1.5 h",
         "archive.gaps_open": "kong-eu, archive: entries that Kong cannot show",
         "archive.entries_found_late": "kong-eu, archive: entries found late",
-        "archive.quarantine_open": "kong-eu, archive: entries in quarantine",
         "archive.misconfigurations": "kong-eu, archive: misconfigured, no run will succeed",
         "archive.parts_damaged": "kong-eu, archive: parts removed or overwritten",
         "failed_runs": "kong-eu: a run failed",
@@ -507,6 +506,23 @@ def test_names_say_whose_and_what_is_wrong(stack: Stack) -> None:
         "evictions_1": "kong-eu: cache node 001 evicts marks",
         "evictions_2": "kong-eu: cache node 002 evicts marks",
     }
+
+
+@pytest.mark.parametrize(
+    ("region", "console"),
+    [
+        ("cn-north-1", "https://cn-north-1.console.amazonaws.cn/"),
+        ("us-gov-west-1", "https://us-gov-west-1.console.amazonaws-us-gov.com/"),
+    ],
+)
+def test_other_partitions_have_consoles_of_their_own(tmp_path: Path, region: str, console: str) -> None:
+    stack = Stack(new_app(tmp_path), "Partition", env=Environment(region=region))
+    observe(stack, destinations=[ARCHIVE])
+    synthesis = synthesised(stack)
+    for alarm in alarms_of(synthesis):
+        assert f" Dashboard: {console}cloudwatch/home?region={region}#" in synthesis.flat(
+            alarm["Properties"]["AlarmDescription"]
+        )
 
 
 def test_a_description_ends_in_a_link_that_can_be_clicked(stack: Stack) -> None:
@@ -615,7 +631,8 @@ def both(stack: Stack, **options: Any) -> Observability:
 
 def test_each_trail_has_its_own_alarms_and_what_they_share_is_watched_once(stack: Stack) -> None:
     alarms = both(stack).alarms
-    of_archive = [*OF_TRAILS, "parts_damaged"]
+    # An archive refuses no entry, so nothing of it goes to quarantine.
+    of_archive = [*(name for name in OF_TRAILS if name != "quarantine_open"), "parts_damaged"]
     assert list(alarms) == [*(f"{ARCHIVE}.{name}" for name in of_archive), *ALARMS]
     synthesis = synthesised(stack)
     for name, alarm in alarms.items():
@@ -662,6 +679,9 @@ def test_the_dashboard_tells_the_trails_apart(stack: Stack) -> None:
     assert titles.count("Dead-letter queue") == titles.count("Failures and throttles of the function") == 1
     assert "Calls of PutAuditEvents (archive)" not in titles
     assert "Parts of the archive (archive)" in titles
+    assert "Open in quarantine (cloudtrail-lake)" in titles
+    assert "Open in quarantine (archive)" not in titles
+    assert '"QuarantineOpen","destination","archive"' not in json.dumps(body, separators=(",", ":"))
 
 
 def test_two_trails_pass_the_rule_packs(stack: Stack) -> None:

@@ -1,8 +1,9 @@
-"""A cache that was emptied between two runs, on a gateway that cannot filter by time."""
+"""A cache that was emptied between two runs, on a gateway that cannot filter by time, or one of whose nodes cannot."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 
 import pytest
 from kong_cloudtrail.errors import RunFailed
@@ -93,3 +94,23 @@ def test_a_page_of_entries_without_a_date_does_not_hold_up_the_run() -> None:
 
     assert time.monotonic() - began < 10
     assert all(world.is_settled(one) for one in undated)
+
+
+def test_node_that_ignores_filters_makes_nothing_old_come_twice() -> None:
+    # Given entries that were delivered long ago, and a cache that has lost their marks
+    world = World(
+        kong=Kong([entry(number, request_timestamp=NOW - number * HOUR) for number in range(1, 9)], page_size=3)
+    )
+    world.run()
+    world.seen.lose_everything()
+    world.kong.entries.append(entry(90, request_timestamp=NOW))
+    world.run()
+    before = Counter(world.cloudtrail.accepted_ids)
+
+    # When a node of an older release answers in between, and shows all of them
+    world.kong.page_size = 20
+    world.kong.ignores_filter_at_page = world.kong.pages_read + 1
+    world.run()
+
+    assert "MIXED_CONTROL_PLANE" in world.telemetry.codes
+    assert Counter(world.cloudtrail.accepted_ids) == before

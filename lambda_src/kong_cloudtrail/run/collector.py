@@ -200,8 +200,8 @@ class Collector:
             self._log_reading(reading, report)
             if reading.page is not None:
                 everything = reading.purpose is Purpose.NEW and reading.window is None
-                # So does a node that ignores filters, whatever was asked for. A gap stays open then, and is read again.
-                shows_all = everything or (not reading.page.as_asked and reading.purpose is not Purpose.GAP)
+                # So does a node that ignores filters, whatever was asked for. That settles nothing: it is asked for again.
+                shows_all = everything or not reading.page.as_asked
                 intake.take(
                     reading.page.entries,
                     assumed_before=assumed_before if shows_all else None,

@@ -117,6 +117,8 @@ def _facts(verified: Verified) -> Iterator[tuple[str, str]]:
     yield "reports", str(chain.count)
     if chain.signed is not None:
         yield "of them signed", str(chain.signed)
+    elif chain.signatures:
+        yield "signatures", f"{chain.signatures}, not checked: give --public-key or set ARCHIVE_SIGNING_KEY"
     if chain.first is not None and chain.last is not None:
         yield "first run", _run(chain.first)
         yield "last run", _run(chain.last)

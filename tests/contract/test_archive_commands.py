@@ -183,6 +183,7 @@ class TestVerify:
             signature.write_bytes(ec_key.sign(report.read_bytes(), ec.ECDSA(SHA256())))
         (terminal.folder / "key.pem").write_bytes(public)
 
+        assert "1, not checked: give --public-key" in terminal.run("verify").out
         output = terminal.run("verify", "--public-key", "key.pem", "--json")
         assert (output.status, output.report["signed"]) == (ExitStatus.DONE, 1)
 

@@ -275,6 +275,11 @@ class TestReport:
 
         assert "Report 2 does not continue report 1: one of the two was altered." in site.verify().faults
 
+    def test_without_the_checkpoint(self, site: Site) -> None:
+        del site.store.objects["checkpoints/kong/requests/archive.json"]
+
+        assert any("no checkpoint: it was removed" in fault for fault in site.verify().faults)
+
     def test_whose_list_of_parts_was_spoiled(self, site: Site) -> None:
         name = REPORT.format(2)
         fields = json.loads(site.store.objects[name]) | {"parts": [{"name": "x"}]}

@@ -80,6 +80,8 @@ class ReportChain:
         The checkpoint, as in `Checkpoint`.
     signed
         Number of reports whose signature is right; ``None`` if signatures were not checked.
+    signatures
+        Number of signatures that are there.
     parts
         The parts that the reports name, by name.
     faults
@@ -95,6 +97,7 @@ class ReportChain:
     last: StoredReport | None
     complete_until: int | None
     signed: int | None
+    signatures: int
     parts: Mapping[str, ReportedPart]
     faults: tuple[str, ...]
     other_trails: tuple[str, ...]
@@ -153,6 +156,8 @@ class ChainCheck:
         """Return all faults, once the last report was checked."""
         if self.is_signed is not None and self.count and not self.signed:
             self._faults.append("No report has a right signature.")
+        if self.count and self.checkpoint.version is None:
+            self._faults.append("There are reports, but no checkpoint: it was removed, so the last ones may be, too.")
         newest = self.checkpoint.run_number
         if self._expected > newest:
             return self._faults

@@ -200,7 +200,7 @@ class Collector:
             self._log_reading(reading, report)
             if reading.page is not None:
                 everything = reading.purpose is Purpose.NEW and reading.window is None
-                # So does a node that ignores filters, whatever was asked for. That settles nothing: it is asked for again.
+                # So does a node that ignores filters, whatever was asked for. That settles nothing: it is read again.
                 shows_all = everything or not reading.page.as_asked
                 intake.take(
                     reading.page.entries,

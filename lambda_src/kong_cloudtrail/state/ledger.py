@@ -250,6 +250,7 @@ class Ledger:
             last=check.last,
             complete_until=checkpoint.complete_until,
             signed=None if is_signed is None else check.signed,
+            signatures=len(signatures),
             parts=check.parts,
             faults=tuple(check.end()),
             other_trails=tuple(sorted(others)),

@@ -22,7 +22,7 @@ help:  ## list the targets
 demo: .venv/ready .venv-ministack/ready node_modules/ready  ## deploy the stack to an AWS on this machine and watch entries arrive (KEEP=1, DESTINATION=archive)
 	@$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(DESTINATION),--destination $(DESTINATION))
 
-test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every check and every test (WORKERS=2), about four minutes
+test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every check and every test (WORKERS=2), about seven minutes
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 check: lint type  ## lint, types, unit tests, architecture: less than a minute

@@ -241,7 +241,6 @@ class _Ends:
     destination: Destination
     seen: SeenSet
     lock: RunLock
-    may_overlap: bool
 
 
 class Assembly:
@@ -304,7 +303,7 @@ class Assembly:
         plan = Plan(
             trail=trail,
             run_id=run_id,
-            may_overlap=ends.may_overlap,
+            may_overlap=not self.uses_cache(trail),
             keep_checkpoint=settings.ledger is not None,
             overlap_seconds=settings.overlap_seconds,
             sweep_seconds=settings.sweep_seconds,
@@ -342,9 +341,9 @@ class Assembly:
         settings = self.settings
         destination = self._destination(trail, connections, run_id)
         if not self.uses_cache(trail):
-            guard = RunGuard(budget, NoLock(), self._clock, FOR_DELIVERING)
-            held = HeldEntries(connections.part_log, guard.seconds_to_end)
-            return _Ends(destination, held, NoLock(), may_overlap=True)
+            no_lock = NoLock()
+            guard = RunGuard(budget, no_lock, self._clock, FOR_DELIVERING)
+            return _Ends(destination, HeldEntries(connections.part_log, guard.seconds_to_end), no_lock)
         lock = ValkeyLock(
             connections.cache,
             trail,
@@ -353,7 +352,7 @@ class Assembly:
         )
         marks_in_flight = 2 * settings.parallel_deliveries * MAX_BATCH_EVENTS
         seen = ValkeySeenSet(connections.cache, trail, lock, marks_in_flight=marks_in_flight)
-        return _Ends(destination, seen, lock, may_overlap=False)
+        return _Ends(destination, seen, lock)
 
     def _destination(self, trail: Trail, connections: Connections, run_id: str) -> Destination:
         if trail.destination == cloudtrail.NAME:

@@ -30,8 +30,8 @@ def stored(store: Store) -> Checkpoint:
     return ledger(store).load_checkpoint()
 
 
-def progress_of(store: Store, *, keep: bool = True, report: RunReport | None = None) -> Progress:
-    progress = Progress(
+def new_progress(store: Store, *, keep: bool = True, report: RunReport | None = None) -> Progress:
+    return Progress(
         ledger(store),
         keep=keep,
         overlap_seconds=900,
@@ -39,6 +39,10 @@ def progress_of(store: Store, *, keep: bool = True, report: RunReport | None = N
         may_overlap=False,
         report=report or RunReport(TRAIL),
     )
+
+
+def progress_of(store: Store, *, keep: bool = True, report: RunReport | None = None) -> Progress:
+    progress = new_progress(store, keep=keep, report=report)
     list(progress.begin(CACHE, "3.10", Bounds.of(NOW, None)))
     return progress
 
@@ -405,14 +409,7 @@ class TestBeginning:
         self, store: Store, checkpoint: Checkpoint, *, cache: CacheState = CACHE, now: int = NOW, version: str = "3.10"
     ) -> tuple[Sequence[str], Checkpoint]:
         ledger(store).save_checkpoint(replace(checkpoint, version=None))
-        progress = Progress(
-            ledger(store),
-            keep=True,
-            overlap_seconds=900,
-            sweep_seconds=86_400,
-            may_overlap=False,
-            report=RunReport(TRAIL),
-        )
+        progress = new_progress(store)
         return codes(progress, cache, Bounds.of(now, None), version), progress.checkpoint
 
     @pytest.mark.parametrize("cache", [CacheState("another", 50), CacheState("cache", 9)], ids=["emptied", "restored"])

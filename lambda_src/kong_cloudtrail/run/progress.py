@@ -97,7 +97,6 @@ class Progress:
         self._retried: list[tuple[Stretch, list[Future[bool]]]] = []
         self._still_open: set[OpenGap] = set()
         self._narrowed: dict[OpenGap, OpenGap] = {}
-        self._has_saved = False
         self._has_reported = False
         self._names_all_parts = True
         self._cannot_save: LedgerError | None = None
@@ -354,7 +353,6 @@ class Progress:
                 unreported = {part.name: part for part in (*self._unreported, *self._report.parts)}
                 self._checkpoint = replace(self._checkpoint, parts=tuple(unreported.values()))
             self._checkpoint = self._saved = self._ledger.save_checkpoint(self._checkpoint)
-            self._has_saved = True
 
     # -- what settled stretches change
 

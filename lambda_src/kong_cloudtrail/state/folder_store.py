@@ -5,11 +5,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..domain.files import whole_file
 from ..errors import LedgerError
 from ..ports import Stored
 
@@ -44,17 +44,8 @@ class FolderStore:
         """Write an object atomically: all of it or nothing, even if the process dies."""
         path = self._folder / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(body)
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).replace(path)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            with whole_file(path.parent, body) as temporary:
+                temporary.replace(path)
         except OSError as error:
             raise self._failed("written", error) from error
 

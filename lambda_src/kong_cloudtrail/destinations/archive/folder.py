@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...domain.files import whole_file
 from ...errors import DestinationMisconfigured
 from .part_log import Listed, PartAbsent
 
@@ -56,19 +56,12 @@ class FolderParts:
         """Write a file if there is none of this name; ``False`` if there is one."""
         path = self._folder / name
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(body)
-                    file.flush()
-                    os.fsync(file.fileno())
-                # A link appears whole or not at all, and never replaces a file. A rename would.
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            with whole_file(path.parent, body) as temporary:
+                try:
+                    # A link appears whole or not at all, and never replaces a file. A rename would.
+                    os.link(temporary, path)
+                except FileExistsError:
+                    return False
         except OSError as error:
             raise self._failed("written", error) from error
         return True

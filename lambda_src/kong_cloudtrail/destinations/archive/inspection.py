@@ -8,12 +8,22 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import IO
 
 from ...domain.report_chain import ReportedPart
 from ...ports import Inspection
-from .part_log import Listed, NotAPart, PartAbsent, PartContent, PartStore, find_key, part_number, read_content
+from .part_log import (
+    DIGEST_BYTES,
+    Listed,
+    NotAPart,
+    PartAbsent,
+    PartContent,
+    PartStore,
+    find_key,
+    part_number,
+    prefix_of,
+    read_content,
+)
 
 LONGEST_RUN_SECONDS = 1200
 """Longer than any run of the function. Only younger parts may be in no report."""
@@ -22,8 +32,7 @@ _BUCKETS = 128
 _BUCKET_MEMORY_BYTES = 128 * 1024
 """Digests of a bucket that are kept in memory; more go to a temporary file. 10 000 000 entries take 240 MB of disk."""
 
-_DIGEST_BYTES = 16
-_RECORD_BYTES = _DIGEST_BYTES + 4
+_RECORD_BYTES = DIGEST_BYTES + 4
 
 
 class ArchiveInspector:
@@ -46,7 +55,7 @@ class ArchiveInspector:
     ) -> None:
         self._now = now
         self._store = store
-        self._prefix = f"source={source}/stream={stream}/"
+        self._prefix = prefix_of(source, stream)
         self._workers = workers
 
     def inspect(
@@ -80,13 +89,13 @@ class ArchiveInspector:
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(self._workers, "verify"))
             keys = stack.enter_context(_Keys())
-            for index, found in enumerate(self._read_in_order(pool, [parts[name] for name in names])):
+            for index, content in enumerate(self._read_in_order(pool, [parts[name] for name in names])):
                 name = names[index]
-                faults += self._compare(name, parts[name], found, reported.get(name))
-                if found.content is not None:
-                    entries += found.content.lines
-                    unreported += name not in reported and self._may_be_at_work(found.content.run_id)
-                    keys.add(index, found.content)
+                faults += self._compare(name, parts[name], content, reported.get(name))
+                if content is not None:
+                    entries += content.lines
+                    unreported += name not in reported and self._may_be_at_work(content.run_id)
+                    keys.add(index, content)
                 progress(index + 1, len(names))
             faults += self._doubled(keys, [parts[name] for name in names])
         return Inspection(
@@ -116,23 +125,25 @@ class ArchiveInspector:
                     "No report names them."
                 )
 
-    def _compare(self, name: str, listed: Listed, found: _Found, reported: ReportedPart | None) -> Iterator[str]:
+    def _compare(
+        self, name: str, listed: Listed, content: PartContent | None, reported: ReportedPart | None
+    ) -> Iterator[str]:
         place = self._locate(name)
         if not listed.is_intact:
             yield (
                 f"The part {place} was removed or overwritten. Its first version is still there: restore it by "
                 "deleting the later versions and delete markers."
             )
-        if reported is None and not (found.content is not None and self._may_be_at_work(found.content.run_id)):
+        if reported is None and not (content is not None and self._may_be_at_work(content.run_id)):
             yield (
                 f"The part {place} is in no run report: no run wrote it, or its run died and no later one has found it."
             )
-        if found.content is None:
+        if content is None:
             yield f"The part {place} is damaged: it cannot be read."
-        elif reported is not None and found.content.sha256 != reported.sha256:
+        elif reported is not None and content.sha256 != reported.sha256:
             yield (
                 f"The part {place} was altered: its content is not the one that report {reported.report} names. It has "
-                f"{found.content.lines} entries, and the report says {reported.entries}."
+                f"{content.lines} entries, and the report says {reported.entries}."
             )
 
     def _doubled(self, keys: _Keys, parts: Sequence[Listed]) -> Iterator[str]:
@@ -159,9 +170,9 @@ class ArchiveInspector:
         except (NotAPart, PartAbsent):  # it was changed meanwhile
             return digest.hex()
 
-    def _read_in_order(self, pool: ThreadPoolExecutor, parts: Sequence[Listed]) -> Iterator[_Found]:
+    def _read_in_order(self, pool: ThreadPoolExecutor, parts: Sequence[Listed]) -> Iterator[PartContent | None]:
         """Read parts, several at once, and only a few ahead of one that takes long: each has its keys in memory."""
-        reading: deque[Future[_Found]] = deque()
+        reading: deque[Future[PartContent | None]] = deque()
         for part in parts:
             if len(reading) > self._workers:
                 yield reading.popleft().result()
@@ -177,11 +188,12 @@ class ArchiveInspector:
             return False
         return abs(self._now() - began) < LONGEST_RUN_SECONDS
 
-    def _read(self, listed: Listed) -> _Found:
+    def _read(self, listed: Listed) -> PartContent | None:
+        """Return what a part holds; ``None`` if it is damaged."""
         try:
-            return _Found(read_content(self._store.read(listed.name, listed.version)))
+            return read_content(self._store.read(listed.name, listed.version))
         except (NotAPart, PartAbsent):
-            return _Found(None)
+            return None
 
     def _locate(self, name: str) -> str:
         return self._store.locate(self._prefix + name)
@@ -194,11 +206,6 @@ def _gaps(numbers: set[int]) -> Iterator[tuple[int, int]]:
         if number > expected:
             yield expected, number - 1
         expected = number + 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    content: PartContent | None
 
 
 class _Keys:
@@ -233,7 +240,7 @@ class _Keys:
             bucket.seek(0)
             seen: dict[bytes, int] = {}
             while record := bucket.read(_RECORD_BYTES):
-                digest, part = record[:_DIGEST_BYTES], int.from_bytes(record[_DIGEST_BYTES:], "big")
+                digest, part = record[:DIGEST_BYTES], int.from_bytes(record[DIGEST_BYTES:], "big")
                 if digest in seen:
                     yield digest, seen[digest], part
                 else:

@@ -52,9 +52,10 @@ class Packer:
     def add(self, event: Event) -> Batch | None:
         """Add an event; return the batch that is closed for it, if any."""
         hour = hour_of(event.entry)
-        batch = self._open.setdefault(hour, _Open())
-        closed = self._close(hour) if event.id in batch.ids else None
-        batch = self._open.setdefault(hour, batch if closed is None else _Open())
+        batch = self._open.get(hour)
+        closed = self._close(hour) if batch is not None and event.id in batch.ids else None
+        if batch is None or closed is not None:
+            batch = self._open[hour] = _Open()
         batch.add(event)
         self._events += 1
         batch.touched_at = self._events

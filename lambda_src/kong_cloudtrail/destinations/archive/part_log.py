@@ -69,7 +69,9 @@ MAX_GAPS = 1000
 """Missing parts of an hour that are looked for. More are no accident."""
 
 _GROUP_BYTES = 32 * 1024
-_DIGEST_BYTES = 16
+DIGEST_BYTES = 16
+"""Size of what is kept in memory of an entry's key."""
+
 _CHUNK_BYTES = 256 * 1024
 _GZIP_HEAD_BYTES = 120
 _HEAD_BYTES = 8 * 1024  # more than the key at the beginning of a line takes
@@ -194,7 +196,7 @@ class PartLog:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._store = store
-        self._prefix = f"source={source}/stream={stream}/"
+        self._prefix = prefix_of(source, stream)
         self._max_remembered_entries = max_remembered_entries
         self._sleep = sleep
         self._readers = Workers(workers, "archive")
@@ -464,6 +466,11 @@ def _begin(workers: Workers, read: Callable[[_T], _Read], what: _T) -> Future[_R
     return future
 
 
+def prefix_of(source: str, stream: str) -> str:
+    """Return what the names of all parts of a stream begin with, below the archive's prefix."""
+    return f"source={source}/stream={stream}/"
+
+
 @lru_cache(maxsize=4096)
 def _hour_name(hours_since_1970: int) -> str:
     return datetime.fromtimestamp(hours_since_1970 * 3600, UTC).strftime("day=%Y-%m-%d/%H")
@@ -479,7 +486,11 @@ def hour_of(entry: Entry) -> str:
 
 def digest(key: str) -> bytes:
     """Return what is kept in memory of an entry's key."""
-    return hashlib.blake2b(key.encode("ascii"), digest_size=_DIGEST_BYTES).digest()
+    return _digest(key.encode("ascii"))
+
+
+def _digest(key: bytes) -> bytes:
+    return hashlib.blake2b(key, digest_size=DIGEST_BYTES).digest()
 
 
 def part_number(name: str) -> tuple[str, int] | None:
@@ -542,7 +553,7 @@ def read_content(pieces: Iterable[bytes]) -> PartContent:
     run_id = _run_id(head)
     for keys in _keys(_decompressed(pieces), sha256.update):
         for key in keys:
-            found = hashlib.blake2b(key, digest_size=_DIGEST_BYTES).digest()
+            found = _digest(key)
             if found in digests:
                 doubled.append(found)
             digests.add(found)
@@ -553,7 +564,7 @@ def find_key(pieces: Iterable[bytes], wanted: bytes) -> str | None:
     """Return the key in a part that has a digest; ``None`` if there is none. Raises `NotAPart`."""
     for keys in _keys(_decompressed(pieces)):
         for key in keys:
-            if hashlib.blake2b(key, digest_size=_DIGEST_BYTES).digest() == wanted:
+            if _digest(key) == wanted:
                 return key.decode("utf-8", "replace")
     return None
 

@@ -9,6 +9,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from ..settings.groups import Archive
+from .buckets import private_bucket
 from .grants import allow, allow_key
 from .keys import resolved
 from .nag import accept, accept_amazons_key, accept_wildcard, controls
@@ -84,20 +85,13 @@ class ArchiveBucket(Construct):
         return given
 
     def _new_bucket(self, options: Archive, encryption_key: kms.IKey | None) -> s3.Bucket:
-        kms_encrypted = encryption_key is not None
         days = Duration.days(_days(options))
-        bucket = s3.Bucket(
+        bucket = private_bucket(
             self,
             "Bucket",
             bucket_name=options.bucket_name,
-            encryption=s3.BucketEncryption.KMS if kms_encrypted else s3.BucketEncryption.S3_MANAGED,
             encryption_key=encryption_key,
-            bucket_key_enabled=True if kms_encrypted else None,
             versioned=True,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             server_access_logs_bucket=options.server_access_logs_bucket,
             # Without a default retention too: it allows legal holds, and a default later, without another bucket.
             object_lock_enabled=True,

@@ -12,6 +12,7 @@ from constructs import Construct
 
 from .archive import ArchiveBucket
 from .archive_sql import NAMED_QUERIES, TABLE, statement
+from .buckets import private_bucket
 from .cache_access import physical_name
 from .nag import accept, accept_amazons_key, controls
 
@@ -139,17 +140,10 @@ class ArchiveQueries(Construct):
         }
 
     def _new_results(self, encryption_key: kms.IKey | None) -> s3.Bucket:
-        kms_encrypted = encryption_key is not None
-        bucket = s3.Bucket(
+        bucket = private_bucket(
             self,
             "Results",
-            encryption=s3.BucketEncryption.KMS if kms_encrypted else s3.BucketEncryption.S3_MANAGED,
             encryption_key=encryption_key,
-            bucket_key_enabled=True if kms_encrypted else None,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             lifecycle_rules=[
                 s3.LifecycleRule(
                     id="Results",

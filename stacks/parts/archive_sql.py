@@ -88,11 +88,7 @@ _SHARED: Mapping[str, str] = {
     "requests": "stream = 'requests' AND day >= CAST(CAST(current_date - INTERVAL '30' DAY AS date) AS varchar)",
 }
 
-NAMED_QUERIES = (
-    NamedQuery(
-        name="who-did-what",
-        description="Who called what, newest first: the last 30 days, at most 200 calls",
-        template="""\
+_CALLS = """\
 SELECT {at} AS at,
   {principal} AS principal,
   {user_name} AS user_name,
@@ -100,22 +96,22 @@ SELECT {at} AS at,
   {call} AS call,
   {status} AS status
 FROM {table}
-WHERE {requests}
+WHERE {requests}"""
+
+NAMED_QUERIES = (
+    NamedQuery(
+        name="who-did-what",
+        description="Who called what, newest first: the last 30 days, at most 200 calls",
+        template=_CALLS
+        + """
 ORDER BY 1 DESC
 LIMIT 200""",
     ),
     NamedQuery(
         name="refused-calls",
         description="Calls refused for want of a token or a permission (401, 403), newest first: the last 30 days",
-        template="""\
-SELECT {at} AS at,
-  {principal} AS principal,
-  {user_name} AS user_name,
-  {address} AS address,
-  {call} AS call,
-  {status} AS status
-FROM {table}
-WHERE {requests}
+        template=_CALLS
+        + """
   AND {status} IN (401, 403)
 ORDER BY 1 DESC
 LIMIT 200""",
@@ -137,15 +133,8 @@ ORDER BY 3 DESC""",
     NamedQuery(
         name="logins",
         description="Logins to Kong Manager, and logouts, newest first: the last 30 days",
-        template="""\
-SELECT {at} AS at,
-  {principal} AS principal,
-  {user_name} AS user_name,
-  {address} AS address,
-  {call} AS call,
-  {status} AS status
-FROM {table}
-WHERE {requests}
+        template=_CALLS
+        + """
   AND {is_login}
 ORDER BY 1 DESC
 LIMIT 200""",

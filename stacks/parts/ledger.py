@@ -8,6 +8,7 @@ from constructs import Construct
 
 from ..errors import SettingsError
 from ..settings.groups import LedgerOptions
+from .buckets import private_bucket
 from .grants import allow, allow_key
 from .nag import accept, accept_amazons_key, accept_wildcard, controls
 
@@ -85,19 +86,12 @@ class Ledger(Construct):
         return Ledger(attributes, "Ledger", options=options)
 
     def _new_bucket(self, options: LedgerOptions, encryption_key: kms.IKey | None) -> s3.Bucket:
-        kms_encrypted = encryption_key is not None
-        bucket = s3.Bucket(
+        bucket = private_bucket(
             self,
             "Bucket",
             bucket_name=options.bucket_name,
-            encryption=s3.BucketEncryption.KMS if kms_encrypted else s3.BucketEncryption.S3_MANAGED,
             encryption_key=encryption_key,
-            bucket_key_enabled=True if kms_encrypted else None,
             versioned=True,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
             server_access_logs_bucket=options.server_access_logs_bucket,
             removal_policy=options.removal_policy or RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )

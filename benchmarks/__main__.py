@@ -105,24 +105,27 @@ class Arena:
     def run(self, contender: str, *, latency: bool | None = None) -> Measurement:
         """Run a contender as a process of its own."""
         slow = self._latency if latency is None else latency
-        self.kong.configure(latency_seconds=KONG_LATENCY_SECONDS if slow else 0.0)
         self.cloudtrail.configure(latency_seconds=CLOUDTRAIL_LATENCY_SECONDS if slow else 0.0)
-        self.kong.reset_counters()
         calls_before, commands_before = len(self.cloudtrail.calls), self._redis_commands()
-        process = subprocess.run(
+        output = self._output_of(contender, slow=slow)
+        return self._measurement(
+            contender,
+            output,
+            deliveries=len(self.cloudtrail.calls) - calls_before,
+            redis_commands=self._redis_commands() - commands_before,
+        )
+
+    def _output_of(self, contender: str, *, slow: bool) -> str:
+        self.kong.configure(latency_seconds=KONG_LATENCY_SECONDS if slow else 0.0)
+        self.kong.reset_counters()
+        return subprocess.run(
             [sys.executable, "-m", f"benchmarks.{contender}"],
             cwd=PROJECT_DIRECTORY,
             env=self._environment(),
             stdout=subprocess.PIPE,
             text=True,
             check=True,
-        )
-        return self._measurement(
-            contender,
-            process.stdout,
-            deliveries=len(self.cloudtrail.calls) - calls_before,
-            redis_commands=self._redis_commands() - commands_before,
-        )
+        ).stdout
 
     def _measurement(self, contender: str, output: str, **counted: int) -> Measurement:
         told = json.loads(output.splitlines()[-1])
@@ -174,23 +177,14 @@ class ArchiveArena(Arena):
     def run(self, contender: str, *, latency: bool | None = None) -> Measurement:
         """Run a contender as a process of its own."""
         slow = self._latency if latency is None else latency
-        self.kong.configure(latency_seconds=KONG_LATENCY_SECONDS if slow else 0.0)
         self.s3.configure(latency_seconds=S3_LATENCY_SECONDS if slow else 0.0)
-        self.kong.reset_counters()
         self.s3.reset_counters()
         before = self._parts()
-        process = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{contender}"],
-            cwd=PROJECT_DIRECTORY,
-            env=self._environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
+        output = self._output_of(contender, slow=slow)
         s3_calls, parts = sum(self.s3.calls.values()), self._parts()
         return self._measurement(
             contender,
-            process.stdout,
+            output,
             deliveries=len(parts) - len(before),
             redis_commands=0,
             s3_calls=s3_calls,

@@ -73,7 +73,7 @@ clean:  ## remove everything that the targets made
 	rm -rf .venv .venv-ministack .venv-checkov node_modules cdk.out build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 .venv/ready: requirements.txt requirements-dev.txt cli/requirements.txt lambda_src/requirements.txt
-	@echo "Set-up, once: a Python environment in .venv. 160 MB to fetch, 510 MB on disk, about a minute."
+	@echo "Set-up, once: a Python environment in .venv. 180 MB to fetch, 540 MB on disk, about a minute."
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install $(PIP_FLAGS) --require-hashes -r lambda_src/requirements.txt | $(PIP_PROGRESS)
 	@$(BIN)/pip install $(PIP_FLAGS) -r requirements-dev.txt | $(PIP_PROGRESS)

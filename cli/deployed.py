@@ -1,16 +1,29 @@
-"""The settings of a deployed function, read from Lambda and CloudFormation."""
+"""A deployed function: its settings, and what it answers when it is asked to perform a verb."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from kong_cloudtrail.errors import SettingsError
+from kong_cloudtrail.errors import (
+    CollectorError,
+    DestinationMisconfigured,
+    SecretUnavailable,
+    SettingsError,
+    SourceRefused,
+)
+
+from .errors import AnswerLost, RemoteRequestInvalid
 
 _OUTPUT = "FunctionName"
+_LONGEST_RUN_SECONDS = 900
+"""No function of Lambda may run longer."""
+
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=10)
 
 
@@ -29,9 +42,7 @@ def variables(*, function: str | None, stack: str | None) -> Mapping[str, str]:
     SettingsError
         If they cannot be read, or the function is not a collector.
     """
-    name = function or _function_of(stack or "")
-    if name.startswith("arn:") and name.count(":") >= 3:
-        boto3.setup_default_session(region_name=name.split(":")[3])
+    name = _resolve(function, stack)
     configuration = _call("lambda", "get_function_configuration", f"function {name}", FunctionName=name)
     environment = configuration.get("Environment", {})
     if environment.get("Error"):
@@ -48,6 +59,81 @@ def variables(*, function: str | None, stack: str | None) -> Mapping[str, str]:
     return found
 
 
+def ask(event: Mapping[str, Any], *, function: str | None, stack: str | None) -> Mapping[str, Any]:
+    """Let a function perform a verb, and return its answer.
+
+    Parameters
+    ----------
+    event
+        The event, with its ``verb``.
+    function
+        The function's name or ARN. The region of an ARN becomes the region of all AWS calls of this process.
+    stack
+        Name of its CloudFormation stack, instead of `function`.
+
+    Raises
+    ------
+    SettingsError
+        If the function cannot be asked.
+    CollectorError
+        If the function answers with an error: the same one.
+    """
+    name = _resolve(function, stack)
+    # No repetition: an answer that was lost does not mean that nothing was done.
+    config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=_LONGEST_RUN_SECONDS + 10)
+    response = _call(
+        "lambda", "invoke", f"function {name}", config, FunctionName=name, Payload=json.dumps(event).encode()
+    )
+    try:
+        answer: dict[str, Any] = json.loads(response["Payload"].read())
+    except (BotoCoreError, OSError, ValueError) as error:
+        raise AnswerLost(
+            f"The answer of function {name} was lost ({type(error).__name__}). It may have done what was asked: look "
+            "at its log."
+        ) from None
+    if response.get("FunctionError"):
+        raise AnswerLost(
+            f"Function {name} ended with {answer.get('errorType', 'an error')} before it answered. If its time was "
+            "used up, ask for less, or raise its timeout. Look at its log."
+        )
+    if "error" in answer:
+        raise _error_of(answer["error"])
+    document = answer.get("document")
+    if "stored" in answer:
+        document = _fetch(answer["stored"])
+    if not isinstance(document, dict):
+        raise AnswerLost(f"Function {name} did not answer to the verb {event.get('verb')}. Is its version older?")
+    return document
+
+
+def _error_of(error: Mapping[str, str]) -> CollectorError:
+    """Return the error that the function met, as its exit status depends on its kind."""
+    kind, message = error["type"], error["message"]
+    if kind in ("SettingsError", "RequestInvalid"):
+        return RemoteRequestInvalid(message)
+    misconfigured = {each.__name__: each for each in (DestinationMisconfigured, SecretUnavailable, SourceRefused)}
+    return misconfigured.get(kind, CollectorError)(message)
+
+
+def _fetch(stored: Mapping[str, Any]) -> Any:
+    """Return an answer that was too long for Lambda, and is in the ledger."""
+    from kong_cloudtrail.assembly import open_store
+
+    place, _, name = str(stored["place"]).rpartition("/answers/")
+    found = open_store(place).read(f"answers/{name}")
+    if found is None or hashlib.sha256(found.body).hexdigest() != stored["sha256"]:
+        raise AnswerLost(f"The answer in {stored['place']} is missing or altered. Ask again.")
+    return json.loads(found.body)
+
+
+def _resolve(function: str | None, stack: str | None) -> str:
+    """Return the name or ARN of a function; the region of an ARN becomes the region of all AWS calls."""
+    name = function or _function_of(stack or "")
+    if name.startswith("arn:") and name.count(":") >= 3:
+        boto3.setup_default_session(region_name=name.split(":")[3])
+    return name
+
+
 def _function_of(stack: str) -> str:
     stacks = _call("cloudformation", "describe_stacks", f"stack {stack}", StackName=stack)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
@@ -61,13 +147,16 @@ def _function_of(stack: str) -> str:
     raise SettingsError([f"Stack {stack} has no output {_OUTPUT}. Name the function with --function."])
 
 
-def _call(service: str, operation: str, what: str, **parameters: str) -> dict[str, Any]:
+def _call(service: str, operation: str, what: str, config: Config = _CONFIG, **parameters: Any) -> dict[str, Any]:
     try:
-        client: Any = boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+        client: Any = boto3.client(service, config=config)  # type: ignore[call-overload]
         answer: dict[str, Any] = getattr(client, operation)(**parameters)
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
-        action = f"{service}:{operation.title().replace('_', '')}"
+        if code == "TooManyRequestsException":
+            busy = f"The {what} is at work, and may not run twice at a time. Ask again when its run has ended."
+            raise AnswerLost(busy) from None
+        action = "lambda:InvokeFunction" if operation == "invoke" else f"{service}:{operation.title().replace('_', '')}"
         problem = (
             f"The {what} could not be read ({code}). Check its name, AWS_PROFILE and AWS_REGION, and that you have the "
             f"permission {action}."

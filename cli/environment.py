@@ -23,17 +23,20 @@ _ALTERNATIVES = (
 """If one of these is set, the others in a source of lower precedence are ignored: a token in the shell is used."""
 
 
+env_file_option = click.option(
+    "--env-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Read environment variables from a file, NAME=value on each line.",
+)
+
+
 def settings_options(command: _Command) -> _Command:
     """Add the options that say where the settings come from: `env_file`, `function`, `stack`, as in `read`."""
     for option in (
         click.option("--stack", metavar="NAME", help="Use the settings of the function of this CloudFormation stack."),
         click.option("--function", metavar="NAME", help="Use the settings of this Lambda function (name or ARN)."),
-        click.option(
-            "--env-file",
-            metavar="FILE",
-            type=click.Path(path_type=Path),
-            help="Read environment variables from a file, NAME=value on each line.",
-        ),
+        env_file_option,
     ):
         command = option(command)
     return command

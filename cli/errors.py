@@ -19,3 +19,11 @@ class QueryRefused(QueryError):
 
 class QueryUnavailable(QueryError):
     """Athena could not be reached, or failed, or the query was stopped: it may work later."""
+
+
+class AnswerLost(CollectorError):
+    """A deployed function did not answer, so it is not known what it did."""
+
+
+class RemoteRequestInvalid(CollectorError):
+    """A deployed function says that its settings, or what it was asked for, are wrong."""

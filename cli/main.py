@@ -12,6 +12,7 @@ from kong_cloudtrail import __version__
 from kong_cloudtrail.errors import (
     CollectorError,
     DestinationMisconfigured,
+    RequestInvalid,
     SecretUnavailable,
     SettingsError,
     SourceRefused,
@@ -23,7 +24,7 @@ from .commands.release import release
 from .commands.sync import sync
 from .commands.tfvars import tfvars
 from .commands.verify import verify
-from .errors import QueryRefused, QueryWrong
+from .errors import QueryRefused, QueryWrong, RemoteRequestInvalid
 from .exit_status import ExitStatus
 from .interruption import Interrupted, raising_on_signals
 from .program import NAME, Program
@@ -111,7 +112,7 @@ def main(
 
 
 def _status_of(error: CollectorError) -> ExitStatus:
-    if isinstance(error, SettingsError | QueryWrong):
+    if isinstance(error, SettingsError | RequestInvalid | RemoteRequestInvalid | QueryWrong):
         return ExitStatus.USAGE
     return ExitStatus.MISCONFIGURED if isinstance(error, _MISCONFIGURED) else ExitStatus.FAILED
 

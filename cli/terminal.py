@@ -181,8 +181,8 @@ class TerminalTelemetry:
         self._console.print(Text(line, style="yellow" if is_warning else ""), soft_wrap=True)
 
 
-class PartsProgress:
-    """Shows on a terminal how many parts are done. In a pipe it shows nothing."""
+class OperationProgress:
+    """Shows on a terminal how far an operation is. In a pipe it shows nothing."""
 
     def __init__(self) -> None:
         self._console = _console(sys.stderr) if is_terminal(sys.stderr) else None
@@ -196,15 +196,16 @@ class PartsProgress:
             with contextlib.suppress(OSError):
                 self._progress.stop()
 
-    def show(self, done: int, total: int) -> None:
-        """Show that so many parts of all are done."""
+    def show(self, what: str, done: int, total: int | None) -> None:
+        """Show that so many are done, of all: ``None`` if that is not known."""
         if self._console is None:
             return
         with contextlib.suppress(OSError):
             if self._progress is None:
                 self._progress = _begin_progress(self._console)
             task = self._progress.task_ids[0]
-            self._progress.update(task, completed=done, total=total, description=f"{done:,} of {total:,} parts")
+            counts = f"{done:,} {what}" if total is None else f"{done:,} of {total:,} {what}"
+            self._progress.update(task, completed=done, total=total, description=counts)
 
 
 def _begin_progress(console: Console) -> Progress:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from kong_cloudtrail.domain.moment import utc
 from kong_cloudtrail.errors import SettingsError
 
 from .. import environment
 from ..exit_status import ExitStatus
 from ..program import Program
-from ..terminal import PartsProgress, print_facts
+from ..terminal import OperationProgress, print_facts
 
 if TYPE_CHECKING:
-    from kong_cloudtrail.domain.report_chain import IsSignedBy, ReportChain, StoredReport
-    from kong_cloudtrail.operations.verify import Verified
+    from kong_cloudtrail.domain.report_chain import IsSignedBy
     from kong_cloudtrail.settings import StoredTrails
 
 
 @click.command(short_help="Check that nothing of the audit trail was removed or altered.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result for each trail as a JSON object in a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object in a line.")
 @click.option(
     "--public-key",
     metavar="FILE",
@@ -52,21 +50,21 @@ def verify(
       kong-cloudtrail verify --stack KongCloudTrailIntegration
       ARCHIVE=./archive kong-cloudtrail verify
     """
-    from kong_cloudtrail.assembly import trail_of, verification
+    from kong_cloudtrail.assembly import StoredInstallation
+    from kong_cloudtrail.operations.verb import answer
     from kong_cloudtrail.settings import StoredTrails
 
     settings = StoredTrails.from_mapping(environment.read(env_file, function, stack))
     if settings.ledger is None:
         raise SettingsError(["LEDGER: is missing; give s3://bucket/prefix or the folder whose reports to check."])
-    is_signed = _signature_check(settings, public_key)
-    is_whole = True
-    for destination in settings.destinations:
-        operation = verification(settings, trail_of(settings.source_name, destination), is_signed)
-        with PartsProgress() as progress:
-            verified = operation.run(progress.show)
-        _print(program, verified, as_json=as_json)
-        is_whole = is_whole and not verified.faults and not verified.found_nothing
-    return ExitStatus.DONE if is_whole else ExitStatus.NOT_VERIFIED
+    with OperationProgress() as progress:
+        installation = StoredInstallation(settings, _signature_check(settings, public_key))
+        document = answer("verify", {}, installation, progress.show)
+    if as_json:
+        click.echo(json.dumps(document))
+    for trail in document["trails"]:
+        _print(program, trail, as_json=as_json)
+    return ExitStatus.DONE if document["whole"] else ExitStatus.NOT_VERIFIED
 
 
 def _signature_check(settings: StoredTrails, public_key: Path | None) -> IsSignedBy | None:
@@ -79,64 +77,46 @@ def _signature_check(settings: StoredTrails, public_key: Path | None) -> IsSigne
     return check_with_kms(settings.archive_signing_key or "")
 
 
-def _print(program: Program, verified: Verified, *, as_json: bool) -> None:
-    chain = verified.chain
-    if as_json:
-        click.echo(json.dumps(_document(verified)))
-    else:
-        print_facts(list(_facts(verified)))
-    for fault in verified.faults:
+def _print(program: Program, trail: Mapping[str, Any], *, as_json: bool) -> None:
+    name = "/".join((trail["source"], trail["stream"], trail["destination"]))
+    if not as_json:
+        print_facts(list(_facts(name, trail)))
+    for fault in trail["faults"]:
         program.complain(fault)
-    if verified.found_nothing:
-        program.complain(_nothing_found(chain))
-    elif not verified.faults and not as_json:
-        what = "run reports and parts" if verified.inspection is not None else "run reports"
-        click.echo(f"{chain.trail}: whole. No {what} were removed or altered.")
+    if not trail["reports"] and not (trail["archive"] or {}).get("parts"):
+        program.complain(_nothing_found(name, trail))
+    elif not trail["faults"] and not as_json:
+        what = "run reports and parts" if trail["archive"] is not None else "run reports"
+        click.echo(f"{name}: whole. No {what} were removed or altered.")
 
 
-def _document(verified: Verified) -> dict[str, Any]:
-    chain, inspection = verified.chain, verified.inspection
-    return {
-        **chain.trail.fields,
-        "whole": not verified.faults and not verified.found_nothing,
-        "place": chain.place,
-        "reports": chain.count,
-        "signed": chain.signed,
-        "first_run_at": None if chain.first is None else chain.first.written_at,
-        "last_run_at": None if chain.last is None else chain.last.written_at,
-        "complete_until": chain.complete_until,
-        "archive": None if inspection is None else {k: v for k, v in asdict(inspection).items() if k != "faults"},
-        "faults": list(verified.faults),
-    }
-
-
-def _facts(verified: Verified) -> Iterator[tuple[str, str]]:
-    chain, inspection = verified.chain, verified.inspection
-    yield "place", chain.place
-    yield "trail", str(chain.trail)
-    yield "reports", str(chain.count)
-    if chain.signed is not None:
-        yield "of them signed", str(chain.signed)
-    elif chain.signatures:
-        yield "signatures", f"{chain.signatures}, not checked: give --public-key or set ARCHIVE_SIGNING_KEY"
-    if chain.first is not None and chain.last is not None:
-        yield "first run", _run(chain.first)
-        yield "last run", _run(chain.last)
-        begin = "everything that Kong retained" if chain.first.after is None else _time(chain.first.after)
+def _facts(name: str, trail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    first, last, archive = trail["first_run"], trail["last_run"], trail["archive"]
+    yield "place", trail["place"]
+    yield "trail", name
+    yield "reports", str(trail["reports"])
+    if trail["signed"] is not None:
+        yield "of them signed", str(trail["signed"])
+    elif trail["signatures"]:
+        yield "signatures", f"{trail['signatures']}, not checked: give --public-key or set ARCHIVE_SIGNING_KEY"
+    if first is not None and last is not None:
+        yield "first run", _run(first)
+        yield "last run", _run(last)
+        begin = "everything that Kong retained" if first["after"] is None else _time(first["after"])
         yield "entries from", begin
-        yield "entries until", _time(chain.complete_until)
-    if inspection is not None:
-        yield "archive", inspection.place
-        yield "parts", str(inspection.parts)
-        yield "entries", str(inspection.entries)
-        if inspection.found_by_later_runs:
-            yield "found later", f"{inspection.found_by_later_runs} parts of runs that died"
-        if inspection.unreported:
-            yield "not reported yet", f"{inspection.unreported} parts of runs that may be at work"
+        yield "entries until", _time(trail["complete_until"])
+    if archive is not None:
+        yield "archive", archive["place"]
+        yield "parts", str(archive["parts"])
+        yield "entries", str(archive["entries"])
+        if archive["found_by_later_runs"]:
+            yield "found later", f"{archive['found_by_later_runs']} parts of runs that died"
+        if archive["unreported"]:
+            yield "not reported yet", f"{archive['unreported']} parts of runs that may be at work"
 
 
-def _run(report: StoredReport) -> str:
-    return f"{report.number}, {_time(report.written_at)}"
+def _run(run: Mapping[str, Any]) -> str:
+    return f"{run['number']}, {_time(run['written_at'])}"
 
 
 def _time(moment: float | None) -> str:
@@ -144,16 +124,16 @@ def _time(moment: float | None) -> str:
     if moment is None:
         return "unknown"
     try:
-        return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return utc(int(moment))
     except (ValueError, OverflowError, OSError):  # an altered report may contain anything
         return "unknown"
 
 
-def _nothing_found(chain: ReportChain) -> str:
-    if chain.other_trails:
-        advice = f"This ledger has reports of: {', '.join(chain.other_trails)}. Check SOURCE_NAME and DESTINATION."
-    elif chain.complete_until is not None:
+def _nothing_found(name: str, trail: Mapping[str, Any]) -> str:
+    if trail["other_trails"]:
+        advice = f"This ledger has reports of: {', '.join(trail['other_trails'])}. Check SOURCE_NAME and DESTINATION."
+    elif trail["complete_until"] is not None:
         advice = "There is a checkpoint, so there were runs, but none of them has delivered anything yet."
     else:
         advice = "Check LEDGER and SOURCE_NAME. A ledger has no reports until a run has delivered something."
-    return f"Nothing to verify: {chain.place} has no run reports of {chain.trail}. {advice}"
+    return f"Nothing to verify: {trail['place']} has no run reports of {name}. {advice}"

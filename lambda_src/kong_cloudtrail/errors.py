@@ -4,6 +4,7 @@
 
     CollectorError
     ├── SettingsError             nothing was tried; every problem is listed
+    ├── RequestInvalid            nothing was tried; what was asked for is not possible
     ├── SecretUnavailable         the run fails before anything is read
     ├── SourceError               the run fails after it has delivered what it fetched; the rest is fetched later
     │   ├── SourceRefused           Kong refused (401, 403, 404, 400): somebody has to change something
@@ -52,6 +53,20 @@ class SettingsError(CollectorError):
         self.problems = tuple(problems)
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
         super().__init__(f"{len(self.problems)} problem(s) in the settings:\n{lines}")
+
+
+class RequestInvalid(CollectorError):
+    """An operation was asked for with wrong or missing fields, or for something that is not possible.
+
+    Parameters
+    ----------
+    problems
+        One sentence each, which says what to write instead.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(" ".join(self.problems))
 
 
 class SecretUnavailable(CollectorError):

@@ -1,7 +1,8 @@
-"""The function in Lambda: one run of a trail per invocation, or one of each trail in turn."""
+"""The function in Lambda: runs of trails, in turn, or any other verb that it is asked for."""
 
 from __future__ import annotations
 
+import json
 import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,9 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 )
 from aws_lambda_powertools.utilities.idempotency.persistence.cache import CachePersistenceLayer
 
-from .assembly import Assembly
+from .assembly import Assembly, WholeInstallation
 from .domain.trail import Trail
-from .errors import CollectorError, RunFailed, SecretUnavailable, SettingsError, describe_fault
+from .errors import CollectorError, RequestInvalid, RunFailed, SecretUnavailable, SettingsError, describe_fault
 from .runtime.cpu import on_one_cpu
 from .runtime.redaction import Redactor
 from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 INVOCATION_MEMORY_SECONDS = 2 * 86_400
 """How long a tick of the schedule is remembered as processed: longer than EventBridge and Lambda retry."""
 
+MAX_ANSWER_BYTES = 1_000_000
+"""A longer answer goes to the ledger: Lambda returns 6 MB at most, and a command line waits for all of it."""
+
+_RUN = "sync"
+_FIELDS_OF_EVERY_VERB = frozenset({"verb", "stream", "destination", "execution_id", "fresh_secrets"})
 _UNFILLED = "<aws.scheduler."  # a placeholder that only EventBridge Scheduler replaces by the tick's id
 
 redactor = Redactor()
@@ -98,12 +104,14 @@ def assembly() -> Assembly:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Do one run of a trail.
+    """Do one run of each trail, or perform another verb.
 
     Parameters
     ----------
     event
-        ``destination``: which of the function's trails, such as ``archive``. Without it, each has a run, in turn.
+        ``verb``: what to do; ``sync`` by default. Other verbs have fields of their own, see `operations`.
+        ``stream``, ``destination``: only the trails of this stream, and into this destination, such as ``archive``.
+        Without them, each trail has a run, in turn.
         ``execution_id``: id of the schedule's tick. A second delivery of the same tick does nothing. Without an id, or
         with the schedule's unreplaced placeholder, as in a manual invocation, repeated invocations are not recognised.
         ``fresh_secrets``: if true, all secrets are read again, so that a rotated one can be tried at once.
@@ -114,21 +122,24 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     -------
     dict
         The report of the run. If this tick was processed before, the report of that run, with ``repeated``. If the
-        function has several trails and ran each, ``runs`` holds their reports.
+        function has several trails and ran each, ``runs`` holds their reports. For another verb: see `_answer`.
 
     Raises
     ------
     CollectorError
-        If the run did not do its work: Lambda counts an error, and an alarm follows.
+        If the run did not do its work: Lambda counts an error, and an alarm follows. For another verb only if there is
+        an ``execution_id``: who asks by hand gets the error as an answer, and nobody is alarmed.
     """
     try:
         if event.get("fresh_secrets") is True:
             assembly.cache_clear()
+        if event.get("verb", _RUN) != _RUN:
+            return _answer(event, context)
         return _run(event, context)
     except CollectorError as error:
         assembly.cache_clear()  # the next invocation builds everything again: a password may have been rotated
         logger.error(str(error), code=type(error).__name__)
-        if isinstance(error, SecretUnavailable | SettingsError):
+        if isinstance(error, RequestInvalid | SecretUnavailable | SettingsError):
             source = value_or_default(SOURCE_NAME, os.environ) or ""
             for name in _asked_for(event) or destination_names(os.environ):
                 publish_misconfiguration(metrics, source, name)
@@ -156,14 +167,41 @@ def _asked_for(event: dict[str, Any]) -> tuple[str, ...]:
     return (name,) if name in DESTINATIONS else ()
 
 
+def _answer(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Perform a verb.
+
+    Returns
+    -------
+    dict
+        ``verb``, and one of: ``document``, the answer; ``stored``, where a long one is, with its size and SHA-256;
+        ``error``, its type and message.
+    """
+    from .operations.verb import answer
+
+    verb = event["verb"]
+    fields = {name: value for name, value in event.items() if name not in _FIELDS_OF_EVERY_VERB}
+    try:
+        parts = assembly()
+        trails = parts.chosen(event.get("stream"), event.get("destination"))
+        installation = WholeInstallation(parts, trails, LambdaTelemetry(logger, metrics), _LambdaTime(context))
+        document = answer(verb, fields, installation)
+        body = json.dumps(document).encode("ascii")
+        logger.info("A verb was performed.", code="VERB_PERFORMED", verb=verb, answer_bytes=len(body))
+        if len(body) <= MAX_ANSWER_BYTES:
+            return {"verb": verb, "document": document}
+        return {"verb": verb, "stored": parts.keep_answer(verb, body, _LambdaTime(context))}
+    except CollectorError as error:
+        if event.get("execution_id"):
+            raise
+        assembly.cache_clear()  # as in `handler`
+        logger.warning(str(error), code=type(error).__name__, verb=verb)
+        return {"verb": verb, "error": {"type": type(error).__name__, "message": str(error)}}
+
+
 def _run(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Run the trail that the event names, or every one. If one fails, the others have their run all the same."""
     parts = assembly()
-    name = event.get("destination")
-    trails = [trail for trail in parts.trails if name in (None, trail.destination)]
-    if not trails:
-        known = ", ".join(trail.destination for trail in parts.trails)
-        raise SettingsError([f"destination: the event names none of this function's; write one of {known}"])
+    trails = parts.chosen(event.get("stream"), event.get("destination"))
     summaries: list[dict[str, Any]] = []
     failures: list[CollectorError] = []
     for index, trail in enumerate(trails):

@@ -18,7 +18,7 @@ import kong_cloudtrail.handler as module
 import pytest
 import redis
 from kong_cloudtrail.assembly import SystemClock
-from kong_cloudtrail.errors import RunFailed, SettingsError
+from kong_cloudtrail.errors import RequestInvalid, RunFailed, SettingsError
 from kong_cloudtrail.run.collector import Collector
 from kong_cloudtrail.sources.kong.requests_stream import KongRequests
 from redis.connection import AbstractConnection
@@ -440,7 +440,7 @@ class TestTrails:
     ) -> None:
         monkeypatch.setenv("DESTINATION", "archive")
 
-        with pytest.raises(SettingsError, match="the event names none of this function's; write one of archive"):
+        with pytest.raises(RequestInvalid, match="The trails are: requests into archive"):
             function.invoke({"destination": name})
 
     def test_have_their_share_of_the_time(self, function: Function, site: Site, archive: Path) -> None:

@@ -16,7 +16,7 @@ from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.domain.part import Part
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.domain.trail import Trail
-from kong_cloudtrail.operations.verify import Verified, Verify
+from kong_cloudtrail.operations.verify import VerifiedTrail, verify
 from kong_cloudtrail.state.ledger import Ledger
 
 from tests.fakes import Store
@@ -65,9 +65,9 @@ class Site:
             ledger = self.ledger
             ledger.save_checkpoint(ledger.add_report(report, ledger.load_checkpoint()))
 
-    def verify(self, check: Callable[[bytes, bytes], bool] | None = None) -> Verified:
+    def verify(self, check: Callable[[bytes, bytes], bool] | None = None) -> VerifiedTrail:
         inspector = ArchiveInspector(self.s3, "kong", "requests", now=lambda: NOW)
-        return Verify(self.ledger, inspector, check).run()
+        return verify(self.ledger, inspector, check)
 
     def content(self, part: str) -> bytes:
         return gzip.decompress(b"".join(self.s3.read(PREFIX + part)))
@@ -96,14 +96,14 @@ def test_what_was_written_is_whole(site: Site) -> None:
 def test_nothing_is_not_whole() -> None:
     inspector = ArchiveInspector(MemoryS3(), "kong", "requests")
 
-    assert Verify(Ledger(Store(), TRAIL, FakeClock()), inspector).run().found_nothing
+    assert verify(Ledger(Store(), TRAIL, FakeClock()), inspector, None).found_nothing
 
 
 def test_progress_says_how_many_parts_are_done(site: Site) -> None:
     said: list[tuple[int, int]] = []
 
     inspector = ArchiveInspector(site.s3, "kong", "requests")
-    Verify(site.ledger, inspector).run(lambda done, total: said.append((done, total)))
+    verify(site.ledger, inspector, None, lambda what, done, total: said.append((done, total)))
 
     assert said == [(1, 2), (2, 2)]
 

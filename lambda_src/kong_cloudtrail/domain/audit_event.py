@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http
 import ipaddress
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..errors import EntryNotMappable
 from .entry import Entry
 from .gateway import Gateway
 from .jsontext import decode_container, encode
+from .moment import utc
 
 EVENT_SOURCE = "kong-gateway"
 """The value that CloudTrail expects on a channel whose source is Kong Gateway."""
@@ -121,11 +121,6 @@ def _event_time(entry: Entry, additional: dict[str, Any]) -> str:
     if type(stamp) is not int:
         additional["request_timestamp"] = stamp
     return utc(seconds)
-
-
-def utc(seconds: int) -> str:
-    """Return Unix seconds as an event's time: UTC, whole seconds, ``2022-09-12T20:15:00Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _uid(entry: Entry, additional: dict[str, Any]) -> str:

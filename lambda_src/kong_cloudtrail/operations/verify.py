@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from ..domain.report_chain import IsSignedBy, ReportChain
+from ..domain.report_chain import IsSignedBy, ReportChain, StoredReport
 from ..ports import Inspection, Inspector, Reports
+from .fields import Fields
+from .installation import StoredInstallation
+from .verb import Progress, Verb, no_progress
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class VerifyRequest:
+    """To verify every trail."""
+
+    @classmethod
+    def read(cls, fields: Fields) -> VerifyRequest:
+        """Read the request, which has no fields."""
+        return cls()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedTrail:
     """What was looked at, and what is wrong with it.
 
     Parameters
@@ -34,9 +48,64 @@ class Verified:
         """Whether there is nothing that could be verified."""
         return not self.chain.count and not (self.inspection is not None and self.inspection.parts)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether there is something, and nothing is wrong with it."""
+        return not self.faults and not self.found_nothing
 
-class Verify:
-    """Verifies one trail. It needs neither the gateway nor the cache.
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        chain, inspection = self.chain, self.inspection
+        return {
+            **chain.trail.fields,
+            "whole": self.is_whole,
+            "place": chain.place,
+            "reports": chain.count,
+            "signatures": chain.signatures,
+            "signed": chain.signed,
+            "first_run": None if chain.first is None else _run(chain.first),
+            "last_run": None if chain.last is None else _run(chain.last),
+            "complete_until": chain.complete_until,
+            "other_trails": list(chain.other_trails),
+            "archive": None if inspection is None else {k: v for k, v in asdict(inspection).items() if k != "faults"},
+            "faults": list(self.faults),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyResult:
+    """What was found, trail by trail."""
+
+    trails: Sequence[VerifiedTrail]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "whole": all(trail.is_whole for trail in self.trails),
+            "trails": [trail.document() for trail in self.trails],
+        }
+
+
+def perform(request: VerifyRequest, installation: StoredInstallation, progress: Progress) -> VerifyResult:
+    """Verify every trail. It needs neither the gateway nor the cache.
+
+    Raises
+    ------
+    LedgerError, DestinationError
+        If something cannot be read.
+    """
+    return VerifyResult(
+        [
+            verify(parts.ledger, parts.inspector, installation.is_signed, progress)
+            for parts in installation.stored_trails
+        ]
+    )
+
+
+def verify(
+    reports: Reports, inspector: Inspector | None, is_signed: IsSignedBy | None, progress: Progress = no_progress
+) -> VerifiedTrail:
+    """Verify one trail.
 
     Parameters
     ----------
@@ -46,26 +115,24 @@ class Verify:
         Inspects the parts; ``None`` if the destination keeps none.
     is_signed
         Checks the signature of a report; ``None``: signatures are not checked.
+    progress
+        Shows how many parts are done.
+
+    Raises
+    ------
+    LedgerError, DestinationError
+        If something cannot be read.
     """
+    # Only the reports of a destination that keeps parts are signed.
+    chain = reports.read_reports(None if inspector is None else is_signed)
+    if inspector is None:
+        return VerifiedTrail(chain, None)
+    inspection = inspector.inspect(chain.parts, lambda done, total: progress("parts", done, total))
+    return VerifiedTrail(chain, inspection)
 
-    def __init__(self, reports: Reports, inspector: Inspector | None, is_signed: IsSignedBy | None = None) -> None:
-        self._reports = reports
-        self._inspector = inspector
-        self._is_signed = is_signed
 
-    def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Verified:
-        """Verify.
+def _run(report: StoredReport) -> dict[str, Any]:
+    return {"number": report.number, "written_at": report.written_at, "after": report.after}
 
-        Parameters
-        ----------
-        progress
-            Called with the number of parts that are done, and of all parts.
 
-        Raises
-        ------
-        LedgerError, DestinationError
-            If something cannot be read.
-        """
-        chain = self._reports.read_reports(self._is_signed)
-        inspection = None if self._inspector is None else self._inspector.inspect(chain.parts, progress)
-        return Verified(chain, inspection)
+VERB = Verb(VerifyRequest.read, perform)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...domain.audit_event import AuditEvents, utc
+from ...domain.audit_event import AuditEvents
 from ...domain.entry import Entry
 from ...domain.event import Event
 from ...domain.gateway import Gateway
 from ...domain.jsontext import encode, with_valid_strings
+from ...domain.moment import utc
 from ...errors import EntryNotMappable
 
 SCHEMA_VERSION = 1

@@ -1,0 +1,271 @@
+"""Builds what runs and other operations consist of, as the settings say."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from ..destinations import archive, cloudtrail
+from ..destinations.archive.destination import Archive
+from ..destinations.archive.held import HeldEntries
+from ..destinations.archive.inspection import ArchiveInspector
+from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS
+from ..domain.moment import utc
+from ..domain.trail import Trail
+from ..errors import RequestInvalid
+from ..ports import Destination, Inspector, RunLock, SeenSet, Signer, Source, Telemetry, TimeBudget
+from ..run.collector import Collector
+from ..run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
+from ..run.plan import Plan
+from ..runtime.redaction import Redactor
+from ..settings import Settings
+from ..sources.kong.requests_stream import KongRequests
+from ..state.ledger import Ledger
+from ..state.valkey import ValkeyLock, ValkeySeenSet
+from .connections import Connections, Limits
+from .trails import SystemClock, trail_of
+
+
+class Assembly:
+    """Builds the parts of trails, and keeps what outlives a run: connections, and secrets for a while.
+
+    Parameters
+    ----------
+    settings
+        The settings.
+    redactor
+        Gets every secret that is read.
+    """
+
+    def __init__(self, settings: Settings, redactor: Redactor) -> None:
+        self.settings = settings
+        self.trails = tuple(trail_of(settings.source_name, name) for name in settings.destinations)
+        self._redactor = redactor
+        self._clock = SystemClock()
+        self._connections: Connections | None = None
+        for secret in (settings.kong_admin_token, settings.redis_password):
+            if secret is not None:
+                redactor.conceal(secret.value)
+
+    def chosen(self, stream: object, destination: object) -> Sequence[Trail]:
+        """Return the trails of a stream, and into a destination; ``None`` stands for all.
+
+        Raises
+        ------
+        RequestInvalid
+            If there are none.
+        """
+        chosen = [
+            trail
+            for trail in self.trails
+            if stream in (None, trail.stream) and destination in (None, trail.destination)
+        ]
+        if not chosen:
+            asked = " and ".join(
+                f"{name} {value!r}" for name, value in (("stream", stream), ("destination", destination)) if value
+            )
+            known = ", ".join(f"{trail.stream} into {trail.destination}" for trail in self.trails)
+            raise RequestInvalid([f"There is no trail with the {asked}. The trails are: {known}."])
+        return chosen
+
+    def connections(self, budget: TimeBudget) -> Connections:
+        """Return the connections for a run with this time budget: the existing ones if the time-outs are the same."""
+        limits = Limits.within(budget.remaining_seconds())
+        if self._connections is None or self._connections.limits != limits:
+            self.close()
+            self._connections = Connections(self.settings, limits, self._redactor)
+        return self._connections
+
+    def keep_answer(self, verb: str, body: bytes, budget: TimeBudget) -> dict[str, Any]:
+        """Keep the answer to a verb in the ledger, and return where it is, its size and its SHA-256."""
+        moment = self._clock.now()
+        name = f"answers/{self.settings.source_name}/{utc(int(moment))}-{verb}-{secrets.token_hex(4)}.json"
+        store = self.connections(budget).store
+        store.write(name, body)
+        return {"place": store.locate(name), "bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+    def close(self) -> None:
+        """Close all connections; new ones are made when they are needed."""
+        if self._connections is not None:
+            self._connections.close()
+            self._connections = None
+
+    def uses_cache(self, trail: Trail) -> bool:
+        """Return whether the runs of a trail need the cache."""
+        return trail.destination != archive.NAME
+
+    def collector(self, trail: Trail, telemetry: Telemetry, budget: TimeBudget) -> Collector:
+        """Return the collector for one run of a trail.
+
+        Raises
+        ------
+        SecretUnavailable
+            If the cache's password cannot be read.
+        """
+        return TrailParts(self.settings, trail, self.connections(budget), telemetry, budget).collector()
+
+    def parts(self, trail: Trail, telemetry: Telemetry, budget: TimeBudget) -> TrailParts:
+        """Return the parts of a trail for another operation, which works without the trail's lock."""
+        return TrailParts(self.settings, trail, self.connections(budget), telemetry, budget, under_lock=False)
+
+
+class TrailParts:
+    """What one run of a trail, or another operation on it, consists of. Each part is made when it is first asked for.
+
+    Parameters
+    ----------
+    settings
+        The settings.
+    trail
+        The trail.
+    connections
+        The connections to the services.
+    telemetry
+        Log and metrics.
+    budget
+        The time that there is.
+    under_lock
+        Whether the parts work only as long as the trail's lock is held.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        trail: Trail,
+        connections: Connections,
+        telemetry: Telemetry,
+        budget: TimeBudget,
+        *,
+        under_lock: bool = True,
+    ) -> None:
+        self.trail = trail
+        self.telemetry = telemetry
+        self.budget = budget
+        self.clock = SystemClock()
+        self._settings = settings
+        self._connections = connections
+        self._under_lock = under_lock
+
+    @cached_property
+    def run_id(self) -> str:
+        """The id of a new run: the time comes first, so that ids of later runs are greater."""
+        return f"{int(self.clock.now()):08x}-{secrets.token_hex(4)}"
+
+    @property
+    def plan(self) -> Plan:
+        """The settings that a run follows."""
+        settings = self._settings
+        return Plan(
+            trail=self.trail,
+            run_id=self.run_id,
+            may_overlap=self._excludes_doubles,
+            keep_checkpoint=settings.ledger is not None,
+            overlap_seconds=settings.overlap_seconds,
+            sweep_seconds=settings.sweep_seconds,
+            initial_lookback_seconds=settings.initial_lookback_seconds,
+            parallel_deliveries=settings.parallel_deliveries,
+        )
+
+    @cached_property
+    def source(self) -> Source:
+        """The gateway."""
+        connections, settings = self._connections, self._settings
+        return KongRequests(
+            settings.kong_admin_api,
+            token=connections.kong_token,
+            root_ca=connections.kong_root_ca_path,
+            page_size=settings.page_size,
+            clock=self.clock,
+            sleep=self.reading_guard.sleep,
+            remaining_seconds=self.reading_guard.remaining_seconds,
+        )
+
+    @cached_property
+    def destination(self) -> Destination:
+        """The destination."""
+        settings = self._settings
+        if self.trail.destination == cloudtrail.NAME:
+            return self._connections.cloudtrail_lake
+        return Archive(
+            self._connections.part_log,
+            self.trail.source,
+            self.trail.stream,
+            self.run_id,
+            line_format=settings.archive_format,
+            recipient_account_id=settings.archive_account_id,
+            map_status_to_error_code=settings.map_status_to_error_code,
+        )
+
+    @cached_property
+    def seen(self) -> SeenSet:
+        """Which entries were delivered. Needs the cache, unless the destination knows. Raises `SecretUnavailable`."""
+        if self._excludes_doubles:
+            return HeldEntries(self._connections.part_log, self.delivery_guard.seconds_to_end)
+        marks_in_flight = 2 * self._settings.parallel_deliveries * MAX_BATCH_EVENTS
+        lock = self._valkey_lock if self._under_lock else None
+        return ValkeySeenSet(self._connections.cache, self.trail, lock, marks_in_flight=marks_in_flight)
+
+    @property
+    def lock(self) -> RunLock:
+        """The lock of the trail. Raises `SecretUnavailable`."""
+        return NoLock() if self._excludes_doubles else self._valkey_lock
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The ledger of the trail."""
+        return Ledger(self._connections.store, self.trail, self.clock, self._signer)
+
+    @property
+    def inspector(self) -> Inspector | None:
+        """Inspects the parts of the destination; ``None`` if it keeps none."""
+        if self.trail.destination != archive.NAME:
+            return None
+        return ArchiveInspector(self._connections.part_store, self.trail.source, self.trail.stream)
+
+    @cached_property
+    def reading_guard(self) -> RunGuard:
+        """Asked before each page."""
+        return RunGuard(self.budget, self._checked_lock, self.clock, FOR_READING)
+
+    @cached_property
+    def delivery_guard(self) -> RunGuard:
+        """Asked before each batch."""
+        return RunGuard(self.budget, self._checked_lock, self.clock, FOR_DELIVERING)
+
+    def collector(self) -> Collector:
+        """Return the collector for one run. Raises `SecretUnavailable`."""
+        return Collector(
+            self.plan,
+            source=self.source,
+            seen=self.seen,
+            destination=self.destination,
+            ledger=self.ledger,
+            lock=self.lock,
+            reading_guard=self.reading_guard,
+            delivery_guard=self.delivery_guard,
+            telemetry=self.telemetry,
+            clock=self.clock,
+        )
+
+    @property
+    def _excludes_doubles(self) -> bool:
+        """Whether the destination excludes doubles by itself, and needs neither marks nor a lock."""
+        return self.trail.destination == archive.NAME
+
+    @property
+    def _checked_lock(self) -> RunLock:
+        return self.lock if self._under_lock else NoLock()
+
+    @cached_property
+    def _valkey_lock(self) -> ValkeyLock:
+        connections = self._connections
+        return ValkeyLock(connections.cache, self.trail, self.clock, release_seconds=connections.limits.release_seconds)
+
+    @property
+    def _signer(self) -> Signer | None:
+        if self.trail.destination != archive.NAME or self._settings.archive_signing_key is None:
+            return None
+        return self._connections.signer

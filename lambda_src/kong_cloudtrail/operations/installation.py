@@ -1,0 +1,106 @@
+"""What operations work with: an installation of the collector, and the parts of its trails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..domain.report_chain import IsSignedBy
+from ..domain.trail import Trail
+from ..ports import (
+    Clock,
+    Destination,
+    Inspector,
+    Ledger,
+    Quarantine,
+    Reports,
+    RunLock,
+    SeenSet,
+    Source,
+    Telemetry,
+    TimeBudget,
+)
+from ..run.collector import Collector
+from ..run.plan import Plan
+
+
+class TrailLedger(Ledger, Quarantine, Reports, Protocol):
+    """The ledger of a trail, all of it."""
+
+
+class StoredTrailParts(Protocol):
+    """What a trail has stored. To look into it, neither the gateway nor the cache is needed."""
+
+    @property
+    def trail(self) -> Trail:
+        """The trail."""
+
+    @property
+    def ledger(self) -> TrailLedger:
+        """Its ledger."""
+
+    @property
+    def inspector(self) -> Inspector | None:
+        """Inspects the parts of its destination; ``None`` if that keeps none."""
+
+
+class TrailParts(StoredTrailParts, Protocol):
+    """What an operation on a trail can consist of. Each part is made when it is first asked for.
+
+    The parts work without the trail's lock. An operation that needs it takes it.
+    """
+
+    @property
+    def plan(self) -> Plan:
+        """The settings that a run follows."""
+
+    @property
+    def source(self) -> Source:
+        """The gateway."""
+
+    @property
+    def destination(self) -> Destination:
+        """The destination."""
+
+    @property
+    def seen(self) -> SeenSet:
+        """Which entries were delivered. Raises `SecretUnavailable`."""
+
+    @property
+    def lock(self) -> RunLock:
+        """The lock of the trail. Raises `SecretUnavailable`."""
+
+
+class StoredInstallation(Protocol):
+    """What the trails of an installation have stored."""
+
+    @property
+    def clock(self) -> Clock:
+        """The machine's time."""
+
+    @property
+    def stored_trails(self) -> Sequence[StoredTrailParts]:
+        """The trails that the request is about."""
+
+    @property
+    def is_signed(self) -> IsSignedBy | None:
+        """Checks the signature of a run report; ``None``: signatures are not checked."""
+
+
+class Installation(StoredInstallation, Protocol):
+    """An installation of the collector."""
+
+    @property
+    def trails(self) -> Sequence[TrailParts]:
+        """The trails that the request is about."""
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """Log and metrics."""
+
+    @property
+    def budget(self) -> TimeBudget:
+        """The time that there is."""
+
+    def run(self, trail: Trail) -> Collector:
+        """Return the collector for one run of a trail. Raises `SecretUnavailable`."""

@@ -66,6 +66,8 @@ class Asking:
         A file of variables, for an operation in this process.
     function, stack
         The deployed function that performs it instead, by its own name or its stack's.
+    here
+        Whether it is performed in this process all the same, with the function's settings.
     stream, destination
         The only stream, and the only destination, that it is about.
     """
@@ -75,13 +77,18 @@ class Asking:
     env_file: Path | None
     function: str | None
     stack: str | None
+    here: bool
     stream: str | None
     destination: str | None
 
     @property
     def is_remote(self) -> bool:
         """Whether the deployed function performs the verb."""
-        return bool(self.function or self.stack)
+        return bool(self.function or self.stack) and not self.here
+
+    def environment(self) -> Mapping[str, str]:
+        """Return the environment variables of an operation in this process. Raises `SettingsError`."""
+        return environment.read(self.env_file, self.function, self.stack)
 
     def answer(self, verb: str, **fields: object) -> Mapping[str, Any]:
         """Return the answer as JSON, and print it if it was asked for as JSON.
@@ -99,9 +106,12 @@ class Asking:
     def _remote(self, verb: str, fields: Mapping[str, object]) -> Mapping[str, Any]:
         from . import deployed
 
-        event = {"verb": verb, "stream": self.stream, "destination": self.destination, **fields}
-        given = {name: value for name, value in event.items() if value is not None}
-        return deployed.ask(given, function=self.function, stack=self.stack)
+        return deployed.ask(self.event(verb=verb, **fields), function=self.function, stack=self.stack)
+
+    def event(self, **fields: object) -> dict[str, object]:
+        """Return the event that asks the function: the fields that are given, and the trails."""
+        event = {"stream": self.stream, "destination": self.destination, **fields}
+        return {name: value for name, value in event.items() if value is not None}
 
     def _local(self, verb: str, fields: Mapping[str, object]) -> Mapping[str, Any]:
         from kong_cloudtrail.assembly import Assembly, UnlimitedTime, WholeInstallation
@@ -109,7 +119,7 @@ class Asking:
         from kong_cloudtrail.settings import Settings
 
         program = self.program
-        settings = Settings.from_mapping(environment.read(self.env_file, None, None))
+        settings = Settings.from_mapping(self.environment())
         assembly = Assembly(settings, program.redactor)
         trails = assembly.chosen(self.stream, self.destination)
         with TerminalTelemetry(program.redactor.clean) as telemetry, showing_progress() as progress:
@@ -130,20 +140,27 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
         env_file: Path | None,
         function: str | None,
         stack: str | None,
+        here: bool,
         stream: str | None,
         destination: str | None,
         **options: Any,
     ) -> Any:
         if stack and function:
             raise click.UsageError("Give either --function or --stack: a stack is looked up to find its function.")
-        if env_file and (stack or function):
-            raise click.UsageError("--env-file has no effect with --function or --stack: the function has its own.")
-        return command(Asking(program, as_json, env_file, function, stack, stream, destination), **options)
+        if here and not (stack or function):
+            raise click.UsageError("--here belongs to --function or --stack; without them, everything is done here.")
+        if env_file and (stack or function) and not here:
+            raise click.UsageError("--env-file does not reach the function. Leave it out, or add --here.")
+        asking = Asking(program, as_json, env_file, function, stack, here, stream, destination)
+        return command(asking, **options)
 
     asking: Any = click.pass_obj(asking_command)
     for option in (
         click.option("--destination", metavar="NAME", help="Only the trails into this destination."),
         click.option("--stream", metavar="NAME", help="Only the trails of this stream."),
+        click.option(
+            "--here", is_flag=True, help="Do it on this machine, with the settings of the function or the stack."
+        ),
         click.option("--stack", metavar="NAME", help="As --function, for the function of this CloudFormation stack."),
         click.option(
             "--function",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from kong_cloudtrail import errors
 from kong_cloudtrail.errors import (
     CollectorError,
     DestinationMisconfigured,
@@ -78,6 +79,25 @@ def ask(event: Mapping[str, Any], *, function: str | None, stack: str | None) ->
     CollectorError
         If the function answers with an error: the same one.
     """
+    name, answer = _invoke(event, function, stack)
+    if "error" in answer:
+        raise _error_of(answer["error"]["type"], answer["error"]["message"])
+    document = answer.get("document")
+    if "stored" in answer:
+        document = _fetch(answer["stored"])
+    if not isinstance(document, dict):
+        raise AnswerLost(f"Function {name} did not answer to the verb {event.get('verb')}. Is its version older?")
+    return document
+
+
+def run(event: Mapping[str, Any], *, function: str | None, stack: str | None) -> Sequence[Mapping[str, Any]]:
+    """Let a function do a run of each trail, and return the reports. As `ask`."""
+    _, answer = _invoke(event, function, stack)
+    reports: Sequence[Mapping[str, Any]] = answer.get("runs", [answer])
+    return reports
+
+
+def _invoke(event: Mapping[str, Any], function: str | None, stack: str | None) -> tuple[str, dict[str, Any]]:
     name = _resolve(function, stack)
     # No repetition: an answer that was lost does not mean that nothing was done.
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=_LONGEST_RUN_SECONDS + 10)
@@ -92,23 +112,18 @@ def ask(event: Mapping[str, Any], *, function: str | None, stack: str | None) ->
             "at its log."
         ) from None
     if response.get("FunctionError"):
+        kind = answer.get("errorType", "an error")
+        if isinstance(getattr(errors, kind, None), type):
+            raise _error_of(kind, answer.get("errorMessage", ""))
         raise AnswerLost(
-            f"Function {name} ended with {answer.get('errorType', 'an error')} before it answered. If its time was "
-            "used up, ask for less, or raise its timeout. Look at its log."
+            f"Function {name} ended with {kind} before it answered. If its time was used up, ask for less, or raise "
+            "its timeout. Look at its log."
         )
-    if "error" in answer:
-        raise _error_of(answer["error"])
-    document = answer.get("document")
-    if "stored" in answer:
-        document = _fetch(answer["stored"])
-    if not isinstance(document, dict):
-        raise AnswerLost(f"Function {name} did not answer to the verb {event.get('verb')}. Is its version older?")
-    return document
+    return name, answer
 
 
-def _error_of(error: Mapping[str, str]) -> CollectorError:
+def _error_of(kind: str, message: str) -> CollectorError:
     """Return the error that the function met, as its exit status depends on its kind."""
-    kind, message = error["type"], error["message"]
     if kind in ("SettingsError", "RequestInvalid"):
         return RemoteRequestInvalid(message)
     misconfigured = {each.__name__: each for each in (DestinationMisconfigured, SecretUnavailable, SourceRefused)}

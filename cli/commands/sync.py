@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from kong_cloudtrail.errors import RunFailed
 
-from .. import environment
+from ..asking import Asking, asks
 from ..exit_status import INTERRUPTIONS, ExitStatus, most_urgent
 from ..interruption import UntilInterrupted
 from ..program import Program
@@ -24,31 +23,54 @@ _COUNTS = ("fetched", "duplicates", "delivered", "shortened", "quarantined", "fa
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the report of each run as a JSON object in a line.")
-@environment.settings_options
-@click.pass_obj
-def sync(program: Program, as_json: bool, env_file: Path | None, function: str | None, stack: str | None) -> ExitStatus:
+@asks
+def sync(asking: Asking) -> ExitStatus:
     """Do one run of each trail: deliver every entry that was not delivered yet.
 
     Secrets are read again each time, so you can try a new token before you revoke the old one in Kong.
 
     \b
-    Example:
+    Examples:
       kong-cloudtrail sync --env-file kong.env
+      kong-cloudtrail sync --stack KongCloudTrailIntegration
     """
+    return _in_function(asking) if asking.is_remote else _in_this_process(asking)
+
+
+def _in_function(asking: Asking) -> ExitStatus:
+    from .. import deployed
+
+    event = asking.event(fresh_secrets=True)
+    summaries = deployed.run(event, function=asking.function, stack=asking.stack)
+    for summary in summaries:
+        if len(summaries) > 1 and not asking.as_json:
+            click.echo(f"{summary['stream']} into {summary['destination']}:")
+        _print(summary, as_json=asking.as_json)
+    return most_urgent([_status(asking.program, summary) for summary in summaries])
+
+
+def _in_this_process(asking: Asking) -> ExitStatus:
     from kong_cloudtrail.assembly import Assembly
     from kong_cloudtrail.settings import Settings
 
-    settings = Settings.from_mapping(environment.read(env_file, function, stack))
-    assembly = Assembly(settings, program.redactor)
+    assembly = Assembly(Settings.from_mapping(asking.environment()), asking.program.redactor)
+    trails = assembly.chosen(asking.stream, asking.destination)
     ends = []
-    for trail in assembly.trails:
-        if len(assembly.trails) > 1 and not as_json:
-            click.echo(f"{trail.destination}:")
-        ends.append(_run(program, assembly, trail, as_json=as_json))
+    for trail in trails:
+        if len(trails) > 1 and not asking.as_json:
+            click.echo(f"{trail.stream} into {trail.destination}:")
+        ends.append(_run(asking.program, assembly, trail, as_json=asking.as_json))
         if ends[-1] in INTERRUPTIONS:
             break
     return most_urgent(ends)
+
+
+def _print(summary: Mapping[str, Any], *, as_json: bool, failed: bool = False) -> None:
+    if as_json:
+        click.echo(json.dumps(summary))
+    # No table of zeros for a run that did nothing.
+    elif summary.get("fetched") or not (failed or summary.get("skipped")):
+        print_counts([(name, summary[name]) for name in _COUNTS])
 
 
 def _run(program: Program, assembly: Assembly, trail: Trail, *, as_json: bool) -> ExitStatus:
@@ -64,10 +86,7 @@ def _run(program: Program, assembly: Assembly, trail: Trail, *, as_json: bool) -
             summary: Mapping[str, Any] = assembly.collector(trail, telemetry, budget).run().summary()
         except RunFailed as error:
             failure, summary = error, error.summary
-    if as_json:
-        click.echo(json.dumps(summary))
-    elif summary["fetched"] or not (failure or summary["skipped"]):  # no table of zeros for a run that did nothing
-        print_counts([(name, summary[name]) for name in _COUNTS])
+    _print(summary, as_json=as_json, failed=failure is not None)
     if failure is not None:
         program.complain(str(failure))
         return ExitStatus.MISCONFIGURED if telemetry.misconfigured else ExitStatus.FAILED
@@ -78,7 +97,7 @@ def _run(program: Program, assembly: Assembly, trail: Trail, *, as_json: bool) -
 
 
 def _status(program: Program, summary: Mapping[str, Any]) -> ExitStatus:
-    if summary["skipped"] or not summary["finished"]:  # a run that another one has overtaken
+    if summary.get("skipped") or not summary["finished"]:  # a run that another one has overtaken
         return ExitStatus.SKIPPED
     if summary["quarantined"]:
         count = summary["quarantined"]

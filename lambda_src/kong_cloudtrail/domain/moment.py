@@ -10,7 +10,7 @@ from .entry import LATEST_SECOND
 EXAMPLES = "2026-03-01, 2026-03-01T09:30:00Z, 2h, yesterday"
 """What a moment can look like, for messages."""
 
-_AGO = re.compile(r"(\d{1,9})(s|m|h|d|w)")
+_AGO = re.compile(r"([0-9]{1,9})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DAYS_BACK = {"today": 0, "yesterday": 1}
 

@@ -11,7 +11,7 @@ _SKIPPED = 4
 _ENDINGS = (0, 1, 3, _SKIPPED)
 """Done, failed for a passing reason, misconfigured, skipped: docs/command-line.md. The handler knows the first two."""
 
-_OUTCOMES = ("duplicates", "delivered", "quarantined", "failed", "backlog")
+_OUTCOMES = ("duplicates", "excluded", "delivered", "quarantined", "failed", "backlog")
 _OVERDRAFT_SECONDS = 3.0
 _SOON_SECONDS = 40.0
 

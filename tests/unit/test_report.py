@@ -37,3 +37,12 @@ def test_late_entries_and_gaps_are_in_the_summary_and_in_the_metrics() -> None:
 
     assert (summary["found_late"], summary["max_lateness_seconds"], summary["gaps"]) == (3, 7200, 2)
     assert (metrics["EntriesFoundLate"], metrics["GapsOpen"]) == (3, 2)
+
+
+def test_excluded_entries_are_told_in_total_and_by_rule() -> None:
+    report = RunReport(TRAIL)
+    report.excluded_by_rule.update({"own_reads": 3, "path:/status": 2})
+
+    assert report.summary()["excluded"] == 5
+    assert report.summary()["excluded_by_rule"] == {"own_reads": 3, "path:/status": 2}
+    assert ("EntriesExcluded", 5) in {(name, value) for name, _, value in _metrics_of(report)}

@@ -47,6 +47,7 @@ KEY = read_entry(FIELDS).key
 REPORT = {
     "fetched": 1,
     "duplicates": 0,
+    "excluded": 0,
     "delivered": 1,
     "quarantined": 0,
     "failed": 0,

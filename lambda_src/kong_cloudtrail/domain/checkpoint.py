@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .exclusion import Excluded
 from .part import Part, Reported
 from .window import Window
 
@@ -118,6 +119,8 @@ class Checkpoint:
         Which parts the run reports name.
     parts
         Parts that were written before this checkpoint was saved, and that no run report names yet.
+    excluded
+        What was left out because a rule says so.
     version
         Version of the stored object that this was read from; ``None`` if there was none.
     """
@@ -138,4 +141,5 @@ class Checkpoint:
     run_sha256: str = NO_REPORT_SHA256
     reported: Reported = field(default_factory=Reported)
     parts: tuple[Part, ...] = ()
+    excluded: Excluded = field(default_factory=Excluded)
     version: str | None = None

@@ -16,7 +16,7 @@ MAX_COUNTED = 10_000
 
 @dataclass(slots=True)
 class RunReport:
-    """The counts of one run. ``fetched = duplicates + delivered + quarantined + failed + backlog``.
+    """The counts of one run. ``fetched = duplicates + excluded + delivered + quarantined + failed + backlog``.
 
     Parameters
     ----------
@@ -29,7 +29,9 @@ class RunReport:
     fetched
         Entries that the source showed.
     duplicates
-        Fetched entries that were delivered before, or shown twice.
+        Fetched entries that were delivered or excluded before, or shown twice.
+    excluded_by_rule
+        Fetched entries that were left out, by the name of the rule.
     delivered
         Fetched entries that the destination confirmed, and that are marked.
     quarantined
@@ -90,6 +92,7 @@ class RunReport:
     window: Window | None = None
     fetched: int = 0
     duplicates: int = 0
+    excluded_by_rule: Counter[str] = field(default_factory=Counter)
     delivered: int = 0
     quarantined: int = 0
     failed: int = 0
@@ -127,6 +130,11 @@ class RunReport:
         return self.delivery_seconds / self.batches if self.batches else None
 
     @property
+    def excluded(self) -> int:
+        """Number of entries that were left out."""
+        return self.excluded_by_rule.total()
+
+    @property
     def parts_written(self) -> int:
         """Number of parts that this run wrote."""
         return sum(part.run_id == self.run_id for part in self.parts)
@@ -139,6 +147,8 @@ class RunReport:
             "window": {"after": self.window.after, "before": self.window.before} if self.window else None,
             "fetched": self.fetched,
             "duplicates": self.duplicates,
+            "excluded": self.excluded,
+            "excluded_by_rule": dict(self.excluded_by_rule),
             "delivered": self.delivered,
             "quarantined": self.quarantined,
             "failed": self.failed,

@@ -143,6 +143,7 @@ class Collector:
             sweep_seconds=plan.sweep_seconds,
             may_overlap=plan.may_overlap,
             report=report,
+            rules=plan.exclusion.names,
         )
         indicators = Indicators(progress, report)
         indicators.measure(int(self._clock.now()))  # reported if the run gets no further
@@ -173,6 +174,8 @@ class Collector:
             delivery,
             report,
             overlap_seconds=plan.overlap_seconds,
+            exclusion=plan.exclusion,
+            excluded=progress.checkpoint.excluded,
         )
         stopped_by: CollectorError | None = None
         try:
@@ -195,6 +198,8 @@ class Collector:
     ) -> None:
         """Process everything that the reader reads."""
         checkpoint = progress.checkpoint
+        # What a rule excluded that is no longer in force is found now, and is not late.
+        late_before = None if checkpoint.excluded.awaits_sweep else checkpoint.complete_until
         assumed_before = max(checkpoint.begins_at or 0, checkpoint.marks_whole_after or 0) or None
         for reading in self._read_ahead(reader):
             self._log_reading(reading, report)
@@ -205,10 +210,11 @@ class Collector:
                 intake.take(
                     reading.page.entries,
                     assumed_before=assumed_before if shows_all else None,
-                    checkpoint=checkpoint.complete_until if everything or reading.purpose is Purpose.SWEEP else None,
+                    checkpoint=late_before if everything or reading.purpose is Purpose.SWEEP else None,
+                    counts_excluded=reading.purpose is Purpose.NEW,
                 )
             if reading.stretch is not None:
-                progress.stretch_read(reading.stretch, intake.end_stretch())
+                progress.stretch_read(reading.stretch, intake.end_stretch(), intake.excluded_of_stretch())
                 indicators.note(reading.stretch)
             delivery.check()
             progress.move()
@@ -265,7 +271,7 @@ class Collector:
         failures = [error for error in stops if error not in overtaken and not isinstance(error, TimeBudgetReached)]
         problems = [*reader.problems, *delivery.problems, *failures]
         left_to_next = bool(stops) and not failures
-        remaining = report.fetched - report.duplicates - report.delivered - report.quarantined
+        remaining = report.fetched - report.duplicates - report.delivered - report.quarantined - report.excluded
         report.failed = delivery.given_up if left_to_next else remaining
         report.backlog = remaining - report.failed
         progress.settle()

@@ -1,4 +1,4 @@
-"""From a page of entries to batches in flight: drop entries that are marked, map the others, pack the events."""
+"""From a page of entries to batches in flight: drop what is marked or excluded, map the others, pack the events."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from concurrent.futures import Future
 
 from ..domain.entry import MAX_RETENTION_SECONDS, Entry
 from ..domain.event import Batch
+from ..domain.exclusion import Excluded, ExcludedEntry, Exclusion, digest_of
 from ..domain.report import RunReport
 from ..errors import EntryNotMappable
 from ..ports import Mapper, Packer, SeenSet
@@ -30,6 +31,10 @@ class Intake:
         Counts entries that were fetched, and duplicates.
     overlap_seconds
         How far before the checkpoint runs begin.
+    exclusion
+        The rules that leave entries out.
+    excluded
+        What was excluded by earlier runs.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class Intake:
         report: RunReport,
         *,
         overlap_seconds: int,
+        exclusion: Exclusion,
+        excluded: Excluded,
     ) -> None:
         self._mapper = mapper
         self._seen = seen
@@ -49,8 +56,19 @@ class Intake:
         self._overlap_seconds = overlap_seconds
         self._packer = packer
         self._outcomes: list[Future[bool]] = []
+        self._exclusion = exclusion
+        self._excluded = excluded
+        self._excluded_now: set[str] = set()
+        self._excluded_of_stretch: list[ExcludedEntry] = []
 
-    def take(self, page: Sequence[Entry], *, assumed_before: int | None = None, checkpoint: int | None = None) -> None:
+    def take(
+        self,
+        page: Sequence[Entry],
+        *,
+        assumed_before: int | None = None,
+        checkpoint: int | None = None,
+        counts_excluded: bool = True,
+    ) -> None:
         """Submit the new entries of a page, in full batches.
 
         Parameters
@@ -63,6 +81,9 @@ class Intake:
         checkpoint
             The checkpoint when the run began, Unix seconds: new entries that are older by more than the overlap are
             counted as found late.
+        counts_excluded
+            Whether excluded entries are counted as such. If not, they count as duplicates: what is read again was
+            counted before.
         """
         entries = {entry.key: entry for entry in page}
         # First entries in flight, then marked ones: an entry that is marked in between is found by the second look-up.
@@ -73,9 +94,14 @@ class Intake:
         fresh = [entry for entry in candidates if entry.key not in seen]
         if assumed_before is not None:
             fresh = [entry for entry in fresh if not _is_dated_before(entry, assumed_before)]
+        left_out = [(entry, rule) for entry in fresh if (rule := self._exclusion.rule_of(entry)) is not None]
+        counted = self._count_excluded(left_out) if counts_excluded else 0
+        if left_out:
+            keys = {entry.key for entry, _ in left_out}
+            fresh = [entry for entry in fresh if entry.key not in keys]
         self._report.pages += 1
         self._report.fetched += len(page)
-        self._report.duplicates += len(page) - len(fresh)
+        self._report.duplicates += len(page) - len(fresh) - counted
         if checkpoint is not None:
             self._count_late(fresh, checkpoint)
         for entry in fresh:
@@ -93,6 +119,24 @@ class Intake:
             self._submit(batch)
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
+
+    def excluded_of_stretch(self) -> list[ExcludedEntry]:
+        """Return the entries that were counted as excluded since the last call."""
+        found, self._excluded_of_stretch = self._excluded_of_stretch, []
+        return found
+
+    def _count_excluded(self, left_out: Sequence[tuple[Entry, str]]) -> int:
+        """Count excluded entries that were not counted before; return their number."""
+        count = 0
+        for entry, rule in left_out:
+            found = ExcludedEntry(digest_of(entry), entry.timestamp or 0, rule)
+            if found.digest in self._excluded_now or self._excluded.has_counted(found):
+                continue
+            self._excluded_now.add(found.digest)
+            self._excluded_of_stretch.append(found)
+            self._report.excluded_by_rule[rule] += 1
+            count += 1
+        return count
 
     def _count_late(self, fresh: Sequence[Entry], checkpoint: int) -> None:
         late_before = checkpoint - self._overlap_seconds

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ..domain.exclusion import Exclusion
 from ..domain.trail import Trail
 
 
@@ -29,6 +30,8 @@ class Plan:
         How far back the first run begins; ``None``: it reads everything that the gateway retains.
     parallel_deliveries
         Batches in flight at once.
+    exclusion
+        The rules that leave entries out.
     """
 
     trail: Trail
@@ -39,3 +42,4 @@ class Plan:
     sweep_seconds: int
     initial_lookback_seconds: int | None
     parallel_deliveries: int
+    exclusion: Exclusion = field(default_factory=Exclusion)

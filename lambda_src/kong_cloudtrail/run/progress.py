@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
 from ..domain.checkpoint import CacheState, Checkpoint, OpenGap
+from ..domain.exclusion import ExcludedEntry
 from ..domain.gateway import UNKNOWN_VERSION
 from ..domain.report import RunReport
 from ..domain.window import Window
@@ -69,6 +70,8 @@ class Progress:
         Whether another run may move the checkpoint at the same time.
     report
         The run's report, with the parts that it has written so far.
+    rules
+        Names of the rules that exclude entries in this run.
     """
 
     def __init__(
@@ -80,8 +83,10 @@ class Progress:
         sweep_seconds: int,
         may_overlap: bool,
         report: RunReport,
+        rules: tuple[str, ...] = (),
     ) -> None:
         self._ledger = ledger
+        self._rules = rules
         self._may_overlap = may_overlap
         self._report = report
         self._keep = keep
@@ -93,7 +98,7 @@ class Progress:
         """Parts of runs that died before they could report them."""
         self._now = 0
         self._new = _Track(self._advance, self._add_gaps, passes_empty=False)
-        self._swept = _Track(self._advance_sweep, self._add_gaps, passes_empty=True)
+        self._swept = _Track(lambda stretch, _: self._advance_sweep(stretch), self._add_gaps, passes_empty=True)
         self._retried: list[tuple[Stretch, list[Future[bool]]]] = []
         self._still_open: set[OpenGap] = set()
         self._narrowed: dict[OpenGap, OpenGap] = {}
@@ -148,6 +153,8 @@ class Progress:
             yield self._marks_were_lost()
         if self._clock_jumped(bounds):
             yield self._begin_earlier(bounds)
+        if self._rules != before.excluded.rules:
+            yield from self._rules_changed()
         if gateway_version == UNKNOWN_VERSION:
             gateway_version = before.gateway_version or gateway_version
         if before.gateway_version not in (None, UNKNOWN_VERSION, gateway_version):
@@ -193,6 +200,23 @@ class Progress:
             "back further until the gateway has deleted them.",
         )
 
+    def _rules_changed(self) -> Iterator[Notice]:
+        """Exclude by other rules from now on."""
+        checkpoint = self._checkpoint
+        if checkpoint.first_run_at is None:
+            self._checkpoint = replace(checkpoint, excluded=replace(checkpoint.excluded, rules=self._rules))
+            return
+        excluded = checkpoint.excluded.under(self._rules)
+        self._checkpoint = replace(checkpoint, excluded=excluded)
+        if excluded.awaits_sweep:
+            self.sweep_soon()
+        yield Notice(
+            "EXCLUSION_CHANGED",
+            f"The rules that leave entries out have changed. Now in force: {', '.join(self._rules) or 'none'}. They "
+            "count from this run on, for what it reads. What earlier rules have left out and none does now is "
+            "delivered by the next sweep, as far as the gateway still has it.",
+        )
+
     def _clock_jumped(self, bounds: Bounds) -> bool:
         """Return whether the checkpoint is in the future: then a clock was ahead, or is behind now."""
         checkpoint = self._checkpoint
@@ -236,11 +260,13 @@ class Progress:
 
     # -- during a run
 
-    def stretch_read(self, stretch: Stretch, outcomes: list[Future[bool]]) -> None:
-        """Record that a stretch was read to its end, with the outcomes of its batches."""
+    def stretch_read(
+        self, stretch: Stretch, outcomes: list[Future[bool]], excluded: Sequence[ExcludedEntry] = ()
+    ) -> None:
+        """Record that a stretch was read to its end, with the outcomes of its batches, and what was left out of it."""
         match stretch.purpose:
             case Purpose.NEW:
-                self._new.add(stretch, outcomes)
+                self._new.add(stretch, outcomes, excluded)
             case Purpose.SWEEP:
                 self._swept.add(stretch, outcomes)
             case Purpose.GAP:
@@ -269,7 +295,8 @@ class Progress:
     def save(self, findings: Findings = NO_FINDINGS) -> None:
         """Save the checkpoint, and add the run's report to the chain if there is something to report.
 
-        That is, if the run delivered or quarantined something, or if there are parts that no report names.
+        That is, if the run delivered or quarantined something, or if there is something that no report has: parts,
+        excluded entries, other rules.
 
         Parameters
         ----------
@@ -289,6 +316,7 @@ class Progress:
         self._names_all_parts = not findings.may_lack_parts
         report.parts += [part for part in (*self._unreported, *found) if part.name not in known]
         reports = bool(report.delivered or report.quarantined or report.parts)
+        reports |= not self._checkpoint.excluded.is_reported
         try:
             if self._cannot_save is not None:
                 self._save()  # before the report: otherwise every run would add one that no checkpoint refers to
@@ -308,7 +336,8 @@ class Progress:
         reported = checkpoint.reported.plus(
             self._report.run_id, self._report.parts, names_all_parts=self._names_all_parts
         )
-        return replace(checkpoint, parts=(), reported=reported)
+        excluded = replace(checkpoint.excluded, is_reported=True)
+        return replace(checkpoint, parts=(), reported=reported, excluded=excluded)
 
     def _report_beside_another_run(self, added: Checkpoint | None) -> None:
         """Add the report to the chain, and leave everything else in the checkpoint as the other run has saved it.
@@ -356,28 +385,36 @@ class Progress:
 
     # -- what settled stretches change
 
-    def _advance(self, stretch: Stretch) -> None:
+    def _advance(self, stretch: Stretch, found: Sequence[ExcludedEntry]) -> None:
         checkpoint = self._checkpoint
         complete_until = checkpoint.complete_until
         if stretch.complete_until is not None:
             complete_until = max(stretch.complete_until, complete_until or stretch.complete_until)
         gaps = checkpoint.gaps
         has_caught_up = stretch.position is None and stretch.reading_proven
-        if has_caught_up and stretch.slice_window is None:
+        is_whole = has_caught_up and stretch.slice_window is None
+        if is_whole:
             # Everything was read: earlier gaps are settled, or were found again.
             gaps = tuple(gap for gap in gaps if gap.since >= stretch.began_at)
+        excluded = checkpoint.excluded.plus(found)
+        if stretch.complete_until is not None or stretch.position is None:
+            excluded = excluded.read_until((complete_until or 0) - self._overlap_seconds)
         self._checkpoint = replace(
             checkpoint,
             complete_until=complete_until,
             caught_up_at=stretch.began_at if has_caught_up else checkpoint.caught_up_at,
             reading=stretch.position,
             gaps=gaps,
+            excluded=replace(excluded, awaits_sweep=False) if is_whole else excluded,
         )
 
     def _advance_sweep(self, stretch: Stretch) -> None:
         checkpoint = self._checkpoint
         due = stretch.began_at + self._sweep_seconds if stretch.position is None else checkpoint.sweep_due
-        self._checkpoint = replace(checkpoint, sweep=stretch.position, sweep_due=due)
+        excluded = checkpoint.excluded
+        if stretch.position is None:
+            excluded = replace(excluded, awaits_sweep=False)
+        self._checkpoint = replace(checkpoint, sweep=stretch.position, sweep_due=due, excluded=excluded)
 
     def _settle_gaps(self) -> None:
         """Close gaps that are settled, and narrow those that are settled in part."""
@@ -425,7 +462,8 @@ class _Track:
     Parameters
     ----------
     advance
-        Called with each settled stretch, once all stretches before it are settled or are gaps.
+        Called with each settled stretch, once all stretches before it are settled or are gaps, and with what was
+        excluded in these and in it.
     add_gaps
         Called with new gaps; returns whether they can be kept.
     passes_empty
@@ -434,7 +472,7 @@ class _Track:
 
     def __init__(
         self,
-        advance: Callable[[Stretch], None],
+        advance: Callable[[Stretch, Sequence[ExcludedEntry]], None],
         add_gaps: Callable[[Sequence[OpenGap]], bool],
         *,
         passes_empty: bool,
@@ -442,22 +480,24 @@ class _Track:
         self._advance = advance
         self._add_gaps = add_gaps
         self._passes_empty = passes_empty
-        self._open: deque[tuple[Stretch, Sequence[Future[bool]]]] = deque()
+        self._open: deque[tuple[Stretch, Sequence[Future[bool]], Sequence[ExcludedEntry]]] = deque()
         self._stuck: list[OpenGap | None] = []
+        self._excluded: list[ExcludedEntry] = []
 
     @property
     def is_stuck(self) -> bool:
         """Whether a stretch could not be settled, and no newer one is settled."""
         return bool(self._stuck)
 
-    def add(self, stretch: Stretch, outcomes: Sequence[Future[bool]]) -> None:
+    def add(self, stretch: Stretch, outcomes: Sequence[Future[bool]], excluded: Sequence[ExcludedEntry] = ()) -> None:
         """Add the next stretch."""
-        self._open.append((stretch, outcomes))
+        self._open.append((stretch, outcomes, excluded))
 
     def settle(self, now: int) -> None:
         """Advance past the stretches that are settled by now."""
         while self._open and all(outcome.done() for outcome in self._open[0][1]):
-            stretch, outcomes = self._open.popleft()
+            stretch, outcomes, excluded = self._open.popleft()
+            self._excluded += excluded
             # Without filters there is no window to read again: the reading continues, but proves nothing.
             can_be_passed = (stretch.proven or stretch.slice_window is None) and not stretch.failed
             if not can_be_passed or not all(outcome.result() for outcome in outcomes):
@@ -465,7 +505,8 @@ class _Track:
             elif stretch.span is None and not stretch.gaps and self._awaits_delivery:
                 continue  # nothing newer was delivered: the destination accepts nothing at all, and that is no gap
             elif self._pass(stretch, now):
-                self._advance(stretch)
+                self._advance(stretch, self._excluded)
+                self._excluded = []
             else:
                 self._stuck.append(None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..domain.checkpoint import CacheState, Checkpoint, OpenGap, Position
+from ..domain.exclusion import Excluded
 from ..domain.part import Part, Reported
 from ..domain.window import Window
 
@@ -31,6 +32,7 @@ def to_document(checkpoint: Checkpoint) -> dict[str, Any]:
         "run": {"number": checkpoint.run_number, "sha256": checkpoint.run_sha256},
         "reported": {"runs": list(checkpoint.reported.runs), "parts": list(checkpoint.reported.parts)},
         "parts": [part.fields for part in checkpoint.parts],
+        "excluded": _excluded_fields(checkpoint.excluded),
     }
 
 
@@ -60,6 +62,7 @@ def from_document(fields: Any, version: str) -> Checkpoint:
         run_sha256=str(fields["run"]["sha256"]),
         reported=Reported(_texts(fields["reported"]["runs"]), _texts(fields["reported"]["parts"])),
         parts=tuple(Part.from_fields(part) for part in fields["parts"]),
+        excluded=_excluded_from(fields["excluded"]),
         version=version,
     )
 
@@ -104,6 +107,33 @@ def _gap_from(fields: Any) -> OpenGap:
     if kind not in ("unreadable", "undelivered"):
         raise ValueError("a gap of an unknown kind")
     return OpenGap(_window_from(fields), kind, str(fields["reason"]), int(fields["since"]))
+
+
+def _excluded_fields(excluded: Excluded) -> dict[str, Any]:
+    recent: dict[str, list[str]] = {}
+    for digest, moment in excluded.recent.items():
+        recent.setdefault(str(moment), []).append(digest)
+    return {
+        "rules": list(excluded.rules),
+        "totals": dict(excluded.totals),
+        "recent": recent,
+        "countedBefore": excluded.counted_before,
+        "forgottenBefore": excluded.forgotten_before,
+        "awaitsSweep": excluded.awaits_sweep,
+        "isReported": excluded.is_reported,
+    }
+
+
+def _excluded_from(fields: Any) -> Excluded:
+    return Excluded(
+        rules=_texts(fields["rules"]),
+        totals={str(rule): int(count) for rule, count in dict(fields["totals"]).items()},
+        recent={str(digest): int(moment) for moment, digests in dict(fields["recent"]).items() for digest in digests},
+        counted_before=int(fields["countedBefore"]),
+        forgotten_before=int(fields["forgottenBefore"]),
+        awaits_sweep=bool(fields["awaitsSweep"]),
+        is_reported=bool(fields["isReported"]),
+    )
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -194,6 +194,10 @@ class Ledger:
                 report.summary()
                 | {
                     "parts": [part.fields for part in report.parts],
+                    "exclusion": {
+                        "rules": list(checkpoint.excluded.rules),
+                        "totals": dict(checkpoint.excluded.totals),
+                    },
                     "number": number,
                     "previousSha256": checkpoint.run_sha256,
                     "writtenAt": self._clock.now(),

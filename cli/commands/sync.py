@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from kong_cloudtrail.assembly import Assembly
     from kong_cloudtrail.domain.trail import Trail
 
-_COUNTS = ("fetched", "duplicates", "delivered", "shortened", "quarantined", "failed")
+_COUNTS = ("fetched", "duplicates", "excluded", "delivered", "shortened", "quarantined", "failed")
 
 
 @click.command()
@@ -70,7 +70,7 @@ def _print(summary: Mapping[str, Any], *, as_json: bool, failed: bool = False) -
         click.echo(json.dumps(summary))
     # No table of zeros for a run that did nothing.
     elif summary.get("fetched") or not (failed or summary.get("skipped")):
-        print_counts([(name, summary[name]) for name in _COUNTS])
+        print_counts([(name, summary[name]) for name in _COUNTS if name != "excluded" or summary.get(name)])
 
 
 def _run(program: Program, assembly: Assembly, trail: Trail, *, as_json: bool) -> ExitStatus:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from . import variables
 from .errors import SettingsError
-from .variables import ARCHIVE, CLOUDTRAIL_LAKE, Address, Channel, Destinations, InvalidValue, Variable
+from .variables import ARCHIVE, CLOUDTRAIL_LAKE, Address, Channel, Destinations, InvalidValue, Items, Variable
 
 _T = TypeVar("_T")
 
@@ -69,6 +69,10 @@ class Settings:
     sweep_seconds: int
     page_size: int
     parallel_deliveries: int
+    exclude_methods: tuple[str, ...]
+    exclude_paths: tuple[str, ...]
+    exclude_statuses: tuple[str, ...]
+    exclude_own_reads: str | None
 
     @classmethod
     def from_mapping(cls, environment: Mapping[str, str]) -> Settings:
@@ -123,6 +127,10 @@ class Settings:
             sweep_seconds=read.value(variables.SWEEP_SECONDS) or 0,
             page_size=read.value(variables.PAGE_SIZE) or 0,
             parallel_deliveries=read.value(variables.PARALLEL_DELIVERIES) or 0,
+            exclude_methods=read.items(variables.EXCLUDE_METHODS),
+            exclude_paths=read.items(variables.EXCLUDE_PATHS),
+            exclude_statuses=read.items(variables.EXCLUDE_STATUSES),
+            exclude_own_reads=read.value(variables.EXCLUDE_OWN_READS),
         )
         if settings.kong_needs_token and not has_token:
             read.problem(
@@ -227,6 +235,11 @@ class _Reader:
             self.problem(variable, str(error))
             return None
         return variable.read(variable.default) if given is None else given
+
+    def items(self, variable: Variable[Items]) -> tuple[str, ...]:
+        """Return the items of a list; none if it is not given."""
+        found = self.value(variable)
+        return () if found is None else found.items
 
     def destinations(self, *, needs_channel: bool = True) -> tuple[str, ...]:
         """Return the names of the destinations that are asked for, else of those that have a place.

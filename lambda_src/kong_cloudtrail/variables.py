@@ -66,10 +66,13 @@ ARCHIVE, CLOUDTRAIL_LAKE = "archive", "cloudtrail-lake"
 DESTINATIONS = (ARCHIVE, CLOUDTRAIL_LAKE)
 """Every destination by its name, as in the keys of trails."""
 ARCHIVE_FORMATS = ("json", "ocsf")
+METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+MAX_PATH_PATTERNS, MAX_PATTERN_CHARACTERS = 50, 200
 MAX_CERTIFICATE_FILE_BYTES = 1_000_000
 """The public CAs of a whole operating system take a quarter of this."""
 
 _MAX_URL_CHARACTERS = 2000
+_MAX_USER_CHARACTERS = 200
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
 _PUBLIC_CAS = frozenset({"null", "none", "disabled"})
@@ -138,6 +141,16 @@ class Destinations:
 
     def __str__(self) -> str:
         return ",".join(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list, each item once. ``str`` returns it with commas between them."""
+
+    items: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return ",".join(self.items)
 
 
 def as_text(value: object) -> str:
@@ -288,6 +301,72 @@ def archive_format(text: str) -> str:
     if name not in ARCHIVE_FORMATS:
         raise InvalidValue(f"must be {' or '.join(ARCHIVE_FORMATS)}")
     return name
+
+
+def methods(text: str) -> Items:
+    """Return the names of HTTP methods, in capitals."""
+    found = _items(text, str.upper)
+    if not set(found.items) <= set(METHODS):
+        raise InvalidValue(f"names a method that there is not; write some of {', '.join(METHODS)}, with commas between")
+    return found
+
+
+def statuses(text: str) -> Items:
+    """Return HTTP statuses and classes of them."""
+    found = _items(text, str.lower)
+    if not all(re.fullmatch(r"[1-5]([0-9]{2}|xx)", item) for item in found.items):
+        raise InvalidValue("must be statuses from 100 to 599, or classes such as 3xx, with commas between")
+    return found
+
+
+def path_patterns(text: str) -> Items:
+    """Return patterns of paths. `domain.exclusion.PathPattern` says what they match."""
+    found = _items(text, str)
+    if len(found.items) > MAX_PATH_PATTERNS or any(len(item) > MAX_PATTERN_CHARACTERS for item in found.items):
+        raise InvalidValue(
+            f"must be at most {MAX_PATH_PATTERNS} patterns of at most {MAX_PATTERN_CHARACTERS} characters; * stands "
+            "for any characters of a segment, and /** for any number of segments"
+        )
+    for item in found.items:
+        _check_pattern(item)
+    return found
+
+
+def _check_pattern(pattern: str) -> None:
+    segments = pattern.removesuffix("/").split("/")[1:]
+    if re.fullmatch(r"/([A-Za-z0-9._~!$&'()*+;=:@-]+(/[A-Za-z0-9._~!$&'()*+;=:@-]+)*/?)?", pattern) is None:
+        raise InvalidValue(
+            "must be patterns of paths with commas between, each from the first slash on and without a query string, "
+            "e.g. /status,/services/*/plugins,/metrics/**"
+        )
+    if {".", ".."} & set(segments):
+        raise InvalidValue("has a segment . or .., and no such path is ever excluded; leave it out")
+    if any("**" in segment and segment != "**" for segment in segments):
+        raise InvalidValue("has ** within a segment; it stands for whole segments, as in /metrics/**")
+    if segments and set(segments) <= {"*", "**"}:
+        raise InvalidValue(
+            "has a pattern that matches whatever there is, and the audit trail would be empty; name a segment"
+        )
+
+
+def own_user(text: str) -> str:
+    """Return the name or id of the RBAC user of the collector."""
+    if text.lower() in _TRUE | _FALSE:
+        raise InvalidValue(
+            "must be the name or id of the RBAC user that the collector's token belongs to, and of nobody else; to "
+            "exclude nothing, leave it out"
+        )
+    if len(text) > _MAX_USER_CHARACTERS:
+        raise InvalidValue(f"is longer than {_MAX_USER_CHARACTERS} characters; write the name or id of an RBAC user")
+    return plain(text)
+
+
+def _items(text: str, written: Callable[[str], str]) -> Items:
+    """Return the items of a list, each once, in the order in which they are given."""
+    given = [item.strip() for item in text.split(",")]
+    if not text.isascii() or not all(given):
+        raise InvalidValue("must be a list in ASCII with commas between its items, none of them empty")
+    return Items(tuple(dict.fromkeys(written(item) for item in given)))
 
 
 def header_value(text: str) -> str:
@@ -588,6 +667,43 @@ PARALLEL_DELIVERIES = Variable(
     default="8",
     setting=True,
 )
+EXCLUDE_METHODS = Variable(
+    name="EXCLUDE_METHODS",
+    check=methods,
+    values=f"some of {', '.join(f'`{name}`' for name in METHODS)}, with commas between",
+    meaning=(
+        "methods of requests that are left out and counted: [what is excluded](delivery-guarantees.md#what-is-excluded)"
+    ),
+    default_note="none",
+    setting=True,
+)
+EXCLUDE_PATHS = Variable(
+    name="EXCLUDE_PATHS",
+    check=path_patterns,
+    values=(
+        f"up to {MAX_PATH_PATTERNS} patterns with commas between, such as `/status,/metrics/**`: `*` stands for any "
+        "characters of a segment, and `**` for any number of segments"
+    ),
+    meaning="the same by path: the whole path without its query string has to match",
+    default_note="none",
+    setting=True,
+)
+EXCLUDE_STATUSES = Variable(
+    name="EXCLUDE_STATUSES",
+    check=statuses,
+    values="statuses and classes of them with commas between, such as `204,3xx`",
+    meaning="the same by the status of Kong's answer",
+    default_note="none",
+    setting=True,
+)
+EXCLUDE_OWN_READS = Variable(
+    name="EXCLUDE_OWN_READS",
+    check=own_user,
+    values="name or id of the RBAC user that the collector's token belongs to",
+    meaning="the same for the collector's own reads of the audit log, which it knows by this user among other things",
+    default_note="none",
+    setting=True,
+)
 LOG_LEVEL = Variable(
     name="LOG_LEVEL",
     check=log_level,
@@ -711,6 +827,10 @@ TABLE: tuple[Variable[Any], ...] = (
     INITIAL_LOOKBACK_SECONDS,
     PAGE_SIZE,
     PARALLEL_DELIVERIES,
+    EXCLUDE_METHODS,
+    EXCLUDE_PATHS,
+    EXCLUDE_STATUSES,
+    EXCLUDE_OWN_READS,
     LOG_LEVEL,
     KONG_ADMIN_TOKEN,
     REDIS_HOST,

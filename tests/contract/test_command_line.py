@@ -155,6 +155,14 @@ class TestSync:
             "failed": "0",
         }
 
+    def test_excluded_entries_are_told_if_there_are_any(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_entries(recent(site, 5))
+        terminal.environment["EXCLUDE_STATUSES"] = "2xx"
+
+        lines = dict(line.split() for line in terminal.run("sync").out.splitlines())
+
+        assert (lines["fetched"], lines["excluded"], lines["delivered"]) == ("5", "5", "0")
+
     def test_quiet_gateway_is_told_in_zeros(self, terminal: Terminal) -> None:
         output = terminal.run("sync")
 

@@ -70,6 +70,10 @@ def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path)
         "INITIAL_LOOKBACK_SECONDS": "3600",
         "PAGE_SIZE": "500",
         "PARALLEL_DELIVERIES": "4",
+        "EXCLUDE_METHODS": "HEAD,OPTIONS",
+        "EXCLUDE_PATHS": "/status,/metrics/**",
+        "EXCLUDE_STATUSES": "204,3xx",
+        "EXCLUDE_OWN_READS": "collector",
         "LOG_LEVEL": "WARNING",
     }
     variables = {variable.name: variable for variable in TABLE if variable.setting}

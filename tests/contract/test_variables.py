@@ -47,6 +47,10 @@ VALID: dict[str, list[str]] = {
     "ARCHIVE_ACCOUNT_ID": ["111122223333"],
     "ARCHIVE_SIGNING_KEY": ["arn:aws:kms:us-east-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"],
     "LEDGER": ["s3://bucket-1/a/prefix", "./ledger", "s3://bucket-1"],
+    "EXCLUDE_METHODS": ["GET", "head, Options,HEAD", "optıons"],
+    "EXCLUDE_PATHS": ["/", "/status", "/status/, /metrics/**,/services/*/plugins", "/**", "/a/../b", "/a**"],
+    "EXCLUDE_STATUSES": ["204", "3XX, 404,3xx", "099"],
+    "EXCLUDE_OWN_READS": ["collector", "3c1f6f0e-5d0b-4a57-9f0a-0b8f6a2f7e11", "ünser, Sammler", "true"],
 }
 BOOLEANS = ["true", "FALSE", "1", "off", "yes", "2"]
 NUMBERS = [

@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from kong_cloudtrail.assembly import Assembly, SystemClock, UnlimitedTime
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.errors import RunFailed
@@ -90,6 +91,41 @@ def test_every_release_of_kong_is_read_completely_and_once(
     accepted = site.cloudtrail.accepted_uids()
     assert len(accepted) == len(set(accepted))
     assert set(uids(rows)) <= set(accepted)  # beside what Kong noted of our own reading
+
+
+@pytest.mark.parametrize("release", ["2.8", "3.4", "3.10"])
+def test_own_reads_are_excluded_and_those_of_others_are_delivered(
+    run: Run, site: Site, certificates: Certificates, release: str
+) -> None:
+    def reads() -> list[str]:
+        """Return who has read the audit log, as delivered."""
+        events = [accepted.event for accepted in site.cloudtrail.accepted()]
+        return [one["userIdentity"]["principalId"] for one in events if one["eventName"] == f"GET{AUDIT}"]
+
+    with KongSimulator(version=release, certificates=certificates, token=KONG_TOKEN, self_audit=True) as kong:
+        kong.set_clock(frozen_at=NOW)
+        kong.add_user("alice", "token-of-alice")
+        kong.add_entries(trail(60))
+        settings = {"KONG_ADMIN_API": kong.url, "PAGE_SIZE": "40"}
+        run(**settings)
+        kong.set_clock(frozen_at=NOW + 60)
+        run(**settings)
+        (user,) = set(reads())
+        site.cloudtrail.clear()
+        excluded = []
+        for minute in range(2, 5):
+            kong.set_clock(frozen_at=NOW + 60 * minute)
+            ask = requests.Request(
+                "GET", f"{kong.url}{AUDIT}?size=1000", headers={"Kong-Admin-Token": "token-of-alice"}
+            )
+            with requests.Session() as session:
+                assert session.send(ask.prepare(), verify=str(certificates.ca_path), timeout=60).ok
+            kong.set_clock(frozen_at=NOW + 60 * minute + 1)
+            excluded.append(run(**settings, EXCLUDE_OWN_READS=user).excluded_by_rule)
+
+    assert all(by_rule["own_reads"] > 0 for by_rule in excluded)
+    assert len(reads()) == 3
+    assert user not in reads()
 
 
 def test_work_of_a_run_is_what_is_new(run: Run, site: Site) -> None:

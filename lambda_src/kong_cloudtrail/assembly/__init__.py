@@ -2,7 +2,7 @@
 
 from .connections import DEFAULT_LEDGER, Connections, Limits, open_archive, open_store
 from .installation import StoredInstallation, WholeInstallation
-from .runs import Assembly, TrailParts
+from .runs import Assembly, TrailParts, exclusion_of
 from .trails import SystemClock, UnlimitedTime, trail_of
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "TrailParts",
     "UnlimitedTime",
     "WholeInstallation",
+    "exclusion_of",
     "open_archive",
     "open_store",
     "trail_of",

@@ -13,6 +13,7 @@ from ..destinations.archive.destination import Archive
 from ..destinations.archive.held import HeldEntries
 from ..destinations.archive.inspection import ArchiveInspector
 from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS
+from ..domain.exclusion import Exclusion
 from ..domain.moment import utc
 from ..domain.trail import Trail
 from ..errors import RequestInvalid
@@ -22,6 +23,7 @@ from ..run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
 from ..run.plan import Plan
 from ..runtime.redaction import Redactor
 from ..settings import Settings
+from ..sources.kong.own_reads import own_reads
 from ..sources.kong.requests_stream import KongRequests
 from ..state.ledger import Ledger
 from ..state.valkey import ValkeyLock, ValkeySeenSet
@@ -167,7 +169,13 @@ class TrailParts:
             sweep_seconds=settings.sweep_seconds,
             initial_lookback_seconds=settings.initial_lookback_seconds,
             parallel_deliveries=settings.parallel_deliveries,
+            exclusion=self.exclusion,
         )
+
+    @cached_property
+    def exclusion(self) -> Exclusion:
+        """The rules that leave entries out."""
+        return exclusion_of(self._settings)
 
     @cached_property
     def source(self) -> Source:
@@ -269,3 +277,14 @@ class TrailParts:
         if self.trail.destination != archive.NAME or self._settings.archive_signing_key is None:
             return None
         return self._connections.signer
+
+
+def exclusion_of(settings: Settings) -> Exclusion:
+    """Return the rules that leave entries out."""
+    user = settings.exclude_own_reads
+    return Exclusion.of(
+        methods=settings.exclude_methods,
+        paths=settings.exclude_paths,
+        statuses=settings.exclude_statuses,
+        further=[] if user is None else [own_reads(user, settings.kong_admin_api)],
+    )

@@ -335,6 +335,10 @@ class KongCloudTrailIntegration(Construct):
         """Return the number of events that the destination confirmed."""
         return self.metric("EventsDelivered", **properties)
 
+    def metric_entries_excluded(self, **properties: Any) -> cloudwatch.Metric:
+        """Return the number of entries that were left out by a rule."""
+        return self.metric("EntriesExcluded", **properties)
+
     def metric_entries_quarantined(self, **properties: Any) -> cloudwatch.Metric:
         """Return the number of entries that the destination refused, and that are kept in the ledger."""
         return self.metric("EntriesQuarantined", **properties)

@@ -88,7 +88,12 @@ def add_widgets(
         *(_completeness(draw, metrics, options) for draw, metrics in each),
         _watched(dashboard, alarms, log_group),
         _guide(alarms, options),
-        [_text("## What flows?\nNew entries are delivered, or quarantined. The overlap makes known ones come again.")],
+        [
+            _text(
+                "## What flows?\nNew entries are delivered, quarantined, or excluded by a rule. The overlap makes "
+                "known ones come again."
+            )
+        ],
         *(_flow(draw, metrics) for draw, metrics in each),
         [_text(f"## What does it cost?\n{bills} Lambda bills the time of runs.")],
         *(_cost(draw, metrics) for draw, metrics in each),
@@ -255,7 +260,13 @@ def _flow(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
     return [
         draw.graph(
             "Entries",
-            [metrics.entries_fetched, metrics.duplicates_skipped, metrics.entries_new, metrics.events_delivered],
+            [
+                metrics.entries_fetched,
+                metrics.duplicates_skipped,
+                metrics.entries_new,
+                metrics.entries_excluded,
+                metrics.events_delivered,
+            ],
             unit="entries",
         ),
         draw.graph(

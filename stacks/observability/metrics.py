@@ -23,6 +23,7 @@ MetricName = Literal[
     "DeliveriesThrottled",
     "DeliveryCalls",
     "DuplicatesSkipped",
+    "EntriesExcluded",
     "EntriesFetched",
     "EntriesFoundLate",
     "EntriesQuarantined",
@@ -123,8 +124,8 @@ class TrailMetrics:
         Entries that lie in quarantine, at the end of each run. None for an archive, which refuses no entry.
     runs_finished : cloudwatch.Metric
         Runs after which nothing was left to deliver.
-    entries_fetched, duplicates_skipped, events_delivered, events_failed, entries_quarantined, events_shortened, backlog
-        : cloudwatch.Metric
+    entries_fetched, duplicates_skipped, entries_excluded, events_delivered, events_failed, entries_quarantined,
+    events_shortened, backlog : cloudwatch.Metric
         What became of the entries that Kong showed.
     entries_found_late : cloudwatch.Metric
         Delivered by a sweep, as they became visible too late for the window.
@@ -167,6 +168,7 @@ class TrailMetrics:
             using_metrics={"fetched": self.entries_fetched, "duplicates": self.duplicates_skipped},
             label="new",
         )
+        self.entries_excluded = self._of_runs("EntriesExcluded", "Sum", "excluded by a rule")
         self.events_delivered = self._of_runs("EventsDelivered", "Sum", "delivered")
         self.events_failed = self._of_runs("EventsFailed", "Sum", "failed, to be sent again")
         self.entries_quarantined = self._of_runs("EntriesQuarantined", "Sum", "quarantined")

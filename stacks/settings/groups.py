@@ -494,6 +494,16 @@ class RunOptions(Group):
         Calls to a destination at a time, 1 to 64. Default: 8.
     map_status_to_error_code : bool or None
         Whether a status of 400 and above becomes the event's error code. Default: no.
+    exclude_methods : str or None
+        Methods of requests that are left out and counted, with commas between, e.g. ``HEAD,OPTIONS``. Default: none.
+    exclude_paths : str or None
+        The same by path: patterns with commas between, each for a whole path without its query string, e.g.
+        ``/status,/metrics/**``. Default: none.
+    exclude_statuses : str or None
+        The same by the status of Kong's answer, e.g. ``204,3xx``. Default: none.
+    exclude_own_reads : str or None
+        The same for the collector's own reads of the audit log: name or id of the RBAC user that its token belongs to.
+        Default: they are delivered.
     log_level : str or None
         ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``. Default: ``INFO``.
     """
@@ -506,6 +516,10 @@ class RunOptions(Group):
     page_size: int | None = None
     parallel_deliveries: int | None = None
     map_status_to_error_code: bool | None = None
+    exclude_methods: str | None = None
+    exclude_paths: str | None = None
+    exclude_statuses: str | None = None
+    exclude_own_reads: str | None = None
     log_level: str | None = None
 
     place: ClassVar[str] = "run"
@@ -519,6 +533,10 @@ class RunOptions(Group):
             "page_size",
             "parallel_deliveries",
             "map_status_to_error_code",
+            "exclude_methods",
+            "exclude_paths",
+            "exclude_statuses",
+            "exclude_own_reads",
             "log_level",
         )
     }
@@ -531,6 +549,10 @@ class RunOptions(Group):
         "page_size": kinds.SETTING,
         "parallel_deliveries": kinds.SETTING,
         "map_status_to_error_code": kinds.SETTING,
+        "exclude_methods": kinds.SETTING,
+        "exclude_paths": kinds.SETTING,
+        "exclude_statuses": kinds.SETTING,
+        "exclude_own_reads": kinds.SETTING,
         "log_level": kinds.SETTING,
     }
 

@@ -277,6 +277,7 @@ def test_metrics(tmp_path: Path) -> None:
     metrics = {
         "RunsFinished": trail.metric_runs_finished(),
         "EventsDelivered": trail.metric_events_delivered(),
+        "EntriesExcluded": trail.metric_entries_excluded(),
         "EntriesFoundLate": trail.metric_entries_found_late(),
         "GapsOpen": trail.metric_gaps_open(),
         "EntriesQuarantined": trail.metric_entries_quarantined(),

@@ -49,6 +49,7 @@ RULES = {
     "starved": "two runs that had time and no excuse deliver everything but the poison itself",
     "progress": "a run around which all is well delivers something, or moves its state forward, if anything is due",
     "gaps": "no gap begins where nothing went wrong, and none is left in the end",
+    "excluded": "what is to be left out is delivered nowhere, kept nowhere, and counted once",
     "reports": "the chain of run reports is whole, and so is what it names",
     "lost": "in the end everything is delivered or in quarantine",
 }
@@ -68,6 +69,8 @@ class Auditor:
         Whether this Kong filters by time.
     secrets
         What must not be printed.
+    excluded_methods
+        Methods of requests that the collector is to leave out.
     """
 
     ledger: LedgerView
@@ -76,9 +79,13 @@ class Auditor:
     secrets: Sequence[str]
     destination: ClassVar[DestinationName]
     counts: Counts = field(default_factory=Counts)
+    excluded_methods: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.entries: list[Shown] = []
+        """What is to be delivered."""
+        self._excluded: list[Shown] = []
+        """What is to be left out."""
         self._by_key: dict[str, Shown] = {}
         self._by_id: dict[str, list[Shown]] = defaultdict(list)
         self.trail = trail_of(self.destination)
@@ -102,10 +109,10 @@ class Auditor:
 
     def show(self, new: NewEntry, missing_fields: frozenset[str]) -> None:
         """Take note of an entry that Kong shows from now on; it leaves out some fields."""
-        entry = Shown.read(new, missing_fields, first_run=self._runs_begun + 1)
+        entry = Shown.read(new, missing_fields, self._runs_begun + 1, self.excluded_methods)
         if entry.key in self._by_key:
             return  # the same once more
-        self.entries.append(entry)
+        (self._excluded if entry.is_excluded else self.entries).append(entry)
         self._by_key[entry.key] = entry
         self._by_id[entry.call_id].append(entry)
         self.counts.entries += 1
@@ -146,7 +153,10 @@ class Auditor:
         later_seconds
             How far the clock may have gone on since the run began.
         """
-        times = (entry.timestamp for entry in self.entries if entry.is_settled)
+        # What is left out is done with where the checkpoint is past it, or as far as it.
+        passed_until = self._after.complete_until or 0
+        times = [entry.timestamp for entry in self.entries if entry.is_settled]
+        times += [entry.timestamp for entry in self._excluded if entry.timestamp <= passed_until]
         return max((time for time in times if time <= self._sane_clock + later_seconds), default=None)
 
     # -- after a run
@@ -179,6 +189,7 @@ class Auditor:
             *holdings,
             *self._check_checkpoint(run),
             *self._check_gaps(run),
+            *self._check_excluded(),
             *self.check_success(run),
             *self._check_patience(run),
             *self._check_progress(run),
@@ -198,6 +209,8 @@ class Auditor:
                 self.counts.lost_with_marks += 1
             else:
                 problems.append(Problem("lost", f"{entry} is neither delivered nor in quarantine"))
+        if self._excluded and not self._after.excluded:
+            problems.append(Problem("excluded", f"none of {len(self._excluded)} entries counts as left out"))
         if self._after.gaps:
             problems.append(Problem("gaps", f"left in the end: {self._after.gaps}"))
         return problems
@@ -261,6 +274,16 @@ class Auditor:
         for entry in self._undelivered():
             if entry.first_run > self._passed_by_run and entry.timestamp < complete_until - self.overlap_seconds:
                 entry.is_late = True
+
+    def _check_excluded(self) -> Iterator[Problem]:
+        for entry in self._excluded:
+            if entry.accepted or entry.quarantined:
+                yield Problem("excluded", f"{entry} is to be left out, and was not")
+        shown = len(self._excluded)
+        if self._after.excluded > shown:
+            yield Problem("excluded", f"{self._after.excluded} entries count as left out, and there are {shown}")
+        if self._after.excluded < self._before.excluded:
+            yield Problem("excluded", f"the count went back from {self._before.excluded} to {self._after.excluded}")
 
     def _check_gaps(self, run: Run) -> Iterator[Problem]:
         new = [gap for gap in self._after.gaps if gap not in self._before.gaps]

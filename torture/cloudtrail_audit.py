@@ -152,7 +152,7 @@ class LakeAuditor(Auditor):
         for key in marked_keys - self._by_key.keys():
             yield Problem("marks", f"{key} is marked, and no entry of Kong's")
         unmarked: dict[Shown, str] = {}
-        for entry in self.entries:
+        for entry in (*self.entries, *self._excluded):
             is_marked = entry.key in marked_keys
             if is_marked and not entry.is_settled and not self._is_excused_for_good(entry):
                 yield Problem("marks", f"{entry} is marked, but neither delivered nor in quarantine")

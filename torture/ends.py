@@ -32,12 +32,15 @@ class Setting:
         Whether Kong filters by time.
     secrets
         What must not be printed.
+    excluded_methods
+        Methods of requests that the collector is to leave out.
     """
 
     ledger: LedgerView
     overlap_seconds: int
     gateway_filters: bool
     secrets: tuple[str, ...]
+    excluded_methods: tuple[str, ...]
 
     @property
     def of_auditor(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -31,6 +31,8 @@ class Shown:
     """Whether it can be delivered without the ledger, and gives CloudTrail no reason to refuse it."""
     first_run: int
     """The first run that began when it was visible."""
+    is_excluded: bool = False
+    """Whether it is to be left out."""
     is_late: bool = False
     """Whether it became visible when what is as old was read already, and is not looked at but by sweeps."""
     chances: int = 0
@@ -40,7 +42,9 @@ class Shown:
     quarantined: bool = False
 
     @classmethod
-    def read(cls, new: NewEntry, missing_fields: frozenset[str], first_run: int) -> Shown:
+    def read(
+        cls, new: NewEntry, missing_fields: frozenset[str], first_run: int, excluded_methods: Collection[str] = ()
+    ) -> Shown:
         """Take note of an entry, as a Kong without some fields shows it."""
         row = new.row
         if new.fields is not None:
@@ -55,6 +59,11 @@ class Shown:
             recorded_at=entry.timestamp,
             is_plain=new.is_plain,
             first_run=first_run,
+            is_excluded=(
+                isinstance(entry.value, dict)
+                and entry.timestamp is not None
+                and entry.value.get("method") in [*excluded_methods]
+            ),
         )
 
     @property

@@ -110,6 +110,7 @@ class Site:
             "KONG_ADMIN_TOKEN": secrets["kong"],
             "LEDGER": self.ledger.place,
             "OVERLAP_SECONDS": str(scenario.overlap_seconds),
+            "EXCLUDE_METHODS": ",".join(scenario.excluded_methods),
             **self.ends.environment,
         }
         if self._proxy is not None:
@@ -137,6 +138,7 @@ class Site:
             overlap_seconds=scenario.overlap_seconds,
             gateway_filters=filters,
             secrets=(*secrets.values(), PAYLOAD_MARK),
+            excluded_methods=scenario.excluded_methods,
         )
         if scenario.destination == "cloudtrail-lake":
             return CloudTrailLake(setting, secrets["redis"])

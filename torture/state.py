@@ -71,6 +71,11 @@ class State:
         return whole_after
 
     @property
+    def excluded(self) -> int:
+        """How many entries were left out and counted."""
+        return sum((self.document.get("excluded") or {"totals": {}})["totals"].values())
+
+    @property
     def sweep_due(self) -> int | None:
         """When the next sweep is due: Unix seconds by the collector's clock; ``None`` if never."""
         sweep_due: int | None = self.document.get("sweepDue")

@@ -123,6 +123,13 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
+def test_content_with_an_entry_that_is_left_out_and_counted(world: World) -> None:
+    excluding(world)
+
+    assert world.run(happens=lambda: count_excluded(world, 1)) == []
+    assert world.auditor.end() == []
+
+
 def test_content_with_a_good_run(world: World) -> None:
     def deliver() -> None:
         world.accept()
@@ -234,6 +241,50 @@ def no_report(world: World) -> list[Problem]:
 @breaks("output", "do not add up")
 def wrong_sum(world: World) -> list[Problem]:
     return world.run(happens=world.accept, summary=REPORT | {"fetched": 2})
+
+
+def excluding(world: World) -> None:
+    """Let Kong show an entry that is to be left out."""
+    world.auditor.excluded_methods = ("PATCH",)
+    world.show(request_id="r2", method="PATCH")
+
+
+def count_excluded(world: World, count: int) -> None:
+    world.accept()
+    world.checkpoint(NOW - 10, excluded={"totals": {"method:PATCH": count}})
+
+
+@breaks("excluded", "is to be left out, and was not")
+def one_that_is_not_left_out(world: World) -> list[Problem]:
+    excluding(world)
+    event = EVENT | {"UID": "r2", "additionalEventData": EVENT["additionalEventData"] | {"method": "PATCH"}}
+    return world.run(happens=lambda: world.accept(event))
+
+
+@breaks("excluded", "2 entries count as left out, and there are 1")
+def one_that_is_counted_twice(world: World) -> list[Problem]:
+    excluding(world)
+    return world.run(happens=lambda: count_excluded(world, 2))
+
+
+@breaks("excluded", "went back from 1 to 0")
+def a_count_that_is_lost(world: World) -> list[Problem]:
+    excluding(world)
+    world.run(happens=lambda: count_excluded(world, 1))
+    return world.run(happens=lambda: world.checkpoint(NOW - 10))
+
+
+@breaks("excluded", "none of 1 entries counts")
+def one_that_is_never_counted(world: World) -> list[Problem]:
+    excluding(world)
+    world.run(happens=lambda: count_excluded(world, 0))
+    return world.auditor.end()
+
+
+@breaks("marks", "neither delivered nor in quarantine")
+def one_that_is_left_out_and_marked(world: World) -> list[Problem]:
+    excluding(world)
+    return world.run(happens=lambda: world.marked.add(world.show(request_id="r2", method="PATCH")))
 
 
 @breaks("ending", "status 7")

@@ -234,12 +234,12 @@ class Seen:
             raise SeenSetUnavailable("Redis is down.")
         return self.marks.keys() & {entry.key for entry in entries}
 
-    def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
+    def mark(self, entries: Sequence[Entry], lifetime_seconds: int) -> None:
         self.life.step()
         if self.fails_to_mark:
             raise SeenSetUnavailable("Redis is down.")
-        self.marks |= dict.fromkeys(keys, lifetime_seconds)
-        self.marks_written += len(keys)
+        self.marks |= dict.fromkeys((entry.key for entry in entries), lifetime_seconds)
+        self.marks_written += len(entries)
         self.life.step()
 
     def lose_everything(self) -> None:

@@ -13,6 +13,7 @@ from sandbox.machinery.valkey import Snapshot, Valkey
 from torture.cloudtrail_audit import LakeAuditor
 from torture.ends import Damage, Setting, Stage, is_connected, wait_until
 from torture.entries import REFUSED_UID, choose
+from torture.marks import Marks
 from torture.plan import CallPoison, Round, ValkeyTrouble
 from torture.relay import ValkeyRelay
 from torture.runs import Problem, Run
@@ -20,7 +21,6 @@ from torture.state import trail_of
 
 _KEY_PREFIX = f"kong-cloudtrail:{{{trail_of('cloudtrail-lake')}}}:"
 _LOCK_KEY = f"{_KEY_PREFIX}lock"
-_SEEN_PREFIX = f"{_KEY_PREFIX}seen:"
 _USER = "collector"
 _ANOTHER = "another-machine/its-token"
 _PATIENCE_SECONDS = 5.0
@@ -183,10 +183,11 @@ class CloudTrailLake:
     # -- what is in Valkey
 
     def _marked_keys(self) -> set[str]:
-        """Return what the seen set holds."""
-        with self._valkey.client() as client:
-            keys = list(client.scan_iter(f"{_SEEN_PREFIX.replace('{', '[{]').replace('}', '[}]')}*", count=1000))
-        return {key.removeprefix(_SEEN_PREFIX) for key in keys}
+        """Return the keys of the entries that are marked, and a name for each mark of no entry."""
+        with self._valkey.client(decode_responses=False) as client:
+            marks = Marks.read(client, _KEY_PREFIX)
+        marked = {entry.key for entry in self.auditor.entries if marks.hold(entry.key, entry.recorded_at)}
+        return marked | {f"mark {number}" for number in range(len(marked), marks.count)}
 
     def _let_lock_expire(self) -> None:
         """Remove the lock of a run that has ended, as if so much time had passed."""

@@ -293,8 +293,8 @@ class SeenSet(Protocol):
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of the entries that are marked, with as few round trips as possible."""
 
-    def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
-        """Mark keys, with one round trip. The marks expire after `lifetime_seconds`. Raises `CacheFull`."""
+    def mark(self, entries: Sequence[Entry], lifetime_seconds: int) -> None:
+        """Mark entries, with one round trip, for `lifetime_seconds` at least. Raises `CacheFull`."""
 
 
 class RunLock(Protocol):

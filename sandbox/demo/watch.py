@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import requests
+from kong_cloudtrail.domain.trail import Trail
+from kong_cloudtrail.sources.kong.entries import read_entry
+from kong_cloudtrail.state.marks import Places
+from kong_cloudtrail.state.valkey import ValkeySeenSet, key_prefix
 
 from sandbox.cloudtrail.emulator import CloudTrailEmulator
 from sandbox.demo.parts import READER
@@ -126,8 +130,9 @@ class Watch:
         with self._lock:
             if self._picture is None or time.monotonic() - self._taken_at > PICTURE_SECONDS:
                 runs = self._runs()  # first, so that the rest shows their effects
+                entries = self._kong.read()
                 self._picture = Picture(
-                    self._kong.read(), self._cloudtrail.read(), self._read_marks(), self._quarantine.read(), runs
+                    entries, self._cloudtrail.read(), self._read_marks(entries), self._quarantine.read(), runs
                 )
                 self._taken_at = time.monotonic()
             return self._picture
@@ -141,12 +146,19 @@ class Watch:
         self._kong.close()
         self._valkey.close()
 
-    def _read_marks(self) -> dict[str, str]:
-        marks = {}
-        for key in self._valkey.scan_iter(match="kong-cloudtrail:*:seen:*", count=_PAGE_SIZE):
-            # What follows the id is a fingerprint of the content.
-            marks[key.partition(":seen:")[2].partition(":")[0]] = key
-        return marks
+    def _read_marks(self, rows: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        """Return the keys that the marks of rows are in."""
+        entries = {request_id: read_entry(row) for request_id, row in rows.items()}
+        keys: dict[str, str] = {}
+        for name in self._valkey.scan_iter(match="kong-cloudtrail:*:hash-key"):
+            trail = Trail(*name.partition("{")[2].partition("}")[0].split("/"))
+            marked = ValkeySeenSet(self._valkey, trail).seen(list(entries.values()))
+            keys |= {
+                request_id: Places(key_prefix(trail), b"", [entry]).names[0]
+                for request_id, entry in entries.items()
+                if entry.key in marked
+            }
+        return keys
 
 
 class _KongEntries:

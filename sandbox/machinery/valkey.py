@@ -140,7 +140,7 @@ class Valkey:
 
     def snapshot(self) -> Snapshot:
         """Return all data of the first database, for `restore`."""
-        with self._client(decode_responses=False) as client:
+        with self.client(decode_responses=False) as client:
             keys = list(client.scan_iter(count=1000))
             with client.pipeline(transaction=False) as pipeline:
                 for key in keys:
@@ -153,17 +153,14 @@ class Valkey:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Replace all data by what a snapshot holds: what expires did not do so any later. Connections stay."""
-        with self._client(decode_responses=False) as client, client.pipeline(transaction=True) as pipeline:
+        with self.client(decode_responses=False) as client, client.pipeline(transaction=True) as pipeline:
             pipeline.flushdb()
             for key, value, expires_at_millis in snapshot.rows:
                 pipeline.execute_command("RESTORE", key, expires_at_millis, value, "ABSTTL")
             pipeline.execute()
 
-    def client(self, *, db: int = 0) -> redis.Redis:
+    def client(self, *, db: int = 0, decode_responses: bool = True) -> redis.Redis:
         """Return a client with this server's credentials, for looking at what others stored."""
-        return self._client(db=db)
-
-    def _client(self, *, db: int = 0, decode_responses: bool = True) -> redis.Redis:
         return redis.Redis(
             host=self.host,
             port=self.port,

@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import pytest
 import redis
+from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.errors import CacheFull, LockLost, SecretUnavailable, SeenSetUnavailable
 from kong_cloudtrail.state import valkey as adapter
+from kong_cloudtrail.state.marks import HOUR_SECONDS
 from kong_cloudtrail.state.valkey import ValkeyLock, ValkeySeenSet
 
 from sandbox.machinery.valkey import TlsProxy, Valkey
 from tests.conftest import CACHE_PASSWORD, CACHE_USERNAME
-from tests.helpers import TRAIL, FakeClock, keyed, wait_until
+from tests.helpers import NOW, TRAIL, FakeClock, keyed, wait_until
 
 pytestmark = pytest.mark.usefixtures("bare_environment")
 
@@ -42,11 +44,21 @@ def client(valkey: Valkey) -> Iterator[redis.Redis]:
         yield connected
 
 
+def at(moment: int, *keys: str) -> list[Entry]:
+    """Return entries of one moment."""
+    return [replace(entry, timestamp=moment) for entry in keyed(keys)]
+
+
+def name_of(moment: int) -> str:
+    """Return the key of the marks of an hour."""
+    return f"{PREFIX}:seen:{moment // HOUR_SECONDS}"
+
+
 class TestSeenSet:
     def test_knows_what_was_marked_and_nothing_else(self, client: redis.Redis) -> None:
         seen = ValkeySeenSet(client, TRAIL)
 
-        seen.mark(["a:1", "b"], 60)
+        seen.mark(keyed(["a:1", "b"]), 60)
 
         assert seen.seen(keyed(["a:1", "b", "a", "c"])) == {"a:1", "b"}
 
@@ -54,42 +66,93 @@ class TestSeenSet:
         seen = ValkeySeenSet(client, TRAIL)
         keys = [f"{number:032d}:0123456789abcdef" for number in range(1000)]
 
-        seen.mark(keys, 60)
+        seen.mark(keyed(keys), 60)
 
         assert seen.seen(keyed(keys)) == set(keys)
 
     def test_nothing_to_do_is_no_error(self, client: redis.Redis) -> None:
         seen = ValkeySeenSet(client, TRAIL)
 
-        seen.mark([], 60)
+        seen.mark(keyed([]), 60)
 
         assert seen.seen(keyed([])) == set()
 
     def test_each_mark_lives_as_long_as_it_should(self, client: redis.Redis, valkey: Valkey) -> None:
-        ValkeySeenSet(client, TRAIL).mark(["short", "too"], 100)
-        ValkeySeenSet(client, TRAIL).mark(["long"], 2_592_000)
+        seen = ValkeySeenSet(client, TRAIL)
+        seen.mark(at(NOW, "short"), 100)
+        seen.mark(at(NOW + HOUR_SECONDS, "long", "too"), 2_592_000)
 
         with valkey.client() as observer:
-            assert 90 < observer.ttl(f"{PREFIX}:seen:short") <= 100
-            assert 90 < observer.ttl(f"{PREFIX}:seen:too") <= 100
-            assert 2_591_990 < observer.ttl(f"{PREFIX}:seen:long") <= 2_592_000
+            assert 90 < observer.ttl(name_of(NOW)) <= 100 + HOUR_SECONDS
+            assert 2_591_990 < observer.ttl(name_of(NOW + HOUR_SECONDS)) <= 2_592_000 + HOUR_SECONDS
+
+    def test_marks_of_an_hour_live_as_long_as_the_last_of_them(self, client: redis.Redis, valkey: Valkey) -> None:
+        seen = ValkeySeenSet(client, TRAIL)
+        for seconds in (100, 200_000, 100):
+            seen.mark(at(NOW, str(seconds)), seconds)
+
+        with valkey.client() as observer:
+            assert 199_990 < observer.ttl(name_of(NOW)) <= 200_000 + HOUR_SECONDS
+
+    def test_entry_without_a_time_has_a_mark_of_its_own(self, client: redis.Redis, valkey: Valkey) -> None:
+        seen = ValkeySeenSet(client, TRAIL)
+        timeless = [replace(entry, timestamp=None) for entry in keyed(["a", "b", "c"])]
+        seen.mark([*timeless[:2], *keyed(["x"])], 100)
+
+        assert seen.seen([*timeless, *keyed(["x", "a"])]) == {"a", "b", "x"}
+        with valkey.client() as observer:
+            names = list(observer.scan_iter(f"{PREFIX.replace('{', '[{]').replace('}', '[}]')}:seen:*"))
+            assert sorted(observer.type(name) for name in names) == ["hash", "string", "string"]
+
+    @pytest.mark.parametrize("count", [256, 257, 5_000, 30_000])
+    def test_hour_with_any_number_of_marks_is_exact(self, client: redis.Redis, count: int) -> None:
+        seen = ValkeySeenSet(client, TRAIL)
+        keys = [f"{number:032d}:0123456789abcdef" for number in range(count)]
+        for begin in range(0, count, 1000):
+            seen.mark(keyed(keys[begin : begin + 1000]), 60)
+
+        for begin in range(0, count, 1000):
+            page = keys[begin : begin + 1000]
+            others = [f"other-{key}" for key in page]
+            assert seen.seen(keyed([*page, *others])) == set(page)
+
+    def test_marking_again_takes_no_memory(self, client: redis.Redis, valkey: Valkey) -> None:
+        seen = ValkeySeenSet(client, TRAIL)
+        keys = [f"{number:032d}:0123456789abcdef" for number in range(1000)]
+        seen.mark(keyed(keys), 60)
+        with valkey.client() as observer:
+            before = observer.memory_usage(name_of(NOW), samples=0)
+
+            seen.mark(keyed(keys), 60)
+
+            assert observer.memory_usage(name_of(NOW), samples=0) == before
+
+    def test_same_entry_has_another_mark_in_another_cache(self, client: redis.Redis, valkey: Valkey) -> None:
+        # So nobody can prepare two entries with the same mark.
+        ValkeySeenSet(client, TRAIL).mark(keyed(["a"]), 60)
+        with valkey.client(decode_responses=False) as observer:
+            first = observer.hgetall(name_of(NOW))
+            valkey.flush()
+            ValkeySeenSet(client, TRAIL).mark(keyed(["a"]), 60)
+
+            assert observer.hgetall(name_of(NOW)) != first
 
     def test_expired_mark_is_forgotten(self, client: redis.Redis, valkey: Valkey) -> None:
         seen = ValkeySeenSet(client, TRAIL)
-        seen.mark(["a"], 60)
+        seen.mark(keyed(["a"]), 60)
 
         with valkey.client() as observer:
-            observer.expire(f"{PREFIX}:seen:a", 0)
+            observer.expire(name_of(NOW), 0)
 
         assert seen.seen(keyed(["a"])) == set()
 
     def test_sources_are_apart(self, client: redis.Redis) -> None:
-        ValkeySeenSet(client, TRAIL).mark(["a"], 60)
+        ValkeySeenSet(client, TRAIL).mark(keyed(["a"]), 60)
 
         assert ValkeySeenSet(client, replace(TRAIL, source="other")).seen(keyed(["a"])) == set()
 
     def test_databases_are_apart(self, client: redis.Redis, valkey: Valkey) -> None:
-        ValkeySeenSet(client, TRAIL).mark(["a"], 60)
+        ValkeySeenSet(client, TRAIL).mark(keyed(["a"]), 60)
 
         with connect(valkey.port, db=3) as other:
             assert ValkeySeenSet(other, TRAIL).seen(keyed(["a"])) == set()
@@ -97,10 +160,10 @@ class TestSeenSet:
     def test_works_again_after_the_server_was_replaced(self, client: redis.Redis, valkey: Valkey) -> None:
         # Given a server that comes back empty, also of what it knew of our script
         seen = ValkeySeenSet(client, TRAIL)
-        seen.mark(["a"], 60)
+        seen.mark(keyed(["a"]), 60)
         valkey.restart_empty()
 
-        seen.mark(["b"], 60)
+        seen.mark(keyed(["b"]), 60)
 
         assert seen.seen(keyed(["a", "b"])) == {"b"}
 
@@ -110,7 +173,7 @@ class TestSeenSet:
         monkeypatch.setenv("SSL_CERT_FILE", str(valkey_tls.ca_pem_path))
         with connect(valkey_tls.port, tls=True) as client:
             seen = ValkeySeenSet(client, TRAIL)
-            seen.mark(["a"], 60)
+            seen.mark(keyed(["a"]), 60)
             valkey_tls.break_connections()
 
             assert seen.seen(keyed(["a"])) == {"a"}
@@ -167,7 +230,7 @@ class TestServerAway:
 
     def test_cannot_be_told(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable, match="Check that it is up"):
-            ValkeySeenSet(orphan, TRAIL).mark(["a"], 60)
+            ValkeySeenSet(orphan, TRAIL).mark(keyed(["a"]), 60)
 
     def test_lock_cannot_be_taken(self, orphan: redis.Redis) -> None:
         with pytest.raises(SeenSetUnavailable):
@@ -181,8 +244,8 @@ class TestServerAway:
 class TestOpening:
     def test_tells_the_same_cache_again_and_counts_its_marks(self, client: redis.Redis) -> None:
         first = ValkeySeenSet(client, TRAIL).open()
-        ValkeySeenSet(client, TRAIL).mark(["a", "b", "c"], 60)
-        ValkeySeenSet(client, TRAIL).mark(["c", "d"], 60)
+        ValkeySeenSet(client, TRAIL).mark(keyed(["a", "b", "c"]), 60)
+        ValkeySeenSet(client, TRAIL).mark(keyed(["c", "d"]), 60)
 
         second = ValkeySeenSet(client, TRAIL).open()
 
@@ -191,7 +254,7 @@ class TestOpening:
 
     def test_tells_that_the_cache_was_emptied(self, client: redis.Redis, valkey: Valkey) -> None:
         first = ValkeySeenSet(client, TRAIL).open()
-        ValkeySeenSet(client, TRAIL).mark(["a"], 60)
+        ValkeySeenSet(client, TRAIL).mark(keyed(["a"]), 60)
         valkey.flush()
 
         second = ValkeySeenSet(client, TRAIL).open()
@@ -200,7 +263,7 @@ class TestOpening:
         assert second.marks_written == 0
 
     def test_is_one_for_each_source(self, client: redis.Redis) -> None:
-        ValkeySeenSet(client, replace(TRAIL, source="other")).mark(["a"], 60)
+        ValkeySeenSet(client, replace(TRAIL, source="other")).mark(keyed(["a"]), 60)
 
         one, other = ValkeySeenSet(client, TRAIL).open(), ValkeySeenSet(client, replace(TRAIL, source="other")).open()
 
@@ -242,7 +305,7 @@ class TestFullCache:
     def fill_by_marks(self, seen: ValkeySeenSet, name: str) -> CacheFull:
         for batch in range(10_000):
             try:
-                seen.mark([f"{name}-{batch}-{number:020d}:0123456789abcdef" for number in range(100)], 3600)
+                seen.mark(keyed([f"{name}-{batch}-{number:020d}:0123456789abcdef" for number in range(100)]), 3600)
             except CacheFull as full:
                 return full
         raise AssertionError("it is never full")
@@ -261,7 +324,7 @@ class TestFullCache:
         assert full.marked
         assert "more memory" in str(full)
         for batch in range(self.IN_FLIGHT // 100 - 1):
-            seen.mark([f"late-{batch}-{number:020d}:0123456789abcdef" for number in range(100)], 3600)
+            seen.mark(keyed([f"late-{batch}-{number:020d}:0123456789abcdef" for number in range(100)]), 3600)
 
     def test_marks_that_came_with_the_news_are_there(self, small: redis.Redis) -> None:
         seen = self.seen_set(small)
@@ -269,7 +332,7 @@ class TestFullCache:
         self.fill_by_others(small)
 
         with pytest.raises(CacheFull) as full:
-            seen.mark(["a", "b"], 60)
+            seen.mark(keyed(["a", "b"]), 60)
 
         assert full.value.marked
         assert seen.seen(keyed(["a", "b", "c"])) == {"a", "b"}
@@ -279,7 +342,7 @@ class TestFullCache:
         seen = self.seen_set(small)
 
         with pytest.raises(CacheFull) as full:
-            seen.mark(["a"], 60)
+            seen.mark(keyed(["a"]), 60)
 
         assert not full.value.marked
         assert seen.seen(keyed(["a"])) == set()
@@ -338,7 +401,7 @@ class TestServerThatHangs:
         commands: dict[str, Callable[[], object]] = {
             "open": seen.open,
             "seen": lambda: seen.seen(keyed(["a"])),
-            "mark": lambda: seen.mark(["a"], 60),
+            "mark": lambda: seen.mark(keyed(["a"]), 60),
         }
         if not connected:
             hanging.connection_pool.disconnect()
@@ -363,7 +426,7 @@ class TestServerThatHangs:
     def test_that_closes_a_connection_is_asked_again(self, valkey: Valkey, valkey_tls: TlsProxy) -> None:
         with connect(valkey.port, command_seconds=self.SECONDS) as client:
             seen = ValkeySeenSet(client, TRAIL)
-            seen.mark(["a"], 60)
+            seen.mark(keyed(["a"]), 60)
             with valkey.client() as observer:
                 observer.client_kill_filter(_type="normal", skipme=True)
 
@@ -505,7 +568,7 @@ class TestCacheThatIsEmptiedDuringARun:
         lock = ValkeyLock(client, TRAIL, FakeClock())
         seen = ValkeySeenSet(client, TRAIL, lock)
         assert lock.acquire()
-        seen.mark(["a"], 60)
+        seen.mark(keyed(["a"]), 60)
         assert seen.seen(keyed(["a", "b"])) == {"a"}
 
         valkey.flush()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import pytest
+from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import CacheFull, DestinationUnavailable, RunFailed
 from kong_cloudtrail.ports import Answer
@@ -189,8 +190,8 @@ class TestFullCache:
         mark = world.seen.mark
         full = threading.Event()
 
-        def mark_the_last(keys: Sequence[str], lifetime_seconds: int) -> None:
-            mark(keys, lifetime_seconds)
+        def mark_the_last(entries: Sequence[Entry], lifetime_seconds: int) -> None:
+            mark(entries, lifetime_seconds)
             if len(world.seen.marks) >= 500:
                 full.set()
                 raise CacheFull("The cache is full.", marked=True)

@@ -168,7 +168,7 @@ class Delivery:
         """
         # One lifetime for all halves the size of the command; entries of a batch expire at about the same time anyway.
         longest_seconds = max(entry.remaining_seconds for entry in entries)
-        self._seen.mark([entry.key for entry in entries], longest_seconds + self._mark_margin_seconds)
+        self._seen.mark(entries, longest_seconds + self._mark_margin_seconds)
 
     def check(self) -> None:
         """Raise the error that stopped deliveries, if there was one."""

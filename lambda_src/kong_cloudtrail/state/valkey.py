@@ -7,6 +7,7 @@ keys of a trail into one slot, so that a pipeline works in cluster mode too.
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import uuid
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from ..domain.entry import Entry
 from ..domain.trail import Trail
 from ..errors import CacheFull, LockLost, SeenSetUnavailable
 from ..ports import Clock
+from .marks import LOOK_UP, MARK, Places
 
 COMMAND_SECONDS = 3.0
 LOCK_SECONDS = 15.0
@@ -33,21 +35,12 @@ LOCK_SECONDS = 15.0
 RELEASE_SECONDS = 0.5
 """How long the end of a run waits for the lock to be released; otherwise it expires by itself."""
 
-MARK_BYTES = 200
-"""Upper limit of the server's memory for a mark: it is 148 with ids of 32 characters and the source ``kong``."""
+RESERVED_MARK_BYTES = 300
+"""Upper limit of the server's memory for a mark: that of one which is alone in its hour."""
 
 LEAST_RESERVE_BYTES = 64 * 1024
 _RESERVE_MILLISECONDS = 7 * 86_400_000
 
-
-# A pipeline of a hundred SET … EX is one round trip too, but packing and unpacking a hundred commands in the client
-# costs more than everything else about marking. Every key is in KEYS and in one slot, as cluster mode requires. The
-# last key counts all marks ever written.
-_MARK_SCRIPT = """
-local marks = #KEYS - 1
-for i = 1, marks do redis.call('SET', KEYS[i], '1', 'EX', ARGV[1]) end
-redis.call('SET', KEYS[#KEYS], (tonumber(redis.call('GET', KEYS[#KEYS])) or 0) + marks)
-"""
 
 _RESERVE_SCRIPT = "redis.call('SET', KEYS[1], string.rep('x', ARGV[1]), 'PX', ARGV[2])"
 
@@ -115,7 +108,7 @@ def key_prefix(trail: Trail) -> str:
 
 
 class ValkeySeenSet:
-    """The marks of delivered entries. Each expires some time after the source's entry.
+    """The marks of delivered entries. Those of an hour expire together, some time after the source's entries.
 
     Parameters
     ----------
@@ -134,12 +127,16 @@ class ValkeySeenSet:
     ) -> None:
         self._client = client
         self._lock = lock
-        self._mark = client.register_script(_MARK_SCRIPT)
-        self._prefix = f"{key_prefix(trail)}:seen:"
-        self._cache_id = f"{key_prefix(trail)}:cache"
-        self._count = f"{key_prefix(trail)}:marks"
-        self._reserve = f"{key_prefix(trail)}:reserve"
-        self._reserve_bytes = max(LEAST_RESERVE_BYTES, marks_in_flight * MARK_BYTES)
+        self._look_up = client.register_script(LOOK_UP)
+        self._mark = client.register_script(MARK)
+        self._prefix = key_prefix(trail)
+        self._lock_name = f"{self._prefix}:lock"
+        self._cache_id = f"{self._prefix}:cache"
+        self._count = f"{self._prefix}:marks"
+        self._hash_key_name = f"{self._prefix}:hash-key"
+        self._hash_key: str | None = None
+        self._reserve = f"{self._prefix}:reserve"
+        self._reserve_bytes = max(LEAST_RESERVE_BYTES, marks_in_flight * RESERVED_MARK_BYTES)
 
     def open(self) -> CacheState:
         """Identify the cache, and reserve memory for the marks of everything in flight, with one round trip.
@@ -160,6 +157,8 @@ class ValkeySeenSet:
         pipeline.set(self._cache_id, uuid.uuid4().hex, nx=True)
         pipeline.get(self._cache_id)
         pipeline.get(self._count)
+        pipeline.set(self._hash_key_name, secrets.token_hex(16), nx=True)
+        pipeline.get(self._hash_key_name)
         try:
             answers = pipeline.execute(raise_on_error=False)
             if any(isinstance(answer, OutOfMemoryError) for answer in answers):
@@ -171,6 +170,7 @@ class ValkeySeenSet:
                 raise CacheFull(f"Nothing was delivered. {_FULL}", marked=False) from answer
             if isinstance(answer, RedisError):
                 raise SeenSetUnavailable(_advice(answer)) from answer
+        self._hash_key = str(answers[5])
         return CacheState(cache_id=str(answers[2]), marks_written=int(answers[3] or 0))
 
     def seen(self, entries: Sequence[Entry]) -> set[str]:
@@ -186,20 +186,19 @@ class ValkeySeenSet:
         """
         if not entries:
             return set()
-        keys = [entry.key for entry in entries]
-        names = self._names(keys)
         try:
-            if self._lock is None:
-                values = self._client.mget(names)
-            else:
-                token, *values = self._client.mget([self._lock.name, *names])
-                self._lock.compare(token)
+            if (hash_key := self._read_hash_key()) is None:
+                return set()
+            places = Places(self._prefix, hash_key.encode(), entries)
+            token, *digits = self._look_up(keys=[self._lock_name, *places.names], args=places.marks)
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
-        return {key for key, value in zip(keys, values, strict=True) if value is not None}
+        if self._lock is not None:
+            self._lock.compare(token)
+        return places.keys_where(digits)
 
-    def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
-        """Mark keys, with one command. The marks expire after `lifetime_seconds`.
+    def mark(self, entries: Sequence[Entry], lifetime_seconds: int) -> None:
+        """Mark entries, with one command. The marks last for `lifetime_seconds` or longer.
 
         Raises
         ------
@@ -209,28 +208,38 @@ class ValkeySeenSet:
         SeenSetUnavailable
             If the cache does not answer.
         """
-        names = [*self._names(keys), self._count.encode()]
+        if not entries:
+            return
         try:
-            self._mark(keys=names, args=[lifetime_seconds])
+            hash_key = self._hash_key = self._read_hash_key() or secrets.token_hex(16)
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+        places = Places(self._prefix, hash_key.encode(), entries)
+        names = [*places.names, self._hash_key_name, self._count]
+        values: list[bytes | str | int] = [*places.marks, hash_key, lifetime_seconds, len(entries)]
+        try:
+            self._mark(keys=names, args=values)
         except OutOfMemoryError as error:
-            self._mark_in_reserve(names, lifetime_seconds)
+            self._mark_in_reserve(names, values)
             raise CacheFull(_FULL, marked=True) from error
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
 
-    def _mark_in_reserve(self, names: Sequence[bytes], lifetime_seconds: int) -> None:
+    def _read_hash_key(self) -> str | None:
+        """Return the key of the hash, also to somebody who has not opened the cache; ``None`` if there is no mark."""
+        if self._hash_key is None:
+            found = self._client.get(self._hash_key_name)
+            self._hash_key = None if found is None else str(found)
+        return self._hash_key
+
+    def _mark_in_reserve(self, names: list[str], values: list[bytes | str | int]) -> None:
         try:
             self._client.delete(self._reserve)
-            self._mark(keys=names, args=[lifetime_seconds])
+            self._mark(keys=names, args=values)
         except OutOfMemoryError as error:
             raise CacheFull(_FULL, marked=False) from error
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
-
-    def _names(self, keys: Sequence[str]) -> list[bytes]:
-        # As bytes, which the client sends as they are. Text would be checked and encoded by the client, one by one.
-        prefix = self._prefix
-        return [f"{prefix}{key}".encode() for key in keys]
 
 
 class ValkeyLock:
@@ -322,7 +331,7 @@ class ValkeyLock:
 
 _FULL = (
     "The cache is full and has no room for more marks. Entries that cannot be marked would be delivered again in each "
-    "run, so nothing more is delivered until there is room. Give the cache more memory: about 150 bytes for each entry "
+    "run, so nothing more is delivered until there is room. Give the cache more memory: about 12 bytes for each entry "
     "that Kong retains."
 )
 

@@ -46,5 +46,5 @@ class HeldEntries:
         except DestinationUnavailable as error:
             raise SeenSetUnavailable(str(error)) from error
 
-    def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
+    def mark(self, entries: Sequence[Entry], lifetime_seconds: int) -> None:
         """Do nothing: a part that is written is the mark of its entries."""

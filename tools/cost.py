@@ -12,9 +12,8 @@ from dataclasses import dataclass
 HOURS = 730
 DAYS = HOURS / 24
 
-MARK_BYTES = 150
-"""Of one delivered entry in the cache. Measured: 148, with Valkey 9, ids of 32 characters and the trail
-``kong/requests/cloudtrail-lake``."""
+MARK_BYTES = 12
+"""Of one delivered entry in the cache. Measured with Valkey 9: 9 for 1 000 000 marks, 12 for 100 000 in 30 days."""
 
 USABLE_SHARE = 0.75
 """Of a node's memory; ElastiCache reserves a quarter unless told otherwise."""
@@ -260,7 +259,7 @@ def estimate_table(gateways: Sequence[Gateway]) -> str:
         ["Entries a day", *(f"{it.entries_per_day:,}" for it in gateways)],
         ["Runs a day, seconds each", *(f"{it.runs_per_day}, {it.run_seconds:g}" for it in gateways)],
         ["Delivered a month", *(f"{it.gigabytes_a_month:.2f} GB" for it in gateways)],
-        ["Marks in the cache", *(f"{it.cache_gigabytes * 1000:,.0f} MB" for it in gateways)],
+        ["Marks in the cache", *(f"{it.cache_gigabytes * 1000:,.1f} MB" for it in gateways)],
         ["Smallest fitting node", *(node_type(it) for it in gateways)],
     ]
     for part in costs(gateways[0]):

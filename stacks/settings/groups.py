@@ -201,12 +201,12 @@ class ServerlessOptions(Group):
 
     At the limit of stored data it evicts marks (``volatile-lru``; no other policy can be chosen), and an entry whose
     mark is gone may be delivered again. So keep the limit far above what is needed, and watch it: a mark takes about
-    150 bytes, for as long as Kong keeps the entry.
+    12 bytes, for as long as Kong keeps the entry.
 
     Attributes
     ----------
     max_storage_gib : int
-        Stored data in GiB, 1 to 5000. Default: 1, enough for some six million entries.
+        Stored data in GiB, 1 to 5000. Default: 1, enough for some eighty million entries.
     max_ecpu_per_second : int
         ElastiCache processing units a second, 1000 to 15 000 000. Default: 5000.
     """

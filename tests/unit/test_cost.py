@@ -34,7 +34,7 @@ def test_the_archive_of_the_middle_gateway_by_hand() -> None:
 
 def test_the_marks_choose_the_node() -> None:
     assert cost.node_type(cost.Gateway("a", entries_per_day=1)) == "cache.t4g.micro"
-    assert cost.node_type(cost.Gateway("b", entries_per_day=500_000)) == "cache.t4g.medium"
-    assert cost.node_type(cost.Gateway("c", entries_per_day=500_000, retention_days=2)) == "cache.t4g.micro"
+    assert cost.node_type(cost.Gateway("b", entries_per_day=500_000)) == "cache.t4g.micro"
+    assert cost.node_type(cost.Gateway("c", entries_per_day=5_000_000)) == "cache.t4g.medium"
     with pytest.raises(ValueError, match="fit into no node"):
-        cost.node_type(cost.Gateway("d", entries_per_day=50_000_000))
+        cost.node_type(cost.Gateway("d", entries_per_day=500_000_000))

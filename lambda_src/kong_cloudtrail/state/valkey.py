@@ -32,6 +32,8 @@ COMMAND_SECONDS = 3.0
 LOCK_SECONDS = 15.0
 """How long a lock outlives the process that held it. After a run was killed, the next one can begin after this time."""
 
+RENEWAL_SECONDS = LOCK_SECONDS / 5
+
 RELEASE_SECONDS = 0.5
 """How long the end of a run waits for the lock to be released; otherwise it expires by itself."""
 
@@ -315,7 +317,7 @@ class ValkeyLock:
 
     def _keep(self) -> None:
         """Renew the lock until `release` is called, then release it, in a thread that nothing has to wait for."""
-        while not self._released.wait(LOCK_SECONDS / 5):
+        while not self._released.wait(RENEWAL_SECONDS):
             asked = self._clock.monotonic()
             try:
                 self._lock.reacquire()

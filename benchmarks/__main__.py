@@ -36,6 +36,19 @@ LARGEST = STEADY_ENTRIES[-1]
 ROUNDS = 3
 IMPORT_ROUNDS = 7
 
+COLUMNS = (
+    "",
+    "seconds",
+    "ratio",
+    "CPU seconds",
+    "Kong calls",
+    "Kong MB",
+    "deliveries",
+    "Redis commands",
+    "S3 calls",
+    "peak MB",
+)
+
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
@@ -45,8 +58,8 @@ class Measurement:
 
     Parameters
     ----------
-    contender, seconds, delivered, peak_megabytes
-        As the contender told.
+    contender, seconds, cpu_seconds, delivered, peak_megabytes
+        As the contender told. CPU seconds are those of all its threads, in user mode and in the kernel.
     kong_calls, kong_megabytes, deliveries, redis_commands, s3_calls
         As the other sides counted. A delivery is a call to CloudTrail, or a part that was written.
     stored_bytes
@@ -55,6 +68,7 @@ class Measurement:
 
     contender: str
     seconds: float
+    cpu_seconds: float
     delivered: int
     peak_megabytes: float
     kong_calls: int
@@ -132,6 +146,7 @@ class Arena:
         return Measurement(
             contender,
             told["seconds"],
+            told["cpu_seconds"],
             told["delivered"],
             told["peak_megabytes"],
             sum(self.kong.calls.values()),
@@ -360,8 +375,7 @@ def _arena(**arguments: Any) -> Iterator[Arena]:
 def _report(title: str, measurements: list[Measurement]) -> dict[str, Any]:
     """Print a table of the medians, with ratios to the collector; return them."""
     table = Table(title=title, title_justify="left")
-    columns = ("", "seconds", "ratio", "Kong calls", "Kong MB", "deliveries", "Redis commands", "S3 calls", "peak MB")
-    for column in columns:
+    for column in COLUMNS:
         table.add_column(column, justify="left" if not column else "right")
     names = list(dict.fromkeys(measurement.contender for measurement in measurements))
     results: dict[str, Any] = {}
@@ -375,6 +389,7 @@ def _report(title: str, measurements: list[Measurement]) -> dict[str, Any]:
             name.replace("_", " "),
             f"{median.seconds:.3f}",
             f"{ratio:.2f}",
+            f"{median.cpu_seconds:.2f}",
             str(median.kong_calls),
             f"{median.kong_megabytes:.1f}",
             str(median.deliveries),

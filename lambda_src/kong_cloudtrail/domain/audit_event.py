@@ -59,11 +59,13 @@ class AuditEvents:
             raise EntryNotMappable("the entry is not a JSON object")
         fields = entry.value
         # Begins with what only the gateway knows; a field of the entry with the same name overrides it.
-        additional: dict[str, Any] = {"hostname": self._gateway.hostname} | {
-            name: value
-            for name, value in fields.items()
-            if name not in _PLACED_ELSEWHERE and (value is not None or name == "signature")
-        }
+        additional: dict[str, Any] = {"hostname": self._gateway.hostname}
+        for name, value in fields.items():
+            if value is not None:
+                if name not in _PLACED_ELSEWHERE:
+                    additional[name] = value
+            elif name == "signature":
+                additional[name] = None
 
         event: dict[str, Any] = {
             "version": self._gateway.version,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from .entry import LATEST_SECOND
 
@@ -54,4 +55,14 @@ def parse_moment(text: str, now: float) -> int:
 
 def utc(seconds: int) -> str:
     """Return Unix seconds in UTC, whole seconds: ``2022-09-12T20:15:00Z``."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    minutes, second = divmod(seconds, 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{_utc_hour(hours)}:{_TWO_DIGITS[minute]}:{_TWO_DIGITS[second]}Z"
+
+
+@lru_cache(maxsize=1024)  # entries of an hour mostly come together
+def _utc_hour(hours_since_1970: int) -> str:
+    return datetime.fromtimestamp(hours_since_1970 * 3600, UTC).isoformat()[: len("2022-09-12T20")]
+
+
+_TWO_DIGITS = tuple(f"{number:02}" for number in range(60))

@@ -290,6 +290,9 @@ class SeenSet(Protocol):
     def open(self) -> CacheState:
         """Identify the cache, and reserve memory for the marks of everything in flight. Raises `CacheFull`."""
 
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """Fetch what `seen` will need for these entries, if that is not known yet. Called in another thread."""
+
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of the entries that are marked, with as few round trips as possible."""
 

@@ -221,13 +221,23 @@ class Collector:
             self._telemetry.progress(report)
 
     def _read_ahead(self, reader: Reader) -> Iterator[Reading]:
-        """Fetch the next page, even if it is of the next slice, while the last one is being processed."""
+        """Fetch the next page, and what is known of it, while the last one is being processed.
+
+        It may be of the next slice.
+        """
         readings = iter(reader)
+
+        def fetch() -> Reading | None:
+            reading = next(readings, None)
+            if reading is not None and reading.page is not None:
+                self._seen.expect(reading.page.entries)
+            return reading
+
         with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
             self._reading_guard.check()
-            reading = fetcher.submit(next, readings, None).result()
+            reading = fetcher.submit(fetch).result()
             while reading is not None:
-                following = fetcher.submit(next, readings, None)
+                following = fetcher.submit(fetch)
                 yield reading
                 reading = following.result()
 

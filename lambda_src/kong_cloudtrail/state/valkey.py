@@ -175,6 +175,9 @@ class ValkeySeenSet:
         self._hash_key = str(answers[5])
         return CacheState(cache_id=str(answers[2]), marks_written=int(answers[3] or 0))
 
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """Do nothing: a look-up is one round trip."""
+
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of the entries that are marked, with one command.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ...domain.checkpoint import CacheState
 from ...domain.entry import Entry
@@ -31,6 +32,11 @@ class HeldEntries:
         self._log.forget(self._remaining_seconds)
         return CacheState(cache_id="archive", marks_written=0)
 
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """Read the parts of the hours that the entries are from. Raises as `seen`."""
+        with _as_seen_set():
+            self._log.prepare(entries)
+
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of the entries that are archived.
 
@@ -41,10 +47,16 @@ class HeldEntries:
         DestinationMisconfigured
             If they cannot be read until somebody changes something.
         """
-        try:
+        with _as_seen_set():
             return self._log.held(entries)
-        except DestinationUnavailable as error:
-            raise SeenSetUnavailable(str(error)) from error
 
     def mark(self, entries: Sequence[Entry], lifetime_seconds: int) -> None:
         """Do nothing: a part that is written is the mark of its entries."""
+
+
+@contextlib.contextmanager
+def _as_seen_set() -> Iterator[None]:
+    try:
+        yield
+    except DestinationUnavailable as error:
+        raise SeenSetUnavailable(str(error)) from error

@@ -244,6 +244,10 @@ class PartLog:
         with self._lock:
             return bool(self._unanswered)
 
+    def prepare(self, entries: Iterable[Entry]) -> None:
+        """Read the hours of these entries, if they are not known. Raises as `held`."""
+        self._open({hour_of(entry) for entry in entries})
+
     def held(self, entries: Iterable[Entry]) -> set[str]:
         """Return the keys of the entries that are in a part. Reads the hours of these entries, if they are not known.
 

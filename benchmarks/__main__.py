@@ -228,11 +228,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="also write all numbers to this file")
     parser.add_argument("--quick", action="store_true", help="leave out the proof of concept, which takes minutes")
     options = parser.parse_args()
+    with_latency = first_sync(latency=True, quick=options.quick)
     results: dict[str, Any] = {
-        "first_sync_with_latency": first_sync(latency=True, quick=options.quick),
+        "first_sync_with_latency": with_latency,
         "first_sync_without_latency": first_sync(latency=False, quick=options.quick),
         "steady_state": steady_state(quick=options.quick),
-        "archive_first_sync": archive_first_sync(),
+        "archive_first_sync": archive_first_sync(with_latency.get("proof_of_concept")),
         "archive_steady_state": archive_steady_state(),
         "without_filters": without_filters(quick=options.quick),
         "memory": memory(),
@@ -255,7 +256,9 @@ def first_sync(*, latency: bool, quick: bool) -> dict[str, Any]:
                 arena.forget()
         if not quick:
             measurements.append(arena.run("proof_of_concept"))
-    return _report(title, measurements)
+    results = _report(title, measurements)
+    _compare(results["collector"], results["floor"], results.get("proof_of_concept"))
+    return results
 
 
 def steady_state(*, quick: bool) -> dict[str, Any]:
@@ -277,8 +280,14 @@ def steady_state(*, quick: bool) -> dict[str, Any]:
     return results
 
 
-def archive_first_sync() -> dict[str, Any]:
-    """Everything is new to an archive: collector and floor in turn."""
+def archive_first_sync(proof_of_concept: dict[str, Any] | None) -> dict[str, Any]:
+    """Everything is new to an archive: collector and floor in turn.
+
+    Parameters
+    ----------
+    proof_of_concept
+        What it took to deliver as many entries to CloudTrail Lake, the only destination that it has, if it was run.
+    """
     with ExitStack() as stack:
         arena = ArchiveArena(stack, entries=FIRST_SYNC_ENTRIES)
         measurements = []
@@ -288,6 +297,7 @@ def archive_first_sync() -> dict[str, Any]:
                 arena.forget()
     results = _report(f"Archive: first sync of {FIRST_SYNC_ENTRIES} entries, with latency", measurements)
     stored = results["collector"]["stored_bytes"] / FIRST_SYNC_ENTRIES
+    _compare(results["collector"], results["archive_floor"], proof_of_concept)
     console.print(f"Stored in S3: {stored:.0f} bytes an entry\n")
     return {**results, "stored_bytes_of_an_entry": stored}
 
@@ -364,6 +374,16 @@ def _proof_of_concept_knowing_the_rest(arena: Arena) -> Measurement:
     arena.run("proof_of_concept", latency=False)
     arena.add_new_entries()
     return arena.run("proof_of_concept")
+
+
+def _compare(collector: dict[str, Any], floor: dict[str, Any], proof_of_concept: dict[str, Any] | None) -> None:
+    """Print how the collector compares with the floor and, if it was run, with the proof of concept."""
+    times, cpu_times = (collector[name] / floor[name] for name in ("seconds", "cpu_seconds"))
+    console.print(f"The collector takes {times:.2f} times as long as the floor, and {cpu_times:.2f} times its CPU time")
+    if proof_of_concept is not None:
+        speedup = proof_of_concept["seconds"] / collector["seconds"]
+        console.print(f"Its throughput is {speedup:.1f} times that of the proof of concept")
+    console.print()
 
 
 @contextmanager

@@ -262,6 +262,7 @@ class PartLog:
         for entry in entries:
             by_hour.setdefault(hour_of(entry), []).append(entry)
         hours = self._open(by_hour)
+        self._forget_what_is_too_much(hours.keys())
         return {
             entry.key
             for name, candidates in by_hour.items()
@@ -348,7 +349,6 @@ class PartLog:
             with self._lock:
                 # Another thread may have read an hour, too, and gone on from there.
                 hours |= {name: self._hours.setdefault(name, hour) for name, hour in read.items()}
-        self._forget_what_is_too_much(hours.keys())
         return hours
 
     def _forget_what_is_too_much(self, used: Collection[str]) -> None:

@@ -68,6 +68,8 @@ def read_entries(values: Sequence[object], texts: Sequence[str] = ()) -> list[En
 
 
 def _remaining_seconds(ttl: object) -> int:
+    if type(ttl) is int and 0 <= ttl <= MAX_RETENTION_SECONDS:  # nearly always
+        return ttl
     if isinstance(ttl, float) and math.isfinite(ttl):
         ttl = math.ceil(ttl)
     if isinstance(ttl, bool) or not isinstance(ttl, int):

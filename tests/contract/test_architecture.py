@@ -204,7 +204,7 @@ OPEN_TO_THE_COMMAND_LINE = {
     "domain.trail",
     "operations.release",
     "operations.verb",
-    "runtime.cpu",
+    "runtime.garbage",
     "runtime.redaction",
     "runtime.signing",
     "errors",

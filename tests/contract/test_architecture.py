@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,8 @@ def module_name(path: Path, root: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports_of(path: Path, root: Path) -> set[str]:
+@cache
+def imports_of(path: Path, root: Path) -> frozenset[str]:
     """Return the full names of the modules that a file imports, at its top or anywhere within."""
     package = module_name(path, root).split(".")
     if path.name != "__init__.py":
@@ -55,7 +57,7 @@ def imports_of(path: Path, root: Path) -> set[str]:
             # `from . import x` may import a module x of the package.
             submodules = {f"{target}.{alias.name}" for alias in node.names if is_module(f"{target}.{alias.name}", root)}
             found |= submodules or {target}
-    return found
+    return frozenset(found)
 
 
 def is_module(name: str, root: Path) -> bool:
@@ -63,7 +65,7 @@ def is_module(name: str, root: Path) -> bool:
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
-def modules() -> dict[str, set[str]]:
+def modules() -> dict[str, frozenset[str]]:
     """Return the imports of every module of the collector, the modules without the package's name."""
     root = PACKAGE.parent
     return {
@@ -75,11 +77,11 @@ def modules() -> dict[str, set[str]]:
 MODULES = modules()
 
 
-def ours(imports: set[str]) -> set[str]:
+def ours(imports: Set[str]) -> set[str]:
     return {name.removeprefix(ROOT).removeprefix(".") for name in imports if name.partition(".")[0] == ROOT}
 
 
-def foreign(imports: set[str]) -> set[str]:
+def foreign(imports: Set[str]) -> set[str]:
     """Return the top-level packages that are neither ours nor of the standard library."""
     tops = {name.partition(".")[0] for name in imports}
     return tops - {ROOT, "__future__"} - sys.stdlib_module_names

@@ -8,6 +8,7 @@ resources' metadata.
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -128,6 +129,7 @@ def _skip_in_checkov(scope: IConstruct, ids: Sequence[str], reason: str) -> None
         resource.add_metadata("checkov", {"skip": [*before, *({"id": each, "comment": reason} for each in ids)]})
 
 
+@cache
 def _has_cdk_nag_2() -> bool:
     try:
         return version("cdk-nag").partition(".")[0] == "2"

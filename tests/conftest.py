@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Before anybody imports the CDK, whose kernel starts then; also for the apps that tests start.
+os.environ.setdefault("JSII_NODE", str(Path(__file__).with_name("node")))
+
 # How long an example takes says how busy the machine is.
 settings.register_profile("tests", deadline=None)
 settings.load_profile("tests")

@@ -360,7 +360,8 @@ def test_interfaces_are_made_in_subnets_of_the_account_that_shares_them(tmp_path
 @pytest.mark.parametrize(("owner", "borrowed"), [(OWNER, 2), (ACCOUNT, 0)])
 def test_a_lookup_tells_whose_vpc_it_is(tmp_path: Path, owner: str, borrowed: int) -> None:
     (key,) = LOOKED_UP
-    app = new_app(tmp_path, **{key: {**LOOKED_UP[key], "ownerAccountId": owner}})
+    context: dict[str, Any] = {key: {**LOOKED_UP[key], "ownerAccountId": owner}}
+    app = new_app(tmp_path, **context)
     stack = Stack(app, "Foreign", env=HERE)
     integrate(stack, vpc=ec2.Vpc.from_lookup(stack, "Vpc", vpc_id=VPC_ID))
     assert len(borrowed_statements(template_of(app, stack))) == borrowed

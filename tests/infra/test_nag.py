@@ -54,7 +54,8 @@ PLACES: dict[str, Placed] = {
 @pytest.mark.parametrize("strength", ["weak", "strong"])
 @pytest.mark.parametrize("place", PLACES)
 def test_an_app_that_runs_rule_packs_finds_nothing_unexplained(tmp_path: Path, place: str, strength: str) -> None:
-    app = new_app(tmp_path, **{"@aws-cdk/core:defaultCrossStackReferences": strength})
+    context: dict[str, Any] = {"@aws-cdk/core:defaultCrossStackReferences": strength}
+    app = new_app(tmp_path, **context)
     trail = place_in(app, PLACES[place])
 
     assert findings(app, tmp_path, trail) == []

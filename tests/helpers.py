@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -94,6 +95,11 @@ class Budget:
 
     def remaining_seconds(self) -> float:
         return self._remaining_seconds()
+
+
+def examples(count: int) -> int:
+    """Return with how many examples a property is tried: a count in the suite, a multiple of it in `make torture`."""
+    return count * int(os.environ.get("EXAMPLES", "1"))
 
 
 def wait_until(condition: Callable[[], bool], *, timeout_seconds: float = 60.0) -> None:

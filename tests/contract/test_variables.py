@@ -17,7 +17,7 @@ from stacks import IntegrationSettings
 from stacks import SettingsError as DeploymentError
 from stacks.settings import resolved
 from stacks.settings import variables as of_deployment
-from tests.helpers import REPOSITORY
+from tests.helpers import REPOSITORY, examples
 
 PLANTED = "hunter2"
 ARCHIVE = "s3://bucket-1/archive"
@@ -148,7 +148,7 @@ def deploy(name: str, value: object) -> dict[str, str] | tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_a_deployment_accepts_what_the_function_accepts_and_means_the_same(name: str, data: st.DataObject) -> None:
     text = data.draw(texts(name))
@@ -170,7 +170,7 @@ def test_a_deployment_accepts_what_the_function_accepts_and_means_the_same(name:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(data=st.data())
 def test_settings_refuse_what_the_check_refuses_and_no_message_repeats_a_value(name: str, data: st.DataObject) -> None:
     text = data.draw(texts(name))

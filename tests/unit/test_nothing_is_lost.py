@@ -19,7 +19,7 @@ from kong_cloudtrail.errors import DestinationUnavailable, RunFailed
 from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.fakes import Death, Kong, World, accept_all, fail_with, refuse
-from tests.helpers import NOW, Budget, entry
+from tests.helpers import NOW, Budget, entry, examples
 
 HOUR, DAY = 3600, 86_400
 
@@ -150,7 +150,7 @@ steps = st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 200), 
 
 @pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
 @given(steps=steps, page_size=st.integers(1, 5))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_after_a_sweep_everything_has_arrived_once(filters: bool, steps: list[Step], page_size: int) -> None:
     history = History(filters=filters, page_size=page_size)
     history.record(3, 0)
@@ -180,7 +180,7 @@ steps_without_lateness = st.lists(
 
 @pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
 @given(steps=steps_without_lateness, page_size=st.integers(1, 5))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_shows_in_time_arrives_without_a_sweep(filters: bool, steps: list[Step], page_size: int) -> None:
     history = History(filters=filters, page_size=page_size)
     history.plan["sweep_seconds"] = 0
@@ -203,7 +203,7 @@ calm_steps = st.lists(st.tuples(st.sampled_from(CALM), st.integers(0, 200), st.i
 
 @pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
 @given(before=calm_steps, after=calm_steps)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_an_emptied_cache_costs_duplicates_and_no_entry(filters: bool, before: list[Step], after: list[Step]) -> None:
     history = History(filters=filters, page_size=3)
     history.record(3, 0)

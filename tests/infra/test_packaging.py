@@ -11,6 +11,7 @@ import tomllib
 import venv
 import zipfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ def listed_packages() -> set[str]:
 
 def clean_environment() -> dict[str, str]:
     """Return the environment without this checkout's import path, and without anybody's AWS account."""
-    return {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "AWS_", "CDK_", "JSII_"))}
+    without = ("PYTHON", "AWS_", "CDK_", "JSII_")
+    return {name: text for name, text in os.environ.items() if name == "JSII_NODE" or not name.startswith(without)}
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
@@ -149,6 +151,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python
 
 
+@cache
 def look(python: Path) -> dict[str, Any]:
     return dict(json.loads(run(python, "-I", "-c", LOOK, cwd=python.parent)))
 

@@ -8,8 +8,8 @@ BIN := .venv/bin
 PIP_FLAGS := --disable-pip-version-check --no-compile
 # Of pip's output: what is fetched, and how large it is.
 PIP_PROGRESS := awk '/^ *(Downloading|Using cached) / { sub(/^ */, "  "); print; fflush() } /^Installing/ { print "  Installing ..."; fflush() }'
-# Processes that tests run in. Some tests wait for others, so more than one for each core does no harm.
-WORKERS ?= 2
+# Processes that tests run in, of up to 1 GB each. Some tests wait, so there is one more than two cores.
+WORKERS ?= 3
 export PYTHONPATH := lambda_src
 # Node 20 still does; jsii says at length that it is past its end of life.
 export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
@@ -22,7 +22,7 @@ help:  ## list the targets
 demo: .venv/ready .venv-ministack/ready node_modules/ready  ## deploy the stack to an AWS on this machine and watch entries arrive (KEEP=1, DESTINATION=archive)
 	@$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(DESTINATION),--destination $(DESTINATION))
 
-test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every check and every test (WORKERS=2), about seven minutes
+test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every check and every test (WORKERS=3), about seven minutes
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 check: lint type  ## lint, types, unit tests, architecture: less than a minute

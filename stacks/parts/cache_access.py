@@ -18,7 +18,7 @@ from .nag import accept, accept_amazons_key, controls
 ACCESS_STRING = (
     "on ~kong-cloudtrail:* resetchannels -@all"
     # The seen set, the lock (whose scripts call some of these), and the guard of the invocation.
-    " +get +set +del +mget +pttl +pexpire +eval +evalsha +script|load"
+    " +get +set +del +exists +hmget +hset +ttl +pttl +expire +pexpire +eval +evalsha +script|load"
     # The client's handshake.
     " +auth +hello +ping +select +client|setinfo"
 )

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from kong_cloudtrail.domain.jsontext import decode_container, decode_page, decode_rows, encode
+from kong_cloudtrail.domain.jsontext import decode_container, decode_page, encode
 from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.helpers import entry, event_of
@@ -138,93 +138,10 @@ class TestPage:
         assert _text_of(page["data"][0]["status"]) == odd
         assert read_entry(page["data"][0]).original() == read_entry(page["data"][0]).original()
 
-    @pytest.mark.parametrize("depth", [196, 197, 198])
-    def test_rows_are_nested_as_deep_as_in_a_page(self, depth: int) -> None:
-        body = f'{{"data":[{{"a":{nested(depth)}}}],"next":null}}'.encode()
-
-        assert decode_rows(body, "data")[0] == decode_page(body)
-
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[" * 9999, b'{"a":' * 9999, b'{"data":[', b"{}{}", b"\xff"])
     def test_anything_else_than_json_is_an_error(self, body: bytes) -> None:
         with pytest.raises(ValueError):
             decode_page(body)
-        with pytest.raises(ValueError):
-            decode_rows(body, "data")
-
-    @pytest.mark.parametrize(
-        "body",
-        [
-            b'{"data":[{},]}',
-            b'{"data":[{} {}]}',
-            b'{"data":[{}}',
-            b'{"data":[{}]]',
-            b'{"data":[{}]',
-            b'{"data":[{}],}',
-            b'{"data":[{}]}x',
-            b'{"data":[,{}]}',
-            b'{"data" [{}]}',
-            b'{NaN:[{}],"data":[{}]}',
-            b'{1:[{}],"data":[{}]}',
-            b'{"data":[{"a":1,}]}',
-        ],
-    )
-    def test_rows_that_are_nearly_json_are_an_error(self, body: bytes) -> None:
-        with pytest.raises(ValueError):
-            decode_rows(body, "data")
-
-    @pytest.mark.parametrize(
-        "body",
-        [
-            b'{"data":[{"a":1},{"b":"\\u00eb\\/"}],"next":null}',
-            b'{"offset":"x","data":[{"a":1.5}, 7,"x",[{}]]}',
-            b' { "data" : [ { "a" : 1 } , {} ] , "data2" : [ {} ] } ',
-            b'{"data":[{"a":1,"a":2},{"a":{"b":1,"b":2}},{"c":3}]}',
-            b'{"data":[{"a":1}],"data":[{"a":2}]}',
-            b'{"data":[{"a":0.12345678901234567890},{"a":NaN},{"a":1e400}]}',
-            b'{"data":[]}',
-            b'{"data":{}}',
-            b'{"data":null}',
-            b'{"rows":[{"a":1}]}',
-            b'[{"a":1}]',
-            b"{}",
-        ],
-    )
-    def test_rows_are_what_is_in_the_page(self, body: bytes) -> None:
-        page, texts = decode_rows(body, "data")
-
-        assert page == decode_page(body)
-        for row, text in zip(page["data"], texts, strict=True) if texts else ():
-            assert text == "" or encode(json.loads(text)) == encode(row)
-
-    def test_rows_come_as_kong_wrote_them(self) -> None:
-        rows = ['{"a":"\\u00eb\\/"}', '{"a": 1.50}', "{}", '{"a":12345678901234567890123}']
-
-        _, texts = decode_rows(f'{{"data":[{",".join(rows)}],"next":null}}'.encode(), "data")
-
-        assert texts == rows
-
-    @pytest.mark.parametrize(
-        "row",
-        [
-            '{"a":1,"a":1}',
-            '{"a":{"b":1,"b":1}}',
-            '{"a":0.12345678901234567890}',
-            '{"a":NaN}',
-            '{"a":"\\uD83D"}',
-            '{"a":"\t"}',
-            '{"a":"ë"}',
-            '{\n"a":1}',
-            f'{{"a":"{"x" * 20_000}"}}',
-        ],
-        ids=lambda row: row[:20],
-    )
-    def test_row_that_cannot_be_taken_over_has_no_text(self, row: str) -> None:
-        body = f'{{"data":[{row}]}}'.encode()
-
-        page, texts = decode_rows(body, "data")
-
-        assert page == decode_page(body)
-        assert not any(texts)
 
 
 def test_entry_with_a_repeated_key_stays_the_same_entry_while_its_ttl_falls() -> None:

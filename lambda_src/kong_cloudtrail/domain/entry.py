@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .jsontext import encode
@@ -34,9 +34,6 @@ class Entry:
         When the request was made, Unix seconds; ``None`` if the entry does not say.
     remaining_seconds
         For how long the source will still show the entry.
-    text
-        The entry as JSON as the source wrote it, if that is ASCII, and can be part of any JSON document; otherwise
-        empty. It saves the time to write the same once more.
     """
 
     value: Any
@@ -44,7 +41,6 @@ class Entry:
     key: str
     timestamp: int | None
     remaining_seconds: int
-    text: str = field(default="", compare=False, repr=False)
 
     def original(self) -> bytes:
         """Return the whole entry as JSON, as the ledger keeps it if the event is shortened."""

@@ -71,11 +71,9 @@ def _float_or_text(text: str) -> float | str:
 
 
 _CONTAINERS = (dict, list, tuple)  # several times faster than dict | list, and asked of every field of a page
-_WHITE_SPACE = frozenset(" \t\r\n")
-_MAX_TEXT = 16 * 1024  # a longer text would need memory that matters, and few are
 _string_or_bracket = re.compile(r'"(?:[^"\\]++|\\.)*+"|[\[\]{}]', re.DOTALL)
 
-_surrogates_or_escape = re.compile(r"\\ud[89ab]..\\ud[c-f]..|(?P<lone>\\ud[89a-f]..)|\\.", re.IGNORECASE)
+_surrogates_or_escape = re.compile(r"\\ud[89ab]..\\ud[c-f]..|(?P<lone>\\ud[89a-f]..)|\\.")
 
 _strict_decoder = json.JSONDecoder(
     object_pairs_hook=_unique_keys, parse_int=_safe_integer, parse_float=_safe_float, parse_constant=_refuse_constant
@@ -101,10 +99,9 @@ def encode(value: object) -> str:
 
 
 def with_valid_strings(text: str) -> str:
-    r"""Return a JSON text with U+FFFD in place of lone surrogates; the same text if it has none.
+    r"""Return a text of `encode` with U+FFFD in place of lone surrogates; the same text if it has none.
 
-    It is for texts of `encode` and `decode_rows`. RFC 8259 allows ``"\\ud800"``, but strict parsers refuse the whole
-    document for it.
+    RFC 8259 allows ``"\\ud800"``, but strict parsers refuse the whole document for it.
     """
     if "\\ud" not in text:
         return text
@@ -128,108 +125,9 @@ def decode_page(body: bytes) -> Any:
     # Few pages need the slow path: an integer of thousands of digits, deep nesting, or invalid JSON.
     with contextlib.suppress(ValueError, RecursionError):
         document = _page_decoder.decode(text)
-        if not (_may_be_nested_deeper(text, MAX_NESTING) and _is_nested_deeper(document, MAX_NESTING)):
+        if not _is_nested_deeper(document, text):
             return document
     return _long_integers_decoder.decode(_with_deep_parts_as_text(text))
-
-
-def decode_rows(body: bytes, name: str) -> tuple[Any, list[str]]:
-    """Parse a response body of Kong whose rows are in the array `name`.
-
-    Returns
-    -------
-    tuple
-        What `decode_page` returns, and the text of each row as Kong wrote it: empty where it is not the same JSON as
-        `encode` writes of the row, or not ASCII, or long. The list is empty if the body is not as usual.
-
-    Raises
-    ------
-    ValueError
-        If the body is not JSON.
-    """
-    with contextlib.suppress(ValueError, RecursionError, IndexError):
-        return _RowDecoder().decode(body.decode("utf-8", "surrogateescape"), name)
-    return decode_page(body), []
-
-
-class _RowDecoder:
-    """Parses an object whose rows are in an array. Raises `ValueError` or `IndexError` for anything unusual."""
-
-    def __init__(self) -> None:
-        self._parse = json.JSONDecoder(
-            object_pairs_hook=self._object, parse_float=self._float, parse_constant=self._constant
-        ).raw_decode
-        self._is_exact = True
-        """Whether everything that was parsed has the value that the text says."""
-
-    def decode(self, text: str, name: str) -> tuple[dict[str, Any], list[str]]:
-        """Return the object, and the text of each row of the array `name`."""
-        document: dict[str, Any] = {}
-        texts: list[str] = []
-        mark, at = "{", _skip(text, 0)
-        while text[at] == mark:
-            begin = _skip(text, at + 1)
-            key, at = self._parse(text, begin)
-            at = _skip(text, at)
-            if text[begin] != '"' or text[at] != ":" or key in document:
-                raise ValueError("not a member, or a repeated one")
-            begin = _skip(text, at + 1)
-            if key == name and text[begin] == "[":
-                document[key], texts, at = self._rows(text, begin)
-            else:
-                document[key], at = self._parse(text, begin)
-                _check_nesting(document[key], text[begin:at], MAX_NESTING - 1)
-            mark, at = ",", _skip(text, at)
-        if text[at] != "}" or _skip(text, at + 1) != len(text):
-            raise ValueError("not an object, or more than that")
-        return document, texts
-
-    def _rows(self, text: str, begin: int) -> tuple[list[object], list[str], int]:
-        # `with_valid_strings` finds escapes that are half of a character by their beginning, in lower case.
-        is_plain = text.isascii() and "\\uD" not in text and "\n" not in text and "\r" not in text
-        rows: list[object] = []
-        texts: list[str] = []
-        mark, at = "[", begin
-        while text[at] == mark:
-            begin = _skip(text, at + 1)
-            self._is_exact = True
-            row, at = self._parse(text, begin)
-            written = text[begin:at]
-            _check_nesting(row, written, MAX_NESTING - 2)
-            rows.append(row)
-            texts.append(written if is_plain and self._is_exact and len(written) <= _MAX_TEXT else "")
-            mark, at = ",", _skip(text, at)
-        if text[at] != "]":
-            raise ValueError("an array that nothing closes, or an empty one")
-        return rows, texts, at + 1
-
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any] | list[tuple[str, Any]]:
-        fields = dict(pairs)
-        if len(fields) == len(pairs):
-            return fields
-        self._is_exact = False
-        return pairs
-
-    def _float(self, text: str) -> float | str:
-        number = _float_or_text(text)
-        self._is_exact &= isinstance(number, float)
-        return number
-
-    def _constant(self, text: str) -> str:
-        self._is_exact = False
-        return text
-
-
-def _check_nesting(value: object, text: str, limit: int) -> None:
-    if text.count("{") + text.count("[") > limit and _is_nested_deeper(value, limit):
-        raise ValueError("nested too deep")
-
-
-def _skip(text: str, at: int) -> int:
-    """Return the position of the next character that is not white space."""
-    while text[at : at + 1] in _WHITE_SPACE:
-        at += 1
-    return at
 
 
 def decode_container(text: str) -> dict[str, Any] | list[Any] | None:
@@ -247,7 +145,7 @@ def decode_container(text: str) -> dict[str, Any] | list[Any] | None:
         value = _strict_decoder.decode(text)
     except (ValueError, RecursionError):
         return None
-    return None if _may_be_nested_deeper(text, MAX_NESTING) and _is_nested_deeper(value, MAX_NESTING) else value
+    return None if _is_nested_deeper(value, text) else value
 
 
 def _with_deep_parts_as_text(text: str) -> str:
@@ -268,13 +166,11 @@ def _with_deep_parts_as_text(text: str) -> str:
     return "".join(pieces) + text[copied_to:]
 
 
-def _may_be_nested_deeper(text: str, limit: int) -> bool:
-    return text.count("{") + text.count("[") > limit
-
-
-def _is_nested_deeper(value: object, limit: int) -> bool:
+def _is_nested_deeper(value: object, text: str) -> bool:
+    if text.count("{") + text.count("[") <= MAX_NESTING:
+        return False
     level: list[object] = [value]
-    for _ in range(limit):
+    for _ in range(MAX_NESTING):
         level = [child for node in level for child in _children(node)]
         if not level:
             return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...domain.audit_event import AuditEvents
 from ...domain.entry import Entry
 from ...domain.event import Event
@@ -39,8 +41,7 @@ class LineMapper:
         map_status_to_error_code: bool = False,
     ) -> None:
         self._events = AuditEvents(gateway, recipient_account_id, map_status_to_error_code=map_status_to_error_code)
-        names = {"source": source, "stream": stream, "schemaVersion": SCHEMA_VERSION}
-        self._names = encode(names)[1:-1]
+        self._names = {"source": source, "stream": stream, "schemaVersion": SCHEMA_VERSION}
 
     def map(self, entry: Entry) -> Event:
         """Return the line of an entry, without a line break. Never raises `EntryNotMappable`.
@@ -48,18 +49,15 @@ class LineMapper:
         An entry that is no event keeps its line: with the reason in ``notMappable``, and of the event's fields only
         ``eventTime``.
         """
+        # The key comes first: the part log reads it without parsing the line.
+        line: dict[str, Any] = {"key": entry.key, **self._names}
         try:
-            event = self._events.compose(entry)
+            line |= self._events.compose(entry)
         except EntryNotMappable as reason:
-            event = {
-                "eventTime": None if entry.timestamp is None else utc(entry.timestamp),
-                "notMappable": str(reason),
-            }
-        # The key comes first: the part log reads it without parsing the line. It has no character to escape.
-        line = (
-            f'{{"key":"{entry.key}",{self._names},{encode(event)[1:-1]},"entry":{entry.text or encode(entry.value)}}}'
-        )
-        return Event(entry, readable(line, entry, end="}"))
+            line["eventTime"] = None if entry.timestamp is None else utc(entry.timestamp)
+            line["notMappable"] = str(reason)
+        line["entry"] = entry.value
+        return Event(entry, readable(encode(line), entry, end="}"))
 
 
 def readable(line: str, entry: Entry, end: str) -> str:

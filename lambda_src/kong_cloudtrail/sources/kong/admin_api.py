@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ...domain.backoff import backoff_seconds
-from ...domain.jsontext import decode_rows
+from ...domain.jsontext import decode_page
 from ...errors import SourceRefused, SourceUnavailable, TimeBudgetReached
 from ...ports import Clock
 from .http import HttpClient, Kind, Reply, Trouble
@@ -64,8 +64,6 @@ class Answer:
     ----------
     entries
         The elements of ``data``, parsed.
-    texts
-        The text of each of them, as of `Entry`; or nothing.
     offset
         The offset of the next page; ``None`` if there is none.
     version
@@ -75,7 +73,6 @@ class Answer:
     """
 
     entries: list[object]
-    texts: list[str]
     offset: str | None
     version: str
     body_bytes: int
@@ -369,17 +366,11 @@ def is_cached(headers: Mapping[str, str]) -> bool:
 
 def object_of(reply: Reply) -> dict[str, Any] | None:
     """Return the JSON object that is the body, or ``None``."""
-    document, _ = _object_and_texts(reply)
-    return document
-
-
-def _object_and_texts(reply: Reply) -> tuple[dict[str, Any] | None, list[str]]:
-    """Return the JSON object that is the body, or ``None``; and the texts of the elements of its ``data``."""
     try:
-        document, texts = decode_rows(reply.body, "data")
+        document = decode_page(reply.body)
     except ValueError:
-        return None, []
-    return document if isinstance(document, dict) else None, texts
+        return None
+    return document if isinstance(document, dict) else None
 
 
 def _attempts_worth(trouble: Trouble, size: int) -> int:
@@ -391,7 +382,7 @@ def _attempts_worth(trouble: Trouble, size: int) -> int:
 def _page_of(reply: Reply) -> Answer:
     if is_cached(reply.headers):
         raise Trouble(Kind.FAILED, "an answer from a cache (no proxy may cache the Admin API)")
-    page, texts = _object_and_texts(reply)
+    page = object_of(reply)
     if page is None:
         raise Trouble(Kind.FAILED, f"{len(reply.body)} bytes that are not a JSON object")
     entries, offset = page.get("data"), page.get("offset")
@@ -401,7 +392,7 @@ def _page_of(reply: Reply) -> Answer:
         raise _wrong_shape("data is not an array, or offset is not a string")
     if offset is None and page.get("next") is not None:
         raise _wrong_shape("there is a next page but no offset")
-    return Answer(entries, texts, offset, version_of(reply.headers), len(reply.body))
+    return Answer(entries, offset, version_of(reply.headers), len(reply.body))
 
 
 def _wrong_shape(what: str) -> Trouble:

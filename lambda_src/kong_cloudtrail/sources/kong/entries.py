@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from operator import itemgetter
 from typing import Any, TypeGuard
 
@@ -32,15 +32,13 @@ _IDENTIFYING_FIELDS = (
 _identity = itemgetter(*_IDENTIFYING_FIELDS)
 
 
-def read_entry(value: object, text: str = "") -> Entry:
+def read_entry(value: object) -> Entry:
     """Return the entry of an element of ``data`` in Kong's answer. Never fails.
 
     Parameters
     ----------
     value
         The element, parsed.
-    text
-        As of `Entry`.
 
     Returns
     -------
@@ -57,14 +55,12 @@ def read_entry(value: object, text: str = "") -> Entry:
         identity = tuple(value.get(name) for name in _IDENTIFYING_FIELDS)
     fingerprint = hashlib.blake2b(repr(identity).encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
     id_ = _id(value)
-    return Entry(
-        value, id_, f"{id_}:{fingerprint}", whole_seconds(identity[0]), _remaining_seconds(value.get("ttl")), text
-    )
+    return Entry(value, id_, f"{id_}:{fingerprint}", whole_seconds(identity[0]), _remaining_seconds(value.get("ttl")))
 
 
-def read_entries(values: Sequence[object], texts: Sequence[str] = ()) -> list[Entry]:
-    """Return the entries of all elements of an answer; see `read_entry`. `texts` has one for each, or is empty."""
-    return list(map(read_entry, values, texts)) if texts else list(map(read_entry, values))
+def read_entries(values: Iterable[object]) -> list[Entry]:
+    """Return the entries of all elements of an answer; see `read_entry`."""
+    return [read_entry(value) for value in values]
 
 
 def _remaining_seconds(ttl: object) -> int:

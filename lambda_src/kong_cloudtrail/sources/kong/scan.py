@@ -44,7 +44,6 @@ class ScanReading(Reading):
 
     def _take(self, answer: Answer, times: list[int]) -> Page:
         position = self._position
-        entries = read_entries(answer.entries, answer.texts)
         as_asked = (
             self._is_of_the_same_release(answer.version)
             and self._is_in_order(times)
@@ -57,10 +56,10 @@ class ScanReading(Reading):
             position.time = times[-1]
         position.offset, position.made = answer.offset, False
         if answer.offset is None:
-            return Page(entries, None, is_last=True, as_asked=as_asked)
+            return Page(read_entries(answer.entries), None, is_last=True, as_asked=as_asked)
         if not self._is_new(answer.offset):
-            return Page(entries, None, is_last=True, as_asked=False)
-        return Page(entries, position.text(), is_last=False, as_asked=as_asked)
+            return Page(read_entries(answer.entries), None, is_last=True, as_asked=False)
+        return Page(read_entries(answer.entries), position.text(), is_last=False, as_asked=as_asked)
 
     def _is_of_the_same_release(self, version: str) -> bool:
         position = self._position

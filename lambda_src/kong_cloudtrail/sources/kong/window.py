@@ -58,23 +58,22 @@ class WindowReading(Reading):
 
     def _take(self, answer: Answer, times: list[int]) -> Page:
         position = self._position
-        entries = read_entries(answer.entries, answer.texts)
         if not self._honours(answer, times):
-            return Page(entries, None, is_last=True, as_asked=False)
+            return Page(read_entries(answer.entries), None, is_last=True, as_asked=False)
         if times:
             position.time = times[-1]
         had_offset, position.offset = position.offset is not None, answer.offset
         position.made = False
         if answer.offset is not None:
-            return Page(entries, position.text(), is_last=False)
+            return Page(read_entries(answer.entries), position.text(), is_last=False)
         if not had_offset:
-            return Page(entries, None, is_last=True)
+            return Page(read_entries(answer.entries), None, is_last=True)
         # After several pages, the end may be wrong: a node may have misread the offset.
         ends = [moment for moment in (position.time, position.before) if moment is not None]
         if position.time is None or min(ends) <= self._window.after:
-            return Page(entries, None, is_last=True, as_asked=position.time is not None)
+            return Page(read_entries(answer.entries), None, is_last=True, as_asked=position.time is not None)
         position.before, position.ending = min(ends), True
-        return Page(entries, position.text(), is_last=False)
+        return Page(read_entries(answer.entries), position.text(), is_last=False)
 
     def _honours(self, answer: Answer, times: list[int]) -> bool:
         position = self._position

@@ -127,6 +127,9 @@ class Kong:
                 return
             gap = following_gap
 
+    def complete(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        return entries
+
     def _within(self, window: Window | None) -> list[object]:
         shown = [row for row in self.entries if not self.hides(row)]
         if window is None:

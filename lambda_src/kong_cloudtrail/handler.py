@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +24,9 @@ from .errors import CollectorError, RequestInvalid, RunFailed, SecretUnavailable
 from .runtime.garbage import rarely_collected
 from .runtime.redaction import Redactor
 from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
-from .settings import Settings, destination_names, value_or_default
+from .settings import Settings, destination_names, stream_names, value_or_default
 from .state.valkey import LOCK_SECONDS, key_prefix
-from .variables import DESTINATIONS, LOG_LEVEL, SOURCE_NAME
+from .variables import DESTINATIONS, LOG_LEVEL, SOURCE_NAME, STREAMS
 
 if TYPE_CHECKING:
     import redis
@@ -141,8 +143,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         logger.error(str(error), code=type(error).__name__)
         if isinstance(error, RequestInvalid | SecretUnavailable | SettingsError):
             source = value_or_default(SOURCE_NAME, os.environ) or ""
-            for name in _asked_for(event) or destination_names(os.environ):
-                publish_misconfiguration(metrics, source, name)
+            for stream, destination in _asked_for(event):
+                publish_misconfiguration(metrics, Trail(source, stream, destination))
         raise error.with_traceback(None) from None
     except Exception as error:
         logger.error(describe_fault(error), code="FAULT")
@@ -161,10 +163,12 @@ def _first_of_ours(error: BaseException) -> CollectorError | None:
     return context
 
 
-def _asked_for(event: dict[str, Any]) -> tuple[str, ...]:
-    """Return the destination that the event names, if there is such a one."""
-    name = event.get("destination")
-    return (name,) if name in DESTINATIONS else ()
+def _asked_for(event: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return streams and destinations that the event names, as far as settings that are wrong can be read."""
+    stream, destination = event.get("stream"), event.get("destination")
+    streams = (stream,) if stream in STREAMS else stream_names(os.environ)
+    destinations = (destination,) if destination in DESTINATIONS else destination_names(os.environ)
+    return itertools.product(streams, destinations)
 
 
 def _answer(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

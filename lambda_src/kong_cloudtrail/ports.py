@@ -50,6 +50,8 @@ class Page:
     as_asked
         Whether the answer matches the request: bounds, order, size, and that the last page is the end. If not, its
         entries are real, but nothing is known about what lies between and around them.
+    newest_first
+        Whether the entries of a window come newest first. If not, those that follow may have any time in the window.
     """
 
     entries: Sequence[Entry]
@@ -57,6 +59,7 @@ class Page:
     is_last: bool
     gap: Gap | None = None
     as_asked: bool = True
+    newest_first: bool = True
 
 
 class Source(Protocol):
@@ -73,6 +76,12 @@ class Source(Protocol):
 
     def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
         """Read a window page by page, or everything for ``None``. The last page may be empty."""
+
+    def complete(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return new entries with their `Entry.context`, where this source has more to say. Never raises.
+
+        Called once for the new entries of a page, while the next page is fetched in another thread.
+        """
 
 
 NOT_MAPPABLE = "NotMappable"

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from . import variables
 from .errors import SettingsError
-from .variables import ARCHIVE, CLOUDTRAIL_LAKE, Address, Channel, Destinations, InvalidValue, Items, Variable
+from .variables import ARCHIVE, CLOUDTRAIL_LAKE, Address, Channel, InvalidValue, Items, Names, Variable
 
 _T = TypeVar("_T")
 
@@ -55,6 +55,7 @@ class Settings:
     redis_iam_cache: str | None
     redis_serverless: bool
     destinations: tuple[str, ...]
+    streams: tuple[str, ...]
     channel: Channel | None
     external_id: str | None
     archive: str | None
@@ -113,6 +114,7 @@ class Settings:
             redis_iam_cache=read.value(variables.REDIS_IAM_CACHE),
             redis_serverless=read.value(variables.REDIS_SERVERLESS) or False,
             destinations=read.destinations(),
+            streams=read.streams(),
             channel=channel,
             external_id=read.value(variables.EXTERNAL_ID),
             archive=archive,
@@ -154,8 +156,8 @@ class StoredTrails:
         ``s3://bucket/prefix``, or a folder; ``None`` if none is set.
     source_name
         Name of the source.
-    destinations
-        The destinations of its trails.
+    streams, destinations
+        The streams and destinations of its trails.
     archive
         Place of the archive, as `ledger`; ``None`` if none is set.
     archive_signing_key
@@ -164,6 +166,7 @@ class StoredTrails:
 
     ledger: str | None
     source_name: str
+    streams: tuple[str, ...]
     destinations: tuple[str, ...]
     archive: str | None
     archive_signing_key: str | None
@@ -176,6 +179,7 @@ class StoredTrails:
         settings = cls(
             read.value(variables.LEDGER) or _ledger_beside(archive),
             read.value(variables.SOURCE_NAME) or "",
+            read.streams(),
             read.destinations(needs_channel=False),
             archive,
             read.value(variables.ARCHIVE_SIGNING_KEY),
@@ -208,6 +212,11 @@ def value_or_default(variable: Variable[_T], environment: Mapping[str, str]) -> 
 def destination_names(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the destinations as far as they can be read, for metrics about settings that are wrong."""
     return _Reader(environment).destinations()
+
+
+def stream_names(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the streams as far as they can be read; as `destination_names`."""
+    return (value_or_default(variables.STREAMS_READ, environment) or Names(())).names
 
 
 class _Reader:
@@ -251,7 +260,7 @@ class _Reader:
             CLOUDTRAIL_LAKE: variables.CHANNEL_ARN,
         }
         if self.is_given(variables.DESTINATION):
-            names = (self.value(variables.DESTINATION) or Destinations(())).names
+            names = (self.value(variables.DESTINATION) or Names(())).names
             for name in names:
                 if not self.is_given(places[name]) and (needs_channel or name != CLOUDTRAIL_LAKE):
                     self.problem(places[name], f"is missing, but DESTINATION names {name}; {_PLACES[name]}")
@@ -265,6 +274,10 @@ class _Reader:
                 f"{_PLACES[CLOUDTRAIL_LAKE]}",
             )
         return names
+
+    def streams(self) -> tuple[str, ...]:
+        """Return the names of the streams."""
+        return (self.value(variables.STREAMS_READ) or Names(())).names
 
     def secret(self, variable: Variable[str]) -> Secret | None:
         value = self.value(variable)

@@ -10,6 +10,7 @@ from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from ..domain.report import RunReport
+from ..domain.trail import Trail
 
 NAMESPACE = "KongCloudTrail"
 SERVICE = "kong-cloudtrail"
@@ -56,20 +57,23 @@ class LambdaTelemetry:
 
     def publish(self, report: RunReport) -> None:
         """Write the run's metrics and its report."""
-        self._metrics.add_dimension("source", report.trail.source)
-        self._metrics.add_dimension("destination", report.trail.destination)
+        _add_dimensions(self._metrics, report.trail)
         for name, unit, value in _metrics_of(report):
             self._metrics.add_metric(name, unit, value)
         self._metrics.flush_metrics()
         self._logger.info("The run ended.", code="RUN_ENDED", report=report.summary())
 
 
-def publish_misconfiguration(metrics: Metrics, source: str, destination: str) -> None:
+def publish_misconfiguration(metrics: Metrics, trail: Trail) -> None:
     """Publish that wrong settings or secrets kept a run from beginning: there is no report that could say so."""
-    metrics.add_dimension("source", source)
-    metrics.add_dimension("destination", destination)
+    _add_dimensions(metrics, trail)
     metrics.add_metric("Misconfigurations", MetricUnit.Count, 1)
     metrics.flush_metrics()
+
+
+def _add_dimensions(metrics: Metrics, trail: Trail) -> None:
+    for name, value in trail.fields.items():
+        metrics.add_dimension(name, value)
 
 
 def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:

@@ -19,12 +19,12 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from .. import __version__
 from ..domain.checkpoint import Checkpoint
-from ..domain.entry import Entry
+from ..domain.entry import Context, Entry
 from ..domain.event import Original
 from ..domain.gateway import Gateway
 from ..domain.jsontext import encode
@@ -100,6 +100,7 @@ class Ledger:
             "quarantinedAt": self._clock.now(),
             "gateway": {"version": gateway.version, "hostname": gateway.hostname},
             "entry": entry.value,
+            **({} if entry.context is None else {"context": asdict(entry.context)}),
         }
         name = f"quarantine/{self._trail.path}/{entry.key.replace(':', '-')}.json"
         self._store.write(name, encode(record).encode("ascii"))
@@ -287,4 +288,5 @@ def _entry_of(record: dict[str, Any]) -> Entry:
         key=str(record["key"]),
         timestamp=None if timestamp is None else int(timestamp),
         remaining_seconds=0,
+        context=Context(**record["context"]) if "context" in record else None,
     )

@@ -14,7 +14,7 @@ from constructs import Construct
 
 from .observability.alarms import AlarmOptions
 from .observability.construct import KONG_RETENTION, Observability
-from .observability.metrics import NAMESPACE, CacheNodes, MetricName, ServerlessCache, checked_name
+from .observability.metrics import NAMESPACE, CacheNodes, MetricName, ServerlessCache, checked_name, dimensions
 from .parts.archive import ArchiveBucket
 from .parts.archive_queries import ArchiveQueries
 from .parts.cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
@@ -37,6 +37,7 @@ from .settings.groups import (
     NetworkOptions,
     RunOptions,
 )
+from .settings.names import DEFAULT_STREAM, TrailName
 
 _LONGEST_SCHEDULE_NAME = 64
 """https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html"""
@@ -106,7 +107,7 @@ class KongCloudTrailIntegration(Construct):
     collector : CollectorFunction
         Function, role, log group, dead-letter queue.
     schedules : Mapping of str to CollectorSchedule
-        A schedule and its role for each trail, by the names of the destinations: ``archive``, ``cloudtrail-lake``.
+        A schedule and its role for each trail, by stream and destination: ``requests/archive``.
     schedule_period : Duration
         The most time between two runs of a trail.
     observability : Observability
@@ -218,8 +219,9 @@ class KongCloudTrailIntegration(Construct):
         self.network = self._new_network(plan)
         self.collector = self._new_collector(plan)
         self._grant_what_it_needs(plan)
+        self._trails = plan.trails
         self.schedules: Mapping[str, CollectorSchedule] = {
-            destination: self._new_schedule(plan, destination) for destination in plan.resolved.destinations
+            str(trail): self._new_schedule(plan, trail) for trail in plan.trails
         }
         self.schedule_period = Duration.seconds(plan.resolved.schedule.longest_seconds)
         self.observability = self._new_observability(plan)
@@ -287,7 +289,9 @@ class KongCloudTrailIntegration(Construct):
             )
         return self.token_secret.grant_write(grantee)
 
-    def metric(self, name: MetricName, *, destination: str | None = None, **properties: Any) -> cloudwatch.Metric:
+    def metric(
+        self, name: MetricName, *, stream: str | None = None, destination: str | None = None, **properties: Any
+    ) -> cloudwatch.Metric:
         """Return one of the metrics that the function writes about its runs, e.g. ``EventsDelivered``.
 
         The other methods are short for this one, and take the same properties.
@@ -296,6 +300,8 @@ class KongCloudTrailIntegration(Construct):
         ----------
         name : MetricName
             As in ``docs/settings.md``.
+        stream : str, optional
+            Of which trail: ``requests`` or ``objects``. Default: the only one, or else ``requests``.
         destination : str, optional
             Of which trail: ``archive`` or ``cloudtrail-lake``. Default: the only one.
         properties
@@ -306,18 +312,18 @@ class KongCloudTrailIntegration(Construct):
         ValueError
             If there is no metric of that name, no such trail, or several to choose from.
         """
-        if destination is None and len(self.schedules) > 1:
+        streams = {trail.stream for trail in self._trails}
+        stream = stream or (DEFAULT_STREAM if DEFAULT_STREAM in streams else next(iter(streams)))
+        found = [each for each in self._trails if each.stream == stream and destination in (None, each.destination)]
+        if len(found) > 1:
             raise ValueError(f"metric: there are several trails; give destination, one of {', '.join(self.schedules)}.")
-        if destination is not None and destination not in self.schedules:
-            raise ValueError(f"metric: there is no trail of that destination; there is {', '.join(self.schedules)}.")
+        if not found:
+            raise ValueError(f"metric: there is no such trail; there is {', '.join(self.schedules)}.")
         return cloudwatch.Metric(
             **{
                 "namespace": NAMESPACE,
                 "metric_name": checked_name(name),
-                "dimensions_map": {
-                    "source": self.source_name,
-                    "destination": destination or next(iter(self.schedules)),
-                },
+                "dimensions_map": dimensions(self.source_name, found[0]),
                 "statistic": cloudwatch.Stats.SUM,
                 **properties,
             }
@@ -512,21 +518,20 @@ class KongCloudTrailIntegration(Construct):
         if self.event_store is not None and "EXTERNAL_ID" in plan.resolved.environment:
             self.event_store.require_external_id(plan.resolved.environment["EXTERNAL_ID"], role)
 
-    def _new_schedule(self, plan: Plan, destination: str) -> CollectorSchedule:
+    def _new_schedule(self, plan: Plan, trail: TrailName) -> CollectorSchedule:
         given, schedule = plan.run.schedule, plan.resolved.schedule
-        is_archive = destination == Archive.destination
         return CollectorSchedule(
             self,
-            "ArchiveSchedule" if is_archive else "Schedule",
+            "".join(part.capitalize() for part in (*_suffixes(trail), "schedule")),
             function=self.collector.function,
-            destination=destination,
+            trail=trail,
             expression=given
             if isinstance(given, scheduler.ScheduleExpression)
             else scheduler.ScheduleExpression.expression(schedule.expression),
             dead_letters=self.collector.dead_letters,
             period_seconds=schedule.shortest_seconds,
             options=plan.schedule,
-            name=_name_of_schedule(plan.name, destination),
+            name=_name_of_schedule(plan.name, trail),
         )
 
     def _new_observability(self, plan: Plan) -> Observability:
@@ -535,6 +540,7 @@ class KongCloudTrailIntegration(Construct):
             "Observability",
             source=self.source_name,
             destinations=plan.resolved.destinations,
+            streams=plan.resolved.streams,
             function=self.collector.function,
             log_group=self.collector.log_group,
             dead_letters=self.collector.dead_letters,
@@ -554,11 +560,16 @@ class KongCloudTrailIntegration(Construct):
         return [] if sources.is_first_to_watch(self.cache.node.path) else ["cache_memory_percent", "evictions"]
 
 
-def _name_of_schedule(name: str | None, destination: str) -> str | None:
-    """Return a name that depends on the destination alone, so that adding another one renames nothing."""
-    if name is None or destination != Archive.destination:
-        return name
-    suffix = f"-{destination}"
+def _suffixes(trail: TrailName) -> list[str]:
+    """Return what tells a trail from that of requests in CloudTrail Lake, so that a further one renames nothing."""
+    stream = [] if trail.stream == DEFAULT_STREAM else [trail.stream]
+    return stream + ([trail.destination] if trail.destination == Archive.destination else [])
+
+
+def _name_of_schedule(name: str | None, trail: TrailName) -> str | None:
+    if name is None:
+        return None
+    suffix = "".join(f"-{part}" for part in _suffixes(trail))
     return f"{name[: _LONGEST_SCHEDULE_NAME - len(suffix)]}{suffix}"
 
 

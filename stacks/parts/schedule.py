@@ -9,11 +9,14 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from ..settings.groups import ScheduleOptions
+from ..settings.names import TrailName
 from .grants import allow, allow_key
 from .nag import accept_own_policy
 
 _LONGEST_EVENT_AGE_SECONDS = 86_400
 _SHORTEST_EVENT_AGE_SECONDS = 60
+
+_WHAT = {"requests": "the audit log of requests to", "objects": "the audit log of changes in"}
 
 
 class CollectorSchedule(Construct):
@@ -25,7 +28,7 @@ class CollectorSchedule(Construct):
         As for every construct.
     function : lambda_.IFunction
         What to invoke.
-    destination : str
+    trail : TrailName
         Of which trail.
     expression : scheduler.ScheduleExpression
         When.
@@ -52,7 +55,7 @@ class CollectorSchedule(Construct):
         construct_id: str,
         *,
         function: lambda_.IFunction,
-        destination: str,
+        trail: TrailName,
         expression: scheduler.ScheduleExpression,
         dead_letters: sqs.IQueue,
         period_seconds: int,
@@ -88,7 +91,7 @@ class CollectorSchedule(Construct):
             self,
             "Schedule",
             schedule_name=name,
-            description=f"Collects Kong Gateway's audit log entries for {destination}",
+            description=f"Collects {_WHAT[trail.stream]} Kong Gateway for {trail.destination}",
             schedule=expression,
             enabled=options.enabled,
             time_window=options.time_window,
@@ -105,7 +108,8 @@ class CollectorSchedule(Construct):
                     {
                         "execution_id": scheduler.ContextAttribute.execution_id,
                         "scheduled_time": scheduler.ContextAttribute.scheduled_time,
-                        "destination": destination,
+                        "stream": trail.stream,
+                        "destination": trail.destination,
                     }
                 ),
             ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -170,14 +171,25 @@ class TestUnreadableRow:
         assert gap.window == window
 
     @pytest.mark.parametrize("newest_first", [True, False])
-    def test_is_passed_in_either_order(self, connect: Connect, kong: KongSimulator, newest_first: bool) -> None:
+    @pytest.mark.parametrize("place", [0, 1, 12, 19])
+    @pytest.mark.parametrize("before", [NOW, None])
+    def test_is_passed_wherever_it_is(
+        self, connect: Connect, kong: KongSimulator, newest_first: bool, place: int, before: int | None
+    ) -> None:
+        # The first one comes before any row whose offset would show the format
+        rows = [change(number, id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{number}"))) for number in range(1, 21)]
+        in_order = rows if newest_first else sorted(rows, key=lambda row: str(row["id"]))
+        unreadable = in_order[place]
         kong.configure(objects_newest_first=newest_first)
-        kong.add_objects(changes(20))
-        kong.poison([change(12)["id"]], fault=faults.server_error())
+        kong.add_objects(rows)
+        kong.poison([unreadable["id"]], fault=faults.server_error())
 
-        pages = list(connect(kong.url, page_size=4).pages(Window(NOW - 100, NOW)))
+        pages = list(connect(kong.url, page_size=4).pages(Window(NOW - 100, before)))
 
-        assert ids(rows_of(pages)) == ids([one for one in changes(20) if one != change(12)])
+        assert ids(rows_of(pages)) == ids([row for row in rows if row != unreadable])
+        [gap] = gaps(pages)
+        assert gap.window is not None
+        assert gap.window.after <= unreadable["request_timestamp"] < (gap.window.before or 0)
 
 
 class TestRefusal:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import pairwise
 
 from ...domain.entry import Entry
 from ...domain.window import Window
 from ...errors import SourceUnavailable
 from ...ports import Gap, Page
-from .admin_api import AdminApi, Answer, OffsetRefused, Question
+from .admin_api import AdminApi, Answer, Effort, OffsetRefused, Question
 from .checks import TELLING_TIMES, filters_by_time, request_times
 from .entries import REQUEST, Shape
+from .http import Trouble
 from .poison import Shown, find_older_second
 from .reading import NotAsAsked, Position, Reading, RowUnreadable, refused_offset
 from .window import HARMLESS
 
 _DAY_SECONDS = 86_400
+_LEARNING_ATTEMPTS = 24
 _SAMPLES = 32
 """Many: rows that are skipped by mistake are not seen until those around them can be read."""
 
@@ -147,15 +150,24 @@ class ScanReading(Reading):
         if self._window is None:
             return None
         # Where in it the row is, no order tells.
-        return Window(self._window.after, self._position.before or self._now + _DAY_SECONDS)
+        return Window(self._window.after, self._latest())
+
+    def _latest(self) -> int:
+        return self._position.before or self._now + _DAY_SECONDS
 
     def _offset_behind(self, row: RowUnreadable) -> str | None:
         """Return an offset after the row; ``None`` if it is not known how to make one."""
-        cursor, ids, offset = self._cursor, self._ids(), self._position.offset
-        if cursor is None or ids is None or offset is None:
+        offset = self._position.offset
+        if self._cursor is None and self._window is not None:
+            self._learn_format(self._window.after, self._latest(), row.effort)
+        cursor, ids = self._cursor, self._ids()
+        if cursor is None or ids is None or (offset is None and self._window is None):
             return None
         second: int | None = None
-        last_second, lowest = cursor.time_in(offset), cursor.id_in(offset)
+        if offset is not None:
+            last_second, lowest = cursor.time_in(offset), cursor.id_in(offset)
+        else:  # the first row of the window
+            last_second, lowest = (None if cursor.time_at is None else self._latest()), None
         if last_second is not None:
             first_id = ids.id(0)
 
@@ -174,6 +186,23 @@ class ScanReading(Reading):
         if second is not None:
             self._position.time = second
         return cursor.at(row_id, second)
+
+    def _learn_format(self, after: int, before: int, effort: Effort) -> None:
+        """Find out what offsets look like, from any row around the one that cannot be read."""
+        stretches = deque([(0, after), (after, before)])
+        for _ in range(_LEARNING_ATTEMPTS):
+            if not stretches:
+                return
+            begin, end = stretches.popleft()
+            try:
+                answer = self._api.peek({"after": begin, "before": end}, effort)
+            except Trouble:
+                middle = (begin + end) // 2
+                stretches += [(begin, middle), (middle, end)] if begin < middle else []
+                continue
+            if answer.offset is not None:
+                self._remember(answer, request_times(answer.entries))
+                return
 
 
 def _looks_newest_first(times: list[int]) -> bool | None:

@@ -281,6 +281,10 @@ class Seen:
     def expect(self, entries: Sequence[Entry]) -> None:
         pass
 
+    def look(self) -> CacheState:
+        self.life.step()
+        return CacheState(self.cache_id, self.marks_written)
+
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         self.life.step()
         if self.fails_to_tell:
@@ -362,6 +366,7 @@ class Lock:
         self.lost_after_checks: int | None = None
         self.checks = 0
         self.released = False
+        self.backfilled: int | None = None
 
     def acquire(self) -> bool:
         return not self.held_by_another
@@ -373,6 +378,12 @@ class Lock:
 
     def release(self) -> None:
         self.released = True
+
+    def backfilled_until(self) -> int | None:
+        return self.backfilled
+
+    def must_wait(self) -> bool:
+        return False
 
 
 class Telemetry:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
+from .domain.backfill import Range, SliceProgress
 from .domain.checkpoint import CacheState, Checkpoint
 from .domain.entry import Entry
 from .domain.event import Batch, Event, Original
@@ -302,6 +303,9 @@ class SeenSet(Protocol):
     def expect(self, entries: Sequence[Entry]) -> None:
         """Fetch what `seen` will need for these entries, if that is not known yet. Called in another thread."""
 
+    def look(self) -> CacheState:
+        """Identify the cache without writing anything."""
+
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of the entries that are marked, with as few round trips as possible."""
 
@@ -309,14 +313,46 @@ class SeenSet(Protocol):
         """Mark entries, with one round trip, for `lifetime_seconds` at least. Raises `CacheFull`."""
 
 
-class RunLock(Protocol):
+class HeldLock(Protocol):
+    """A lock, for whoever works under it."""
+
+    def check(self) -> None:
+        """Raise `LockLost` unless the lock is still held."""
+
+
+class RunLock(HeldLock, Protocol):
     """Lets one run at a time work on a trail."""
 
     def acquire(self) -> bool:
         """Take the lock; ``False`` if another run holds it. Raises `SeenSetUnavailable`."""
 
-    def check(self) -> None:
-        """Raise `LockLost` unless the lock is still held."""
+    def release(self) -> None:
+        """Release the lock if it is still held; never raises."""
+
+    def backfilled_until(self) -> int | None:
+        """Return where the range of a backfill ends that is at work here, Unix seconds; ``None``: there is none.
+
+        The run has to leave everything older to the backfill: neither of the two knows what the other has in flight.
+        Raises `SeenSetUnavailable`.
+        """
+
+
+class SliceLock(HeldLock, Protocol):
+    """Lets one call at a time work on a slice of a backfill, beside runs, which leave its range alone meanwhile."""
+
+    def acquire(self) -> bool:
+        """Take the lock; ``False`` if another call holds it.
+
+        Raises
+        ------
+        RequestInvalid
+            If a backfill of another range is at work on the trail.
+        SeenSetUnavailable
+            If the cache does not answer.
+        """
+
+    def must_wait(self) -> bool:
+        """Return whether a run is still at work that began before it could know of this backfill."""
 
     def release(self) -> None:
         """Release the lock if it is still held; never raises."""
@@ -348,6 +384,22 @@ class Ledger(Protocol):
 
     def quarantine_size(self, at_most: int) -> int:
         """Return the number of entries in quarantine; counting stops at `at_most`."""
+
+
+class BackfillLedger(Ledger, Protocol):
+    """The durable state of one trail, with the progress of backfills. Every method may raise `LedgerError`."""
+
+    def load_slice(self, backfill: Range, part: Range) -> SliceProgress:
+        """Return how far a slice of a backfill is done; an empty progress if it was not begun."""
+
+    def save_slice(self, backfill: Range, part: Range, progress: SliceProgress) -> SliceProgress:
+        """Write the progress of a slice over the one that it was derived from; return it with its new version.
+
+        Raises
+        ------
+        CheckpointConflict
+            If another call has written one since.
+        """
 
 
 @dataclass(frozen=True, slots=True)

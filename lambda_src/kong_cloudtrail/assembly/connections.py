@@ -123,9 +123,9 @@ class Connections:
             username=settings.redis_username,
             password=password,
             credentials=self._cache_token,
-            # One for each batch that may mark something, for the current page, for the lock, and for the record of the
-            # invocation.
-            connections=2 * settings.parallel_deliveries + 3,
+            # One for each batch that may mark something, for the record of the invocation, and for each run or slice of
+            # a backfill two: for the current page, and for the lock.
+            connections=4 * settings.parallel_deliveries + 1,
             command_seconds=self.limits.cache_seconds,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -13,14 +14,16 @@ from ..destinations.archive.destination import Archive
 from ..destinations.archive.held import HeldEntries
 from ..destinations.archive.inspection import ArchiveInspector
 from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS
+from ..domain.backfill import Range
 from ..domain.exclusion import Exclusion
 from ..domain.moment import utc
 from ..domain.trail import OBJECTS, REQUESTS, Trail
 from ..errors import RequestInvalid
-from ..ports import Destination, Inspector, RunLock, SeenSet, Signer, Source, Telemetry, TimeBudget
+from ..ports import Destination, HeldLock, Inspector, RunLock, SeenSet, Signer, SliceLock, Source, Telemetry, TimeBudget
 from ..run.collector import Collector
 from ..run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
 from ..run.plan import Plan
+from ..run.slice import SliceRun
 from ..runtime.redaction import Redactor
 from ..settings import Settings
 from ..sources.kong.objects_stream import KongObjects
@@ -28,7 +31,7 @@ from ..sources.kong.own_reads import own_reads
 from ..sources.kong.requests_stream import KongRequests
 from ..sources.kong.stream import KongStream
 from ..state.ledger import Ledger
-from ..state.valkey import ValkeyLock, ValkeySeenSet
+from ..state.valkey import ValkeyLock, ValkeySeenSet, ValkeySliceLock
 from .connections import Connections, Limits
 from .trails import SystemClock, trails_of
 
@@ -185,6 +188,9 @@ class TrailParts:
     @cached_property
     def source(self) -> Source:
         """The gateway."""
+        return self._source(self.reading_guard)
+
+    def _source(self, guard: RunGuard) -> Source:
         connections, settings = self._connections, self._settings
         return _STREAMS[self.trail.stream](
             settings.kong_admin_api,
@@ -192,8 +198,8 @@ class TrailParts:
             root_ca=connections.kong_root_ca_path,
             page_size=settings.page_size,
             clock=self.clock,
-            sleep=self.reading_guard.sleep,
-            remaining_seconds=self.reading_guard.remaining_seconds,
+            sleep=guard.sleep,
+            remaining_seconds=guard.remaining_seconds,
         )
 
     @cached_property
@@ -217,8 +223,10 @@ class TrailParts:
         """Which entries were delivered. Needs the cache, unless the destination knows. Raises `SecretUnavailable`."""
         if self._excludes_doubles:
             return HeldEntries(self._connections.part_log(self.trail.stream), self.delivery_guard.seconds_to_end)
+        return self._marks(self._valkey_lock if self._under_lock else None)
+
+    def _marks(self, lock: ValkeyLock | ValkeySliceLock | None) -> ValkeySeenSet:
         marks_in_flight = 2 * self._settings.parallel_deliveries * MAX_BATCH_EVENTS
-        lock = self._valkey_lock if self._under_lock else None
         return ValkeySeenSet(self._connections.cache, self.trail, lock, marks_in_flight=marks_in_flight)
 
     @property
@@ -263,13 +271,44 @@ class TrailParts:
             clock=self.clock,
         )
 
+    def slice_run(self, backfill: Range, part: Range, parallel_deliveries: int) -> SliceRun:
+        """Return what delivers a slice of a backfill, with a lock and a reading of its own.
+
+        Raises
+        ------
+        SecretUnavailable
+            If the cache's password cannot be read.
+        """
+        seen: SeenSet = self.seen
+        lock: SliceLock = NoLock()
+        if not self._excludes_doubles:
+            connections = self._connections
+            seconds = connections.limits.release_seconds
+            lock = ValkeySliceLock(connections.cache, self.trail, backfill, part, self.clock, release_seconds=seconds)
+            seen = self._marks(lock)
+        reading_guard = RunGuard(self.budget, lock, self.clock, FOR_READING)
+        return SliceRun(
+            replace(self.plan, parallel_deliveries=parallel_deliveries),
+            backfill,
+            part,
+            source=self._source(reading_guard),
+            seen=seen,
+            destination=self.destination,
+            ledger=self.ledger,
+            lock=lock,
+            reading_guard=reading_guard,
+            delivery_guard=RunGuard(self.budget, lock, self.clock, FOR_DELIVERING),
+            telemetry=self.telemetry,
+            clock=self.clock,
+        )
+
     @property
     def _excludes_doubles(self) -> bool:
         """Whether the destination excludes doubles by itself, and needs neither marks nor a lock."""
         return self.trail.destination == archive.NAME
 
     @property
-    def _checked_lock(self) -> RunLock:
+    def _checked_lock(self) -> HeldLock:
         return self.lock if self._under_lock else NoLock()
 
     @cached_property

@@ -26,6 +26,9 @@ class RunReport:
         Id of the run. Ids of later runs are greater.
     window
         What was to be read; ``None`` for everything (a gateway without time filters), or if the run did not get so far.
+    backfill
+        The whole range, if this was a call of a backfill and no run from the checkpoint on. The counts are those of
+        the call.
     fetched
         Entries that the source showed.
     duplicates
@@ -90,6 +93,7 @@ class RunReport:
     trail: Trail
     run_id: str = ""
     window: Window | None = None
+    backfill: Window | None = None
     fetched: int = 0
     duplicates: int = 0
     excluded_by_rule: Counter[str] = field(default_factory=Counter)
@@ -129,6 +133,13 @@ class RunReport:
         """Mean time for a call to the destination; ``None`` without calls."""
         return self.delivery_seconds / self.batches if self.batches else None
 
+    def add(self, other: RunReport) -> None:
+        """Add the counts of a part of the work."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.error_codes.update(other.error_codes)
+        self.excluded_by_rule.update(other.excluded_by_rule)
+
     @property
     def excluded(self) -> int:
         """Number of entries that were left out."""
@@ -144,7 +155,8 @@ class RunReport:
         return {
             **self.trail.fields,
             "run_id": self.run_id,
-            "window": {"after": self.window.after, "before": self.window.before} if self.window else None,
+            "window": _bounds(self.window),
+            "backfill": _bounds(self.backfill),
             "fetched": self.fetched,
             "duplicates": self.duplicates,
             "excluded": self.excluded,
@@ -173,6 +185,27 @@ class RunReport:
             "parts_written": self.parts_written,
             "parts_damaged": self.parts_damaged,
         }
+
+
+_SUMS = (
+    "fetched",
+    "duplicates",
+    "delivered",
+    "quarantined",
+    "failed",
+    "backlog",
+    "shortened",
+    "pages",
+    "page_seconds",
+    "batches",
+    "delivery_seconds",
+    "throttled",
+    "delivered_bytes",
+)
+
+
+def _bounds(window: Window | None) -> dict[str, int | None] | None:
+    return None if window is None else {"after": window.after, "before": window.before}
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import TypeVar
 
 from ..domain.moment import parse_moment
 from ..domain.window import Window
 from ..errors import RequestInvalid
+
+_Default = TypeVar("_Default", int, None)
 
 
 class Fields:
@@ -60,8 +63,8 @@ class Fields:
         self._wrong(name, "has to be true or false")
         return False
 
-    def number(self, name: str, *, least: int, most: int, default: int) -> int:
-        """Return a whole number between two limits."""
+    def number(self, name: str, *, least: int, most: int, default: _Default) -> int | _Default:
+        """Return a whole number between two limits; `default` if it is not given."""
         value = self._take(name)
         if value is None:
             return default

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from ..domain.backfill import Range
 from ..domain.report_chain import IsSignedBy
 from ..domain.trail import Trail
 from ..ports import (
+    BackfillLedger,
     Clock,
     Destination,
     Inspector,
-    Ledger,
     Quarantine,
     Reports,
     RunLock,
@@ -21,10 +22,12 @@ from ..ports import (
     TimeBudget,
 )
 from ..run.collector import Collector
+from ..run.guard import RunGuard
 from ..run.plan import Plan
+from ..run.slice import SliceRun
 
 
-class TrailLedger(Ledger, Quarantine, Reports, Protocol):
+class TrailLedger(BackfillLedger, Quarantine, Reports, Protocol):
     """The ledger of a trail, all of it."""
 
 
@@ -69,6 +72,13 @@ class TrailParts(StoredTrailParts, Protocol):
     @property
     def lock(self) -> RunLock:
         """The lock of the trail. Raises `SecretUnavailable`."""
+
+    @property
+    def reading_guard(self) -> RunGuard:
+        """Limits the time for reading."""
+
+    def slice_run(self, backfill: Range, part: Range, parallel_deliveries: int) -> SliceRun:
+        """Return what delivers a slice of a backfill. Raises `SecretUnavailable`."""
 
 
 class StoredInstallation(Protocol):

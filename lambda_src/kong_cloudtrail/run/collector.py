@@ -32,6 +32,7 @@ from ..errors import (
     TimeBudgetReached,
 )
 from ..ports import Clock, Destination, Findings, Ledger, RunLock, SeenSet, Source, Telemetry
+from .beginning import Beginning, begin
 from .delivery import Delivery
 from .guard import RunGuard
 from .indicators import Indicators
@@ -40,10 +41,7 @@ from .plan import Plan
 from .progress import Progress
 from .reading import Bounds, Purpose, Reader, Reading
 
-FUTURE_SECONDS = 3600
-"""To find out whether the gateway filters by time, it is asked for entries this far ahead of all clocks."""
-
-_MARK_MARGIN_SECONDS = 3600
+MARK_MARGIN_SECONDS = 3600
 """A mark outlives the gateway's entry by this plus twice the overlap: clocks differ, and a run takes time."""
 
 _MISCONFIGURATIONS = (DestinationMisconfigured, SecretUnavailable, SourceRefused)
@@ -148,24 +146,21 @@ class Collector:
         indicators = Indicators(progress, report)
         indicators.measure(int(self._clock.now()))  # reported if the run gets no further
         report.gaps = len(progress.checkpoint.gaps)
-        gateway = self._source.describe()
-        ahead_seconds = progress.checkpoint.gateway_ahead_seconds
-        bounds = Bounds.of(int(self._clock.now()), gateway.clock, gateway_ahead_seconds=ahead_seconds)
-        filters = self._source.filters_by_time(bounds.latest + FUTURE_SECONDS)
-        self._look_back(progress, bounds)
-        for notice in progress.begin(self._seen.open(), gateway.version, bounds):
-            self._telemetry.warning(notice.code, notice.message)
-        self._forget_lost_marks(progress, filters=filters)
-        reader = Reader(
-            self._source,
-            filters=filters,
-            checkpoint=progress.checkpoint,
-            bounds=bounds,
-            plan=plan,
+        beginning = begin(
+            plan,
+            progress,
+            source=self._source,
+            open_cache=self._seen.open,
             guard=self._reading_guard,
+            telemetry=self._telemetry,
             clock=self._clock,
             report=report,
+            backfilled_until=self._lock.backfilled_until(),
         )
+        gateway, bounds, reader = beginning.gateway, beginning.bounds, beginning.reader
+        if reader.meets_backfill:
+            self._make_way(report)
+            return []
         delivery = self._delivery(gateway, report)
         intake = Intake(
             self._destination.mapper(gateway),
@@ -180,7 +175,7 @@ class Collector:
         )
         stopped_by: CollectorError | None = None
         try:
-            self._take_all(reader, intake, delivery, progress, indicators, report)
+            self._take_all(beginning, intake, delivery, progress, indicators, report)
         except CollectorError as error:
             stopped_by = error
         finally:
@@ -190,7 +185,7 @@ class Collector:
 
     def _take_all(
         self,
-        reader: Reader,
+        beginning: Beginning,
         intake: Intake,
         delivery: Delivery,
         progress: Progress,
@@ -201,16 +196,13 @@ class Collector:
         checkpoint = progress.checkpoint
         # What a rule excluded that is no longer in force is found now, and is not late.
         late_before = None if checkpoint.excluded.awaits_sweep else checkpoint.complete_until
-        assumed_before = max(checkpoint.begins_at or 0, checkpoint.marks_whole_after or 0) or None
-        for reading in self._read_ahead(reader):
+        for reading in self._read_ahead(beginning.reader):
             self._log_reading(reading, report)
             if reading.page is not None:
                 everything = reading.purpose is Purpose.NEW and reading.window is None
-                # So does a node that ignores filters, whatever was asked for. That settles nothing: it is read again.
-                shows_all = everything or not reading.page.as_asked
                 intake.take(
                     reading.page.entries,
-                    assumed_before=assumed_before if shows_all else None,
+                    assumed_before=beginning.assumed_before(reading),
                     checkpoint=late_before if everything or reading.purpose is Purpose.SWEEP else None,
                     counts_excluded=reading.purpose is Purpose.NEW,
                 )
@@ -241,28 +233,6 @@ class Collector:
                 following = fetcher.submit(fetch)
                 yield reading
                 reading = following.result()
-
-    # -- when a run begins
-
-    def _look_back(self, progress: Progress, bounds: Bounds) -> None:
-        """Note where the trail begins, if not at everything that the gateway retains."""
-        plan = self._plan
-        if plan.initial_lookback_seconds is None or progress.checkpoint.begins_at is not None:
-            return
-        if not plan.keep_checkpoint:
-            self._telemetry.warning(
-                "LOOK_BACK_EACH_RUN",
-                "LEDGER is not set, so the beginning of the first run is not remembered: each run looks back by "
-                "INITIAL_LOOKBACK_SECONDS, and older entries are not delivered. Set LEDGER.",
-            )
-        if progress.checkpoint.complete_until is None:
-            progress.begin_at(max(bounds.earliest - plan.initial_lookback_seconds, 0))
-
-    def _forget_lost_marks(self, progress: Progress, *, filters: bool) -> None:
-        """Let sweeps read everything again, once the gateway has deleted all entries that lost their marks."""
-        whole_after = progress.checkpoint.marks_whole_after
-        if whole_after is not None and filters and not self._source.has_entries_before(whole_after):
-            progress.marks_are_whole_again()
 
     # -- when a run ends
 
@@ -359,6 +329,14 @@ class Collector:
             "RUN_UNFINISHED", "The run's time is used up; the next run continues from here.", backlog=report.backlog
         )
 
+    def _make_way(self, report: RunReport) -> None:
+        report.skipped = True
+        self._telemetry.warning(
+            "RUN_SKIPPED",
+            "A backfill is at work on entries that this run would have to read, too, so this one does nothing. The "
+            "next run after the backfill continues.",
+        )
+
     def _log_overtaken(self) -> None:
         self._telemetry.warning(
             "RUN_OVERTAKEN",
@@ -387,7 +365,7 @@ class Collector:
             report=report,
             telemetry=self._telemetry,
             parallel_deliveries=self._plan.parallel_deliveries,
-            mark_margin_seconds=_MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,
+            mark_margin_seconds=MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,
         )
 
 

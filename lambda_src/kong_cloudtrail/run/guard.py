@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import TimeBudgetReached
-from ..ports import Clock, RunLock, TimeBudget
+from ..ports import Clock, HeldLock, TimeBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,13 @@ class NoLock:
     def release(self) -> None:
         """Do nothing."""
 
+    def backfilled_until(self) -> None:
+        """Return ``None``: such runs need not make way for a backfill."""
+
+    def must_wait(self) -> bool:
+        """Return ``False``."""
+        return False
+
 
 class RunGuard:
     """Checks time and lock before each page, each batch and each wait.
@@ -70,7 +77,7 @@ class RunGuard:
         How much of the budget has to be left when something new begins.
     """
 
-    def __init__(self, budget: TimeBudget, lock: RunLock, clock: Clock, reserve: Reserve) -> None:
+    def __init__(self, budget: TimeBudget, lock: HeldLock, clock: Clock, reserve: Reserve) -> None:
         self._budget = budget
         self._lock = lock
         self._clock = clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from concurrent.futures import Future
 
 from ..domain.entry import MAX_RETENTION_SECONDS, Entry
@@ -89,15 +89,7 @@ class Intake:
             Whether excluded entries are counted as such. If not, they count as duplicates: what is read again was
             counted before.
         """
-        entries = {entry.key: entry for entry in page}
-        # First entries in flight, then marked ones: an entry that is marked in between is found by the second look-up.
-        # The other way round it would be found by neither.
-        in_flight = self._delivery.in_flight
-        candidates = [entry for key, entry in entries.items() if key not in in_flight]
-        seen = self._seen.seen(candidates)
-        fresh = [entry for entry in candidates if entry.key not in seen]
-        if assumed_before is not None:
-            fresh = [entry for entry in fresh if not _is_dated_before(entry, assumed_before)]
+        fresh = fresh_entries(page, self._seen, self._delivery.in_flight, assumed_before)
         left_out = [(entry, rule) for entry in fresh if (rule := self._exclusion.rule_of(entry)) is not None]
         counted = self._count_excluded(left_out) if counts_excluded else 0
         if left_out:
@@ -162,6 +154,31 @@ class Intake:
 
     def _submit(self, batch: Batch) -> None:
         self._outcomes.append(self._delivery.submit(batch))
+
+
+def fresh_entries(page: Sequence[Entry], seen: SeenSet, in_flight: Set[str], assumed_before: int | None) -> list[Entry]:
+    """Return the entries of a page that are to be delivered. With as few round trips as possible.
+
+    Parameters
+    ----------
+    page
+        The entries that the source shows.
+    seen
+        The marks of entries that were delivered before.
+    in_flight
+        Keys of entries that are being delivered.
+    assumed_before
+        As of `Intake.take`.
+    """
+    entries = {entry.key: entry for entry in page}
+    # First entries in flight, then marked ones: an entry that is marked in between is found by the second look-up.
+    # The other way round it would be found by neither.
+    candidates = [entry for key, entry in entries.items() if key not in in_flight]
+    marked = seen.seen(candidates)
+    fresh = [entry for entry in candidates if entry.key not in marked]
+    if assumed_before is None:
+        return fresh
+    return [entry for entry in fresh if not _is_dated_before(entry, assumed_before)]
 
 
 def _is_dated_before(entry: Entry, moment: int) -> bool:

@@ -151,7 +151,7 @@ class Progress:
         """
         self._now = bounds.now
         before = self._checkpoint
-        if before.cache is not None and _has_lost_marks(before.cache, cache):
+        if before.cache is not None and has_lost_marks(before.cache, cache):
             yield self._marks_were_lost()
         if self._clock_jumped(bounds):
             yield self._begin_earlier(bounds)
@@ -335,31 +335,12 @@ class Progress:
 
     def _reported(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return a checkpoint that counts the run's parts as reported."""
-        reported = checkpoint.reported.plus(
-            self._report.run_id, self._report.parts, names_all_parts=self._names_all_parts
-        )
-        excluded = replace(checkpoint.excluded, is_reported=True)
-        return replace(checkpoint, parts=(), reported=reported, excluded=excluded)
+        checkpoint = _with_reported(checkpoint, self._report, names_all_parts=self._names_all_parts)
+        return replace(checkpoint, parts=(), excluded=replace(checkpoint.excluded, is_reported=True))
 
     def _report_beside_another_run(self, added: Checkpoint | None) -> None:
-        """Add the report to the chain, and leave everything else in the checkpoint as the other run has saved it.
-
-        Parameters
-        ----------
-        added
-            A checkpoint that refers to the report, if it is in the chain already.
-        """
-        for _ in range(SAVE_ATTEMPTS):
-            newest = self._ledger.load_checkpoint()
-            if added is None:
-                added = self._ledger.add_report(self._report, newest)
-            if added.run_number > newest.run_number:
-                newest = replace(newest, run_number=added.run_number, run_sha256=added.run_sha256)
-            try:
-                self._ledger.save_checkpoint(replace(self._reported(newest), parts=newest.parts))
-            except CheckpointConflict:
-                continue
-            return
+        """Add the report to the chain, and leave everything else in the checkpoint as the other run has saved it."""
+        report_beside_runs(self._ledger, self._report, added, names_all_parts=self._names_all_parts)
 
     def _is_worth_saving(self) -> bool:
         now, saved = self._checkpoint, self._saved
@@ -383,7 +364,24 @@ class Progress:
             if not self._has_reported:
                 unreported = {part.name: part for part in (*self._unreported, *self._report.parts)}
                 self._checkpoint = replace(self._checkpoint, parts=tuple(unreported.values()))
-            self._checkpoint = self._saved = self._ledger.save_checkpoint(self._checkpoint)
+            self._checkpoint = self._saved = self._save_over_reports()
+
+    def _save_over_reports(self) -> Checkpoint:
+        """Save the checkpoint, also if a backfill has added its report to the chain meanwhile."""
+        for _ in range(SAVE_ATTEMPTS):
+            try:
+                return self._ledger.save_checkpoint(self._checkpoint)
+            except CheckpointConflict:
+                newest = self._ledger.load_checkpoint()
+                if _with_chain_of(newest, self._saved) != self._saved or newest.version == self._saved.version:
+                    raise
+                self._saved = newest
+                chain = newest if newest.run_number > self._checkpoint.run_number else self._checkpoint
+                reported = self._reported(newest) if self._has_reported else newest
+                self._checkpoint = replace(
+                    _with_chain_of(self._checkpoint, chain), version=newest.version, reported=reported.reported
+                )
+        return self._ledger.save_checkpoint(self._checkpoint)
 
     # -- what settled stretches change
 
@@ -463,6 +461,64 @@ class Progress:
         self._checkpoint = replace(self._checkpoint, gaps=tuple(ordered))
 
 
+def report_beside_runs(
+    ledger: Ledger,
+    report: RunReport,
+    added: Checkpoint | None = None,
+    *,
+    names_all_parts: bool = True,
+    attempts: int = SAVE_ATTEMPTS,
+    wait: Callable[[int], None] = lambda attempt: None,
+) -> None:
+    """Add a report to the chain, and leave everything else in the checkpoint as others have saved it, or will.
+
+    If they save it again and again, the report is in the chain all the same, and the next one continues it.
+
+    Parameters
+    ----------
+    ledger
+        The ledger of the trail.
+    report
+        The report.
+    added
+        A checkpoint that refers to the report, if it is in the chain already.
+    names_all_parts
+        Whether the report names all parts that were written.
+    attempts
+        Attempts to save the checkpoint.
+    wait
+        Waits after a failed attempt, whose number it gets.
+    """
+    for attempt in range(1, attempts + 1):
+        newest = ledger.load_checkpoint()
+        if added is None:
+            added = ledger.add_report(report, newest)
+        if added.run_number > newest.run_number:
+            newest = replace(newest, run_number=added.run_number, run_sha256=added.run_sha256)
+        try:
+            ledger.save_checkpoint(_with_reported(newest, report, names_all_parts=names_all_parts))
+        except CheckpointConflict:
+            wait(attempt)
+            continue
+        return
+
+
+def _with_reported(checkpoint: Checkpoint, report: RunReport, *, names_all_parts: bool) -> Checkpoint:
+    reported = checkpoint.reported.plus(report.run_id, report.parts, names_all_parts=names_all_parts)
+    return replace(checkpoint, reported=reported)
+
+
+def _with_chain_of(checkpoint: Checkpoint, other: Checkpoint) -> Checkpoint:
+    """Return a checkpoint with what another one says about the chain of reports, and with its version."""
+    return replace(
+        checkpoint,
+        run_number=other.run_number,
+        run_sha256=other.run_sha256,
+        reported=other.reported,
+        version=other.version,
+    )
+
+
 class _Track:
     """Stretches of one reading, in order.
 
@@ -536,5 +592,6 @@ def _unreadable(gap: Gap, since: int) -> OpenGap:
     return OpenGap(gap.window, "unreadable", gap.reason, since)
 
 
-def _has_lost_marks(remembered: CacheState, found: CacheState) -> bool:
+def has_lost_marks(remembered: CacheState, found: CacheState) -> bool:
+    """Return whether the cache was emptied, replaced or restored from an old snapshot since it was remembered."""
     return found.cache_id != remembered.cache_id or found.marks_written < remembered.marks_written

@@ -194,6 +194,8 @@ class Reader:
         Measures time.
     report
         Records what was read, and how long the gateway took.
+    backfilled_until
+        Older entries are left to a backfill, Unix seconds; ``None``: there is none.
     """
 
     def __init__(
@@ -207,7 +209,9 @@ class Reader:
         guard: RunGuard,
         clock: Clock,
         report: RunReport,
+        backfilled_until: int | None = None,
     ) -> None:
+        self._backfilled_until = backfilled_until
         self._source = source
         self._filters = filters
         self._checkpoint = checkpoint
@@ -231,11 +235,29 @@ class Reader:
         if not self._filters:
             yield from self._rounds(self._scan)
             return
-        sweep = self._sweep_position()
-        yield from self._gaps(with_unreadable=sweep is not None)
+        sweep = None if self._backfilled_until is not None else self._sweep_position()
+        if self._backfilled_until is None:
+            yield from self._gaps(with_unreadable=sweep is not None)
         yield from self._rounds(self._slices)
         if sweep is not None and self.is_proven:
             yield from self._sweep(sweep)
+
+    @property
+    def meets_backfill(self) -> bool:
+        """Whether new entries cannot be read without those that are left to a backfill."""
+        until, unfinished = self._backfilled_until, self._checkpoint.reading
+        if until is None:
+            return False
+        if not self._filters or self._checkpoint.complete_until is None:
+            return True
+        starts = [self._first_request_time(self._checkpoint.complete_until)]
+        if unfinished is not None:
+            starts.append(0 if unfinished.window is None else unfinished.window.after)
+        return min(starts) < until
+
+    def read_range(self, begin: Position) -> Iterator[Reading]:
+        """Read one window and nothing else, from a position in it to its end."""
+        yield from self._read(Purpose.NEW, begin)
 
     # -- new entries
 
@@ -317,7 +339,7 @@ class Reader:
         all entries that the gateway shows are delivered; the checkpoint stays.
         """
         newest = yield from self._read(Purpose.NEW, begin, rest=rest)
-        if not self.is_proven:
+        if not self.is_proven and self._backfilled_until is None:
             everything = Position(None, None, None, begin.limit, begin.began_at)
             yield from self._read(Purpose.NEW, everything)
         return newest

@@ -8,6 +8,7 @@ Names in the store, where ``{trail}`` is ``{source}/{stream}/{destination}``::
     originals/{trail}/{id}-{hash}.json  a whole entry that was delivered shortened
     runs/{trail}/{number}.json          the report of a run that delivered something, with the hash of the one before
     runs/{trail}/{number}.sig           its signature, if there is a key
+    backfills/{trail}/{range}/{slice}.json  how far a slice of a backfill is done
 
 The checkpoint also contains the number and hash of the newest run report. So a report that is missing at the end is
 noticed like one that is missing in the middle.
@@ -23,11 +24,13 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from .. import __version__
+from ..domain.backfill import Range, SliceProgress
 from ..domain.checkpoint import Checkpoint
 from ..domain.entry import Context, Entry
 from ..domain.event import Original
 from ..domain.gateway import Gateway
 from ..domain.jsontext import encode
+from ..domain.part import Part
 from ..domain.report import RunReport
 from ..domain.report_chain import ChainCheck, IsSignedBy, ReportChain
 from ..domain.trail import Trail
@@ -180,6 +183,64 @@ class Ledger:
             )
         return replace(checkpoint, version=version)
 
+    def load_slice(self, backfill: Range, part: Range) -> SliceProgress:
+        """Return how far a slice of a backfill is done; an empty progress if it was not begun.
+
+        Raises
+        ------
+        LedgerError
+            If it cannot be read, or is something else.
+        """
+        name = self._slice_name(backfill, part)
+        stored = self._store.read(name)
+        if stored is None:
+            return SliceProgress()
+        try:
+            fields = json.loads(stored.body)
+            resume = fields["resume"]
+            return SliceProgress(
+                resume=None if resume is None else str(resume),
+                done=bool(fields["done"]),
+                unreadable=int(fields["unreadable"]),
+                delivered=int(fields["delivered"]),
+                quarantined=int(fields["quarantined"]),
+                excluded=int(fields["excluded"]),
+                parts=tuple(Part.from_fields(one) for one in fields["parts"]),
+                version=stored.version,
+            )
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise LedgerError(
+                f"{self._store.locate(name)} is not the progress of a backfill. Remove it: the slice is then read "
+                "again from its beginning, and what is delivered stays delivered once."
+            ) from error
+
+    def save_slice(self, backfill: Range, part: Range, progress: SliceProgress) -> SliceProgress:
+        """Write the progress of a slice over the one that it was derived from; return it with its new version.
+
+        Raises
+        ------
+        CheckpointConflict
+            If another call has written one since.
+        """
+        body = {
+            **self._trail.fields,
+            "backfill": backfill.fields,
+            "slice": part.fields,
+            "resume": progress.resume,
+            "done": progress.done,
+            "unreadable": progress.unreadable,
+            "delivered": progress.delivered,
+            "quarantined": progress.quarantined,
+            "excluded": progress.excluded,
+            "parts": [one.fields for one in progress.parts],
+            "codeVersion": __version__,
+        }
+        name = self._slice_name(backfill, part)
+        version = self._store.write_if(name, encode(body).encode("ascii"), progress.version)
+        if version is None:
+            raise CheckpointConflict(f"Another call is at work on the slice of {self._trail} in {name}.")
+        return replace(progress, version=version)
+
     def add_report(self, report: RunReport, checkpoint: Checkpoint) -> Checkpoint:
         """Add a run's report to the chain.
 
@@ -270,6 +331,9 @@ class Ledger:
     @property
     def _checkpoint_name(self) -> str:
         return f"checkpoints/{self._trail.path}.json"
+
+    def _slice_name(self, backfill: Range, part: Range) -> str:
+        return f"backfills/{self._trail.path}/{backfill.name}/{part.name}.json"
 
     def _report_name(self, number: int) -> str:
         return f"runs/{self._trail.path}/{number:010}.json"

@@ -7,9 +7,11 @@ keys of a trail into one slot, so that a pipeline works in cluster mode too.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import threading
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import redis
@@ -21,10 +23,11 @@ from redis.lock import Lock
 from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
 
+from ..domain.backfill import Range
 from ..domain.checkpoint import CacheState
 from ..domain.entry import Entry
 from ..domain.trail import Trail
-from ..errors import CacheFull, LockLost, SeenSetUnavailable
+from ..errors import CacheFull, LockLost, RequestInvalid, SeenSetUnavailable
 from ..ports import Clock
 from .marks import LOOK_UP, MARK, Places
 
@@ -45,6 +48,18 @@ _RESERVE_MILLISECONDS = 7 * 86_400_000
 
 
 _RESERVE_SCRIPT = "redis.call('SET', KEYS[1], string.rep('x', ARGV[1]), 'PX', ARGV[2])"
+
+
+# Taken and renewed in the same way: no other range may be at work, and no other call at this slice.
+_SLICE_SCRIPT = """
+local range, owner = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])
+if range and range ~= ARGV[1] then return range end
+if owner and owner ~= ARGV[2] then return owner end
+if ARGV[4] == 'renew' and not owner then return '' end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+return ARGV[2]
+"""
 
 
 def connect(
@@ -125,14 +140,19 @@ class ValkeySeenSet:
     """
 
     def __init__(
-        self, client: redis.Redis, trail: Trail, lock: ValkeyLock | None = None, *, marks_in_flight: int = 0
+        self,
+        client: redis.Redis,
+        trail: Trail,
+        lock: ValkeyLock | ValkeySliceLock | None = None,
+        *,
+        marks_in_flight: int = 0,
     ) -> None:
         self._client = client
         self._lock = lock
         self._look_up = client.register_script(LOOK_UP)
         self._mark = client.register_script(MARK)
         self._prefix = key_prefix(trail)
-        self._lock_name = f"{self._prefix}:lock"
+        self._lock_name = _run_lock(trail) if lock is None else lock.name
         self._cache_id = f"{self._prefix}:cache"
         self._count = f"{self._prefix}:marks"
         self._hash_key_name = f"{self._prefix}:hash-key"
@@ -178,6 +198,14 @@ class ValkeySeenSet:
     def expect(self, entries: Sequence[Entry]) -> None:
         """Do nothing: a look-up is one round trip."""
 
+    def look(self) -> CacheState:
+        """Identify the cache without writing anything. Raises `SeenSetUnavailable`."""
+        try:
+            cache_id, count = self._client.mget([self._cache_id, self._count])
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+        return CacheState(cache_id=str(cache_id or ""), marks_written=int(count or 0))
+
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of the entries that are marked, with one command.
 
@@ -193,6 +221,8 @@ class ValkeySeenSet:
             return set()
         try:
             if (hash_key := self._read_hash_key()) is None:
+                if self._lock is not None:
+                    self._lock.compare(self._client.get(self._lock_name))
                 return set()
             places = Places(self._prefix, hash_key.encode(), entries)
             token, *digits = self._look_up(keys=[self._lock_name, *places.names], args=places.marks)
@@ -247,32 +277,21 @@ class ValkeySeenSet:
             raise SeenSetUnavailable(_advice(error)) from error
 
 
-class ValkeyLock:
-    """Lets one run at a time work: a key with the owner's token and an expiry, renewed in the background.
+class _KeptLock(ABC):
+    """A key with the owner's token and an expiry, renewed in the background.
 
     Parameters
     ----------
-    client
-        A client as `connect` returns it.
-    trail
-        The trail.
+    name
+        The key.
     clock
         Measures how long ago the lock was renewed.
     release_seconds
         How long to wait for the release at most.
     """
 
-    def __init__(
-        self,
-        client: redis.Redis,
-        trail: Trail,
-        clock: Clock,
-        *,
-        release_seconds: float = RELEASE_SECONDS,
-    ) -> None:
-        self.name = f"{key_prefix(trail)}:lock"
-        self._client = client
-        self._lock: Lock = client.lock(self.name, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
+    def __init__(self, name: str, clock: Clock, release_seconds: float) -> None:
+        self.name = name
         self.token = str(uuid.uuid4())
         self._release_seconds = release_seconds
         self._clock = clock
@@ -284,7 +303,7 @@ class ValkeyLock:
         """Take the lock. Call it only once for an object."""
         asked = self._clock.monotonic()
         try:
-            if not self._lock.acquire(token=self.token) and not self._is_ours():
+            if not self._take():
                 return False
         except RedisError as error:
             raise SeenSetUnavailable(_advice(error)) from error
@@ -309,7 +328,79 @@ class ValkeyLock:
     def release(self) -> None:
         """Release the lock, if that does not take long; otherwise it expires by itself."""
         self._released.set()
-        self._keeper.join(self._release_seconds)
+        if self._keeper.ident is not None:
+            self._keeper.join(self._release_seconds)
+
+    @abstractmethod
+    def _take(self) -> bool:
+        """Take the lock; raises `RedisError`."""
+
+    @abstractmethod
+    def _renew(self) -> None:
+        """Renew the lock; raises `LockError` if it is lost."""
+
+    @abstractmethod
+    def _give_back(self) -> None:
+        """Release the lock."""
+
+    def _keep(self) -> None:
+        """Renew the lock until `release` is called, then release it, in a thread that nothing has to wait for."""
+        while not self._released.wait(RENEWAL_SECONDS):
+            asked = self._clock.monotonic()
+            try:
+                self._renew()
+            except LockError:
+                self._valid_until = 0.0  # another run holds it, or it is gone
+                return
+            except Exception:  # noqa: S112 - any kind of error: a new sign-in calls other services too
+                continue  # it is held until it expires; the next attempt may succeed
+            self._valid_until = asked + LOCK_SECONDS
+        with contextlib.suppress(Exception):  # if lost or unreachable, it expires by itself
+            self._give_back()
+
+
+class ValkeyLock(_KeptLock):
+    """Lets one run at a time work.
+
+    Parameters
+    ----------
+    client
+        A client as `connect` returns it.
+    trail
+        The trail.
+    clock
+        Measures how long ago the lock was renewed.
+    release_seconds
+        How long to wait for the release at most.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        trail: Trail,
+        clock: Clock,
+        *,
+        release_seconds: float = RELEASE_SECONDS,
+    ) -> None:
+        super().__init__(_run_lock(trail), clock, release_seconds)
+        self._client = client
+        self._lock: Lock = client.lock(self.name, timeout=LOCK_SECONDS, blocking=False, thread_local=False)
+        self._range_name = _range_lock(trail)
+
+    def backfilled_until(self) -> int | None:
+        """Return where the range of a backfill ends that is at work; ``None`` if there is none.
+
+        Call it after `acquire`: a backfill writes its key first and looks at this lock then, so one of the two sees the
+        other.
+        """
+        try:
+            range_name = self._client.get(self._range_name)
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+        return None if range_name is None else int(str(range_name).rpartition("-")[2])
+
+    def _take(self) -> bool:
+        return bool(self._lock.acquire(token=self.token)) or self._is_ours()
 
     def _is_ours(self) -> bool:
         """Return whether this object already holds the lock: the client repeats a command whose answer was lost."""
@@ -318,20 +409,105 @@ class ValkeyLock:
         self._lock.local.token = self.token.encode()
         return True
 
-    def _keep(self) -> None:
-        """Renew the lock until `release` is called, then release it, in a thread that nothing has to wait for."""
-        while not self._released.wait(RENEWAL_SECONDS):
-            asked = self._clock.monotonic()
-            try:
-                self._lock.reacquire()
-            except LockError:
-                self._valid_until = 0.0  # another run holds it, or it is gone
-                return
-            except Exception:  # noqa: S112 - any kind of error: a new sign-in calls other services too
-                continue  # it is held until it expires; the next attempt may succeed
-            self._valid_until = asked + LOCK_SECONDS
-        with contextlib.suppress(Exception):  # if lost or unreachable, it expires by itself
-            self._lock.release()
+    def _renew(self) -> None:
+        self._lock.reacquire()
+
+    def _give_back(self) -> None:
+        self._lock.release()
+
+
+class ValkeySliceLock(_KeptLock):
+    """Lets one call at a time work on a slice of a backfill, and backfills of one range only on a trail.
+
+    Two keys: the range, which all slices of a backfill write and which expires when none is at work any more, and the
+    slice with the owner's token.
+
+    Parameters
+    ----------
+    client
+        A client as `connect` returns it.
+    trail
+        The trail.
+    backfill, part
+        The range of the backfill, and the slice.
+    clock
+        Measures how long ago the lock was renewed.
+    release_seconds
+        How long to wait for the release at most.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        trail: Trail,
+        backfill: Range,
+        part: Range,
+        clock: Clock,
+        *,
+        release_seconds: float = RELEASE_SECONDS,
+    ) -> None:
+        super().__init__(f"{_range_lock(trail)}:{part.name}", clock, release_seconds)
+        self._client = client
+        self._range = backfill
+        self._range_name = _range_lock(trail)
+        self._run_lock = _run_lock(trail)
+        self._run: object = None
+        self._script = client.register_script(_SLICE_SCRIPT)
+
+    def must_wait(self) -> bool:
+        """Return whether a run is still at work that may have begun before it could see this backfill's range.
+
+        Runs that begin later leave the range alone. Raises `SeenSetUnavailable`.
+        """
+        if self._run is None:
+            return False
+        try:
+            if self._client.get(self._run_lock) != self._run:
+                self._run = None
+        except RedisError as error:
+            raise SeenSetUnavailable(_advice(error)) from error
+        return self._run is not None
+
+    def _take(self) -> bool:
+        holder = self._call("take")
+        if holder == self.token:
+            self._run = self._client.get(self._run_lock)
+            return True
+        if _is_range(holder) and holder != self._range.name:
+            other = Range(*(int(bound) for bound in holder.split("-")))
+            bounds = other.fields
+            problem = (
+                f"A backfill from {bounds['after']} to {bounds['before']} is at work on this trail, and two could "
+                "deliver the same entries. Ask again when it has ended: half a minute after its last call."
+            )
+            raise RequestInvalid([problem])
+        return False
+
+    def _renew(self) -> None:
+        if self._call("renew") != self.token:
+            raise LockError("lost")
+
+    def _give_back(self) -> None:
+        # The range stays for the other slices. It expires by itself.
+        self._client.delete(self.name)
+
+    def _call(self, how: str) -> str:
+        milliseconds = int(LOCK_SECONDS * 1000)
+        return str(
+            self._script(keys=[self._range_name, self.name], args=[self._range.name, self.token, milliseconds, how])
+        )
+
+
+_is_range = re.compile(r"\d+-\d+").fullmatch
+"""Matches the name of a range; tokens look different."""
+
+
+def _run_lock(trail: Trail) -> str:
+    return f"{key_prefix(trail)}:lock"
+
+
+def _range_lock(trail: Trail) -> str:
+    return f"{key_prefix(trail)}:backfill"
 
 
 _FULL = (

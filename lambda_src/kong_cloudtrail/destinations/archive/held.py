@@ -37,6 +37,10 @@ class HeldEntries:
         with _as_seen_set():
             self._log.prepare(entries)
 
+    def look(self) -> CacheState:
+        """Do the same as `open`, which writes nothing either."""
+        return self.open()
+
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         """Return the keys of the entries that are archived.
 

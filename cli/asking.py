@@ -20,6 +20,7 @@ from .terminal import OperationProgress, TerminalTelemetry
 
 if TYPE_CHECKING:
     from kong_cloudtrail.operations.verb import Progress
+    from kong_cloudtrail.ports import TimeBudget
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -98,10 +99,22 @@ class Asking:
         CollectorError
             If there is none, also if the function says so.
         """
-        document = self._remote(verb, fields) if self.is_remote else self._local(verb, fields)
+        document = self.ask(verb, fields)
         if self.as_json:
             click.echo(json.dumps(document))
         return document
+
+    def ask(self, verb: str, fields: Mapping[str, object], budget: TimeBudget | None = None) -> Mapping[str, Any]:
+        """Return the answer as JSON, as `answer`, without printing it.
+
+        Parameters
+        ----------
+        verb, fields
+            The verb, and the fields of its request.
+        budget
+            Limits the time of an operation in this process.
+        """
+        return self._remote(verb, fields) if self.is_remote else self._local(verb, fields, budget)
 
     def _remote(self, verb: str, fields: Mapping[str, object]) -> Mapping[str, Any]:
         from . import deployed
@@ -113,7 +126,7 @@ class Asking:
         event = {"stream": self.stream, "destination": self.destination, **fields}
         return {name: value for name, value in event.items() if value is not None}
 
-    def _local(self, verb: str, fields: Mapping[str, object]) -> Mapping[str, Any]:
+    def _local(self, verb: str, fields: Mapping[str, object], budget: TimeBudget | None) -> Mapping[str, Any]:
         from kong_cloudtrail.assembly import Assembly, UnlimitedTime, WholeInstallation
         from kong_cloudtrail.operations.verb import answer
         from kong_cloudtrail.settings import Settings
@@ -123,7 +136,7 @@ class Asking:
         assembly = Assembly(settings, program.redactor)
         trails = assembly.chosen(self.stream, self.destination)
         with TerminalTelemetry(program.redactor.clean) as telemetry, showing_progress() as progress:
-            installation = WholeInstallation(assembly, trails, telemetry, UnlimitedTime())
+            installation = WholeInstallation(assembly, trails, telemetry, budget or UnlimitedTime())
             try:
                 return answer(verb, fields, installation, progress)
             finally:

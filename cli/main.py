@@ -19,6 +19,8 @@ from kong_cloudtrail.errors import (
     describe_fault,
 )
 
+from .commands.backfill import backfill
+from .commands.preview import preview
 from .commands.query import query
 from .commands.release import release
 from .commands.sync import sync
@@ -76,7 +78,7 @@ def commands() -> None:
     """
 
 
-for _command in (sync, release, verify, query, tfvars):
+for _command in (sync, preview, backfill, release, verify, query, tfvars):
     commands.add_command(_command)
 
 

@@ -55,6 +55,11 @@ def print_rows(columns: Sequence[Column], rows: Iterable[Row], *, as_json: bool)
     return _print_each("\t".join(_escaped(value or "") for value in row) for row in rows)
 
 
+def visible(text: str) -> str:
+    """Return text with its control characters escaped, except for line feeds."""
+    return "\n".join("".join(map(_visible, line)) for line in text.split("\n"))
+
+
 def _print_each(lines: Iterable[str]) -> int:
     count = 0
     for line in lines:

@@ -17,6 +17,7 @@ from .observability.construct import KONG_RETENTION, Observability
 from .observability.metrics import NAMESPACE, CacheNodes, MetricName, ServerlessCache, checked_name, dimensions
 from .parts.archive import ArchiveBucket
 from .parts.archive_queries import ArchiveQueries
+from .parts.backfill import BackfillStateMachine
 from .parts.cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
 from .parts.event_store import EventStore
 from .parts.function import CollectorFunction
@@ -108,6 +109,8 @@ class KongCloudTrailIntegration(Construct):
         Function, role, log group, dead-letter queue.
     schedules : Mapping of str to CollectorSchedule
         A schedule and its role for each trail, by stream and destination: ``requests/archive``.
+    backfill : BackfillStateMachine or None
+        The state machine for backfills, and its role; None where there is none.
     schedule_period : Duration
         The most time between two runs of a trail.
     observability : Observability
@@ -223,6 +226,7 @@ class KongCloudTrailIntegration(Construct):
         self.schedules: Mapping[str, CollectorSchedule] = {
             str(trail): self._new_schedule(plan, trail) for trail in plan.trails
         }
+        self.backfill = self._new_backfill(plan)
         self.schedule_period = Duration.seconds(plan.resolved.schedule.longest_seconds)
         self.observability = self._new_observability(plan)
         plan.sources.take(self.cache, self.ledger, self.archive, plan.resolved.environment)
@@ -242,6 +246,18 @@ class KongCloudTrailIntegration(Construct):
     def grant_invoke(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let somebody start a run."""
         return self.collector.function.grant_invoke(grantee)
+
+    def grant_backfill(self, grantee: iam.IGrantable) -> iam.Grant:
+        """Let somebody start backfills by the state machine, follow them, and redrive those that failed.
+
+        Raises
+        ------
+        ValueError
+            If there is no state machine.
+        """
+        if self.backfill is None:
+            raise ValueError("There is no state machine for backfills here; give RunOptions(backfill=…).")
+        return self.backfill.grant_start(grantee)
 
     def grant_read_ledger(self, grantee: iam.IGrantable) -> iam.Grant:
         """Let somebody read checkpoints, quarantine, originals and run reports: an auditor, say."""
@@ -532,6 +548,19 @@ class KongCloudTrailIntegration(Construct):
             period_seconds=schedule.shortest_seconds,
             options=plan.schedule,
             name=_name_of_schedule(plan.name, trail),
+        )
+
+    def _new_backfill(self, plan: Plan) -> BackfillStateMachine | None:
+        if plan.run.backfill is None:
+            return None
+        return BackfillStateMachine(
+            self,
+            "Backfill",
+            function=self.collector.function,
+            at_once=plan.run.backfill,
+            parallel_deliveries=plan.parallel_deliveries,
+            options=plan.function,
+            encryption_key=plan.encryption_key,
         )
 
     def _new_observability(self, plan: Plan) -> Observability:

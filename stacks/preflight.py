@@ -66,6 +66,9 @@ _Destination = TypeVar("_Destination", bound=Destination)
 
 _UNKNOWN_KONG = KongOptions(admin_api="")
 
+_USUAL_DELIVERIES = 8
+"""Calls to a destination at a time, where their number is known at deployment only."""
+
 _DATABASES_OF_NEW_CACHE = 16
 """What the parameter ``databases`` is by default, and the new cache's parameter group leaves it alone.
 https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/ParameterGroups.Engine.html"""
@@ -270,6 +273,11 @@ class Plan(_Parts):
         return self.resolved.security_group if given is None or isinstance(given, str) else given
 
     @property
+    def parallel_deliveries(self) -> int:
+        """Calls to a destination that a run makes at a time."""
+        return _number(self.resolved.environment.get("PARALLEL_DELIVERIES", "")) or _USUAL_DELIVERIES
+
+    @property
     def token_secret(self) -> secretsmanager.ISecret | str | None:
         """The secret with Kong's token, its ARN or its name; None: there is none yet."""
         given = self.kong.token_secret
@@ -307,6 +315,14 @@ class Plan(_Parts):
                 "function.reserved_concurrent_executions: is less than the number of trails (streams times "
                 "destinations), each of which has runs of its own. They then wait for each other; reserve as many as "
                 "there are trails."
+            )
+        backfill = self.run.backfill
+        if reserved is None or backfill is None or Token.is_unresolved(reserved) or Token.is_unresolved(backfill):
+            return
+        if reserved < backfill + len(self.resolved.destinations):
+            yield (
+                "function.reserved_concurrent_executions: is less than the slices of a backfill and the runs that may "
+                "be at work at once. Lambda refuses runs then; reserve one for each of them."
             )
 
     def _notes_of_the_group(self) -> Iterator[str]:

@@ -125,7 +125,7 @@ def _until_finished(asking: Asking, fields: Mapping[str, object], budget: UntilI
             trails = document["trails"]
             done = sum(trail["slices_done"] for trail in trails)
             progress.show("slices", done, sum(trail["slices"] for trail in trails))
-            if any(trail["waits_for_run"] or trail["slices_busy"] for trail in trails):
+            if document["busy"]:
                 time.sleep(_WAIT_SECONDS)
 
 

@@ -153,6 +153,13 @@ class IntegrationStack(Stack):
                 value=schedule.schedule.schedule_name,
                 description=f"Name of the schedule of {stream} into {destination}",
             )
+        if integration.backfill is not None:
+            CfnOutput(
+                self,
+                "BackfillStateMachineArn",
+                value=integration.backfill.state_machine.state_machine_arn,
+                description="The state machine that delivers large ranges: kong-cloudtrail backfill --state-machine",
+            )
         self._add_outputs_of_the_archive()
         if integration.fill_token_command is not None:
             CfnOutput(
@@ -207,7 +214,9 @@ def _properties(options: DeploymentSettings) -> dict[str, Any]:
         ),
         "destinations": [_destination(name, options) for name in options.destinations],
         "run": RunOptions(
-            schedule_options=ScheduleOptions(enabled=options.schedule_enabled), **properties_of(RunOptions, settings)
+            schedule_options=ScheduleOptions(enabled=options.schedule_enabled),
+            backfill=options.backfill,
+            **properties_of(RunOptions, settings),
         ),
         "function": FunctionOptions(**properties_of(FunctionOptions, settings)),
         "cache": None if options.cache is None else replace(options.cache, **properties_of(CacheOptions, settings)),

@@ -3,21 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aws_cdk import ArnFormat, Duration, RemovalPolicy, Stack
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_destinations as destinations
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from ..settings.groups import FunctionOptions
 from .grants import allow, allow_key
-from .keys import allow_service
 from .lambda_asset import LambdaAsset
-from .nag import accept, accept_amazons_key, accept_of_cfn_lint, accept_own_policy, accept_wildcard, controls
+from .logs import new_log_group
+from .nag import accept, accept_of_cfn_lint, accept_own_policy, accept_wildcard, controls
 
 HANDLER = "kong_cloudtrail.handler.handler"
 _LONGEST_EVENT_AGE_SECONDS = 6 * 3600
@@ -92,7 +91,7 @@ class CollectorFunction(Construct):
         borrowed: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, construct_id)
-        self.log_group = options.log_group or self._new_log_group(options, encryption_key)
+        self.log_group = options.log_group or new_log_group(self, "Logs", options, encryption_key)
         self.dead_letters = options.dead_letter_queue or self._new_queue(encryption_key)
         self.role = self._new_role(borrowed)
         if options.log_group is not None:
@@ -150,33 +149,6 @@ class CollectorFunction(Construct):
                 "A run is one function with one log and a report of its own; there is no chain of services to trace. "
                 "The property tracing switches X-Ray on.",
             )
-
-    def _new_log_group(self, options: FunctionOptions, encryption_key: kms.IKey | None) -> logs.LogGroup:
-        if encryption_key is not None:
-            stack = Stack.of(self)
-            groups = stack.format_arn(
-                service="logs", resource="log-group", resource_name="*", arn_format=ArnFormat.COLON_RESOURCE_NAME
-            )
-            allow_service(
-                self,
-                "encryption_key",
-                encryption_key,
-                "logs.amazonaws.com",
-                ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
-                conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
-            )
-        group = logs.LogGroup(
-            self,
-            "Logs",
-            # As long as auditors commonly look back. The name is CloudFormation's choice: a group that was kept does
-            # not stand in the way of deploying again.
-            retention=options.log_retention or logs.RetentionDays.ONE_YEAR,
-            removal_policy=options.log_removal_policy or RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
-            encryption_key=encryption_key,
-        )
-        if encryption_key is None:
-            accept_amazons_key(group, "CloudWatchLogGroupEncrypted", "CKV_AWS_158")
-        return group
 
     def _new_queue(self, encryption_key: kms.IKey | None) -> sqs.Queue:
         queue = sqs.Queue(

@@ -46,6 +46,9 @@ _KEY_PREFIX = kinds.matching(KEY_PREFIX_FORM, KEY_PREFIX_PATTERN)
 LOCKS = ("governance", "compliance", "none")
 """How Object Lock may keep an archive."""
 
+MAX_SLICES_AT_ONCE = 8
+"""Slices of a backfill: as many as the calls that a run makes to a destination by default."""
+
 _LONGEST_DAYS = 36_500
 _DAYS = kinds.days(1, _LONGEST_DAYS)
 
@@ -509,6 +512,11 @@ class RunOptions(Group):
         Default: they are delivered.
     log_level : str or None
         ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``. Default: ``INFO``.
+    backfill : int or None
+        With how many slices at once a state machine of Step Functions delivers large ranges, 1 to 8. Together they make
+        no more calls to a destination at a time than a run does, so that they stay below the quota of CloudTrail Lake,
+        which is shared. Default: there is no state machine; the command ``backfill`` works without it, one slice after
+        the other.
     """
 
     schedule: scheduler.ScheduleExpression | str | None = None
@@ -525,6 +533,7 @@ class RunOptions(Group):
     exclude_statuses: str | None = None
     exclude_own_reads: str | None = None
     log_level: str | None = None
+    backfill: int | None = None
 
     place: ClassVar[str] = "run"
     settings: ClassVar[Mapping[str, str]] = {
@@ -560,12 +569,15 @@ class RunOptions(Group):
         "exclude_statuses": kinds.SETTING,
         "exclude_own_reads": kinds.SETTING,
         "log_level": kinds.SETTING,
+        "backfill": kinds.whole(1, MAX_SLICES_AT_ONCE),
     }
 
     def value_problems(self) -> Iterator[str]:
-        """Say what is wrong with the schedule's options."""
+        """Say what is wrong with the schedule's options, and what is known too late."""
         if self.schedule_options is not None:
             yield from self.schedule_options.problems()
+        if Token.is_unresolved(self.backfill):
+            yield "run.backfill: is not known before the deployment, and what is created depends on it; write it out"
 
 
 @dataclass(frozen=True, kw_only=True)

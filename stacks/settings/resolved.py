@@ -20,7 +20,7 @@ from ..errors import SettingsError as SettingsError
 from . import checks, variables
 from .checks import ServiceUrl
 from .cron import Schedule
-from .groups import LOCKS, Archive, CacheOptions, CloudTrailLake, ServerlessOptions
+from .groups import LOCKS, MAX_SLICES_AT_ONCE, Archive, CacheOptions, CloudTrailLake, ServerlessOptions
 
 _T = TypeVar("_T")
 
@@ -218,6 +218,8 @@ class DeploymentSettings:
         Route tables of the subnets, in their order, if endpoints are to be created. None: they are not.
     kong_retention_days : int or None
         How long Kong keeps an entry, in days. None: as long as it does unless told otherwise.
+    backfill : int or None
+        With how many slices at once a state machine delivers large ranges. None: there is no state machine.
     cache : CacheOptions or None
         The new cache; None where there is to be none.
     destinations : tuple of str
@@ -243,6 +245,7 @@ class DeploymentSettings:
     vpc_owner_account: str | None
     route_table_ids: tuple[str, ...] | None
     kong_retention_days: int | None
+    backfill: int | None
     cache: CacheOptions | None
     destinations: tuple[str, ...]
     archive: Archive
@@ -313,6 +316,7 @@ class DeploymentSettings:
                 "encryption_key", lambda: checks.same_region_as_key(encryption_key, region or _region(options))
             )
         kong_retention = reader.optional("kong_retention_days", partial(checks.integer_text, low=1, high=3650))
+        backfill = reader.optional("backfill", partial(checks.integer_text, low=1, high=MAX_SLICES_AT_ONCE))
         archive = _read_archive(reader, destinations, region)
         if reader.problems or options is None or vpc_id is None or subnet_ids is None:
             raise SettingsError(reader.problems)
@@ -331,6 +335,7 @@ class DeploymentSettings:
             vpc_owner_account=vpc_owner_account,
             route_table_ids=route_table_ids,
             kong_retention_days=None if kong_retention is None else int(kong_retention),
+            backfill=None if backfill is None else int(backfill),
             cache=cache,
             destinations=options.destinations,
             archive=archive,
@@ -388,6 +393,7 @@ _SETTINGS = frozenset(
         "vpc_endpoints",
         "existing_route_table_ids",
         "kong_retention_days",
+        "backfill",
         "image",
     }
 )

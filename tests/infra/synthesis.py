@@ -108,6 +108,11 @@ SHAPES: Mapping[str, Callable[[Stack], dict[str, Any]]] = {
     "archive": lambda _: {"destinations": [Archive()]},
     "archive of both streams": lambda _: {"destinations": [Archive()], "streams": "requests,objects"},
     "archive and Lake": lambda _: {"destinations": [Archive(), CloudTrailLake(channel_arn=CHANNEL_ARN)]},
+    "backfill": lambda _: {"destinations": [Archive()], "run": RunOptions(backfill=8)},
+    "backfill, customer's key": lambda stack: {
+        "encryption_key": kms.Key(stack, "Key", enable_key_rotation=True),
+        "run": RunOptions(backfill=4),
+    },
     "archive in a bucket that is there": lambda stack: {
         "destinations": [Archive(existing_bucket="their-archive", prefix="audit/kong", signing_key=KEY_ARN)],
         "encryption_key": kms.Key.from_key_arn(stack, "Key", KEY_ARN),

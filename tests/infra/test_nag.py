@@ -15,7 +15,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks, ServerlessChecks
 
-from stacks import Archive, CloudTrailLake, FunctionOptions, KongCloudTrailIntegration, LedgerOptions
+from stacks import Archive, CloudTrailLake, FunctionOptions, KongCloudTrailIntegration, LedgerOptions, RunOptions
 from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, integrate, new_app
 
 HERE = Environment(account="111122223333", region="eu-central-1")
@@ -41,6 +41,7 @@ PLACES: dict[str, Placed] = {
         root,
         {"destinations": [Archive(signing_key=True), CloudTrailLake(channel_arn=CHANNEL_ARN)]},
     ),
+    "with a state machine": lambda root, _: (root, {"run": RunOptions(backfill=2)}),
     "a nested stack": lambda root, _: (NestedStack(root, "Nested"), {}),
     "with what another stack made": lambda root, other: (root, everything_of(other)),
     "with what the parent made": lambda root, _: (NestedStack(root, "Nested"), everything_of(root)),

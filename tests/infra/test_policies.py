@@ -90,6 +90,27 @@ def use_archive(bucket: str = BUCKET, prefix: str = "archive") -> list[Statement
     ]
 
 
+STATES, MACHINE = "states.amazonaws.com", "<AWS::StepFunctions::StateMachine.Ref>"
+DELIVER_LOGS = (
+    "logs:CreateLogDelivery logs:DeleteLogDelivery logs:DescribeLogGroups logs:DescribeResourcePolicies "
+    "logs:GetLogDelivery logs:ListLogDeliveries logs:PutResourcePolicy logs:UpdateLogDelivery"
+)
+OF_EXECUTIONS = "states:DescribeExecution states:RedriveExecution states:StopExecution"
+BACKFILL: list[Statement] = [
+    (STATES, "Allow", "lambda:InvokeFunction", "<AWS::Lambda::Function.Arn>", ""),
+    (STATES, "Allow", DELIVER_LOGS, "*", ""),
+    (STATES, "Allow", "states:StartExecution", MACHINE, ""),
+    (
+        STATES,
+        "Allow",
+        OF_EXECUTIONS,
+        "arn:aws:states:eu-central-1:<AWS::AccountId>:execution:<AWS::StepFunctions::StateMachine.Name>/*",
+        "",
+    ),
+]
+FROM_LOGS = '{"StringEquals": {"kms:EncryptionContext:SourceArn": "arn:aws:logs:eu-central-1:<AWS::AccountId>:*"}}'
+FROM_MACHINE = f'{{"StringEquals": {{"kms:EncryptionContext:aws:states:stateMachineArn": "{MACHINE}"}}}}'
+
 REVIEWED: list[Statement] = [
     PUT_EVENTS,
     WRITE_LOGS,
@@ -157,6 +178,18 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
     "event store": ([PUT_EVENTS], [(LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL, "")]),
     "archive": ([PUT_EVENTS, CONNECT], use_archive()),
     "archive and Lake": ([], [*use_archive(), INVOKE, TELL_MISSED_TICKS]),
+    "backfill": ([PUT_EVENTS, CONNECT], [*use_archive(), *BACKFILL]),
+    "backfill, customer's key": (
+        [],
+        [
+            *BACKFILL,
+            (STATES, "Allow", KEY_USE, KEY, FROM_MACHINE),
+            (STATES, "Allow", "kms:GenerateDataKey", KEY, FROM_LOGS),
+            (LAMBDA, "Allow", KEY_USE, KEY, via("s3")),
+            (LAMBDA, "Allow", KEY_USE, KEY, via("sqs")),
+            (SCHEDULER, "Allow", KEY_USE, KEY, via("sqs")),
+        ],
+    ),
     "archive in a bucket that is there": (
         [PUT_EVENTS, CONNECT],
         [
@@ -233,6 +266,14 @@ OF_THE_DASHBOARD = (
 RESOURCE_POLICIES: dict[str, list[Statement]] = {
     "archive": ARCHIVE_POLICIES,
     "archive and Lake": ARCHIVE_POLICIES,
+    "backfill": ARCHIVE_POLICIES,
+    "backfill, customer's key": [
+        *LEDGER_POLICY,
+        *QUEUE_POLICY,
+        ("AWS::KMS::Key", ACCOUNT, "Allow", "kms:*", "*", ""),
+        ("AWS::KMS::Key", "logs.amazonaws.com", "Allow", KEY_SERVICE, "*", OF_LOG_GROUPS),
+        ("AWS::KMS::Key", "delivery.logs.amazonaws.com", "Allow", "kms:Decrypt", "*", FROM_LOGS),
+    ],
     "archive in a bucket that is there": [*LEDGER_POLICY, *LEDGER_POLICY, *QUEUE_POLICY],
     "archive, compliance": ARCHIVE_POLICIES,
     "archive, OCSF, signed": [
@@ -294,6 +335,8 @@ WITH_A_WILDCARD = {
     "s3:GetObject s3:PutObject",  # below one prefix
     "s3:GetObject s3:GetObjectVersion s3:PutObject",  # below the gateway's folder
     "logs:CreateLogStream logs:PutLogEvents",  # the streams of one group
+    DELIVER_LOGS,
+    OF_EXECUTIONS,  # of one state machine
 }
 
 

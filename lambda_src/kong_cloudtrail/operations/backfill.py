@@ -64,6 +64,8 @@ class BackfillRequest:
         The number of the only slice to work on; ``None``: all of them.
     at_once
         Slices to work on at the same time.
+    parallel_deliveries
+        Calls to the destination at the same time, at most; ``None``: as many as a run makes.
     redeliver
         Whether to deliver also what may have been delivered before the cache lost its marks.
     """
@@ -72,6 +74,7 @@ class BackfillRequest:
     plan: bool
     slice: int | None
     at_once: int
+    parallel_deliveries: int | None
     redeliver: bool
 
     @classmethod
@@ -83,6 +86,7 @@ class BackfillRequest:
             plan=fields.flag("plan"),
             slice=fields.number("slice", least=0, most=MAX_SLICES - 1, default=None),
             at_once=fields.number("at_once", least=1, most=MAX_AT_ONCE, default=1),
+            parallel_deliveries=fields.number("parallel_deliveries", least=1, most=64, default=None),
             redeliver=fields.flag("redeliver"),
         )
 
@@ -185,6 +189,8 @@ class BackfillResult:
     ----------
     range
         The range.
+    redeliver
+        As it was asked for.
     trails
         The trails that were worked on.
     plan
@@ -192,6 +198,7 @@ class BackfillResult:
     """
 
     range: Range
+    redeliver: bool
     trails: Sequence[BackfilledTrail] = ()
     plan: Sequence[PlannedSlice] | None = None
 
@@ -199,7 +206,9 @@ class BackfillResult:
         """Return it as JSON."""
         return {
             **self.range.fields,
+            "redeliver": self.redeliver,
             "finished": self.plan is None and all(trail.is_finished for trail in self.trails),
+            "busy": any(trail.busy or trail.waits_for_run for trail in self.trails),
             "plan": None if self.plan is None else [one.document() for one in self.plan],
             "trails": [trail.document() for trail in self.trails],
         }
@@ -236,8 +245,9 @@ def perform(request: BackfillRequest, installation: Installation, progress: Prog
             for number, (part, done) in enumerate(zip(one.slices, one.progress, strict=True))
             if not done.is_settled
         ]
-        return BackfillResult(request.range, plan=left)
-    return BackfillResult(request.range, [_Work(one, request, installation, progress).do() for one in prepared])
+        return BackfillResult(request.range, request.redeliver, plan=left)
+    trails = [_Work(one, request, installation, progress).do() for one in prepared]
+    return BackfillResult(request.range, request.redeliver, trails)
 
 
 # -- whether it is possible
@@ -376,7 +386,8 @@ class _Work:
         return trail
 
     def _work_on(self, left: Sequence[int]) -> None:
-        lanes = self.prepared.parts.plan.parallel_deliveries
+        usual = self.prepared.parts.plan.parallel_deliveries
+        lanes = min(usual, self.request.parallel_deliveries or usual)
         at_once = min(self.request.at_once, lanes, len(left))
         numbers = self._numbers(left)
         with ThreadPoolExecutor(at_once, thread_name_prefix="slice") as workers:

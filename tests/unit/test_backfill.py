@@ -13,6 +13,7 @@ from kong_cloudtrail.destinations.archive.destination import Archive
 from kong_cloudtrail.destinations.archive.held import HeldEntries
 from kong_cloudtrail.domain.backfill import MAX_SLICES, Range
 from kong_cloudtrail.domain.checkpoint import Checkpoint, OpenGap
+from kong_cloudtrail.domain.exclusion import Exclusion
 from kong_cloudtrail.domain.moment import utc
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import (
@@ -51,7 +52,14 @@ class Parts:
     trail = TRAIL
     inspector = None
 
-    def __init__(self, world: World, *, may_overlap: bool = False, keep_checkpoint: bool = True) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        may_overlap: bool = False,
+        keep_checkpoint: bool = True,
+        exclusion: Exclusion | None = None,
+    ) -> None:
         self.world = world
         self.source, self.destination, self.seen = world.kong, world.cloudtrail, world.seen
         self.lock = world.lock
@@ -66,6 +74,7 @@ class Parts:
             sweep_seconds=DAY,
             initial_lookback_seconds=None,
             parallel_deliveries=2,
+            exclusion=exclusion or Exclusion(),
         )
 
     @property
@@ -222,6 +231,16 @@ class TestDelivery:
 
         assert (trail["finished"], trail["quarantined"], trail["delivered"]) == (True, 1, len(OLD) - 1)
         assert all(site.world.is_settled(row) for row in OLD)
+
+    def test_leaves_out_what_a_rule_excludes(self, site: Site) -> None:
+        site.world.kong.entries[1] = excluded = OLD[1] | {"method": "GET"}
+        site.options = {"exclusion": Exclusion.of(methods=["GET"])}
+
+        trail = site.ask_trail()
+
+        assert (trail["finished"], trail["delivered"], trail["excluded"]) == (True, len(OLD) - 1, 1)
+        assert site.delivered() == ids([*NEW, *(row for row in OLD if row["request_id"] != excluded["request_id"])])
+        assert site.reports()[-1]["excluded_by_rule"] == {"method:GET": 1}
 
     def test_of_one_slice(self, site: Site) -> None:
         document = site.ask(slice=1)

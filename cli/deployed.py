@@ -149,6 +149,16 @@ def _resolve(function: str | None, stack: str | None) -> str:
     return name
 
 
+def output(stack: str, name: str, otherwise: str) -> str:
+    """Return an output of a stack, or the only one whose name ends so. Raises `SettingsError`, with what to do."""
+    stacks = _call("cloudformation", "describe_stacks", f"stack {stack}", StackName=stack)["Stacks"]
+    outputs = {each["OutputKey"]: str(each["OutputValue"]) for each in stacks[0].get("Outputs", [])}
+    found = sorted({value for key, value in outputs.items() if key.endswith(name)})
+    if name in outputs or len(found) == 1:
+        return outputs.get(name, found[0])
+    raise SettingsError([f"Stack {stack} has {len(found) or 'no'} outputs {name}; {otherwise}."])
+
+
 def _function_of(stack: str) -> str:
     stacks = _call("cloudformation", "describe_stacks", f"stack {stack}", StackName=stack)["Stacks"]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -46,6 +47,13 @@ class _Column:
     is_flag=True,
     help="Deliver also what may have been delivered before the cache lost its marks.",
 )
+@click.option(
+    "--state-machine",
+    is_flag=False,
+    flag_value="",
+    metavar="[ARN]",
+    help="Let the state machine do it, with several functions at once: this one, or that of the stack.",
+)
 @asks
 def backfill(
     asking: Asking,
@@ -54,6 +62,7 @@ def backfill(
     show_plan: bool,
     at_once: int,
     redeliver: bool,
+    state_machine: str | None,
 ) -> ExitStatus:
     """Deliver a range that runs do not read any more, beside them.
 
@@ -62,17 +71,21 @@ def backfill(
     cut into slices, and the progress of each is kept in the ledger: interrupt it, ask again, and it continues. What is
     delivered already is not delivered again. The checkpoint stays where it is, and hourly runs go on.
 
-    With --function or --stack the command asks the function again and again until the backfill is finished.
+    With --function or --stack the command asks the function again and again until the backfill is finished. For a large
+    range, with --state-machine, Step Functions does, for several slices at once, if the deployment has that.
 
     \b
     Examples:
       kong-cloudtrail backfill --after 2026-11-01 --before 2026-11-08 --stack KongCloudTrailIntegration
-      kong-cloudtrail backfill --after 30d --before 2d --at-once 4 --env-file kong.env
+      kong-cloudtrail backfill --after 29d --before 2d --at-once 4 --env-file kong.env
+      kong-cloudtrail backfill --after 29d --before 2d --stack KongCloudTrailIntegration --state-machine
     """
     fields: dict[str, object] = {"after": after, "before": before, "redeliver": redeliver or None}
     if show_plan:
         _print_plan(asking.answer("backfill", plan=True, **fields), as_json=asking.as_json)
         return ExitStatus.DONE
+    if state_machine is not None:
+        return _by_state_machine(asking, fields, state_machine)
     fields["at_once"] = at_once
     if asking.is_remote:
         document = _until_finished(asking, fields, None)
@@ -84,10 +97,26 @@ def backfill(
     if not asking.is_remote and budget.status is not None and not document["finished"]:
         asking.program.complain("Interrupted. What was delivered is marked; ask again, and it continues.")
         return budget.status
-    return conclude(asking, document)
+    return _conclude(asking, document)
 
 
-def conclude(asking: Asking, document: Mapping[str, Any]) -> ExitStatus:
+def _by_state_machine(asking: Asking, fields: Mapping[str, object], arn: str) -> ExitStatus:
+    from .. import state_machine
+
+    if asking.here or not (arn or asking.stack):
+        raise click.UsageError("--state-machine needs --stack, without --here, or the ARN of the state machine.")
+    if arn and not re.fullmatch(r"arn:[a-z-]+:states:[a-z0-9-]+:\d{12}:stateMachine:[^:]+", arn):
+        raise click.UsageError(f"{arn} is not the ARN of a state machine.")
+    with OperationProgress() as progress:
+        document = state_machine.deliver(
+            asking.event(**fields), arn=arn or None, stack=asking.stack, say=say, show=progress.show
+        )
+    if asking.as_json:
+        click.echo(json.dumps(document))
+    return _conclude(asking, document)
+
+
+def _conclude(asking: Asking, document: Mapping[str, Any]) -> ExitStatus:
     """Print how a backfill ended, and return the exit status."""
     trails = document["trails"]
     for trail in trails:

@@ -22,6 +22,7 @@ from rich.table import Table
 from sandbox.cloudtrail.emulator import CloudTrailEmulator
 from sandbox.cloudtrail.records import AcceptedEvent
 from sandbox.demo.archive import ArchiveTour
+from sandbox.demo.backfill import BackfillTour
 from sandbox.demo.live import LiveDemo
 from sandbox.demo.page import DemoPage
 from sandbox.demo.site import (
@@ -60,6 +61,11 @@ def main() -> int:
         "--destination", default=f"{ARCHIVE},{LAKE}", help=f"{ARCHIVE}, {LAKE}, or both with a comma between them"
     )
     parser.add_argument("--streams", default=REQUESTS, help=f"{REQUESTS}, {OBJECTS}, or both with a comma between them")
+    parser.add_argument(
+        "--backfill",
+        action="store_true",
+        help="let the trails begin a day ago, and deliver what is older by the state machine of Step Functions",
+    )
     options = parser.parse_args()
     destinations = _chosen(parser, "--destination", options.destination, (ARCHIVE, LAKE))
     streams = _chosen(parser, "--streams", options.streams, (REQUESTS, OBJECTS))
@@ -69,8 +75,10 @@ def main() -> int:
     started = time.monotonic()
     try:
         with running_site(destinations) as site:
-            deployment = deploy(site, trails)
-            if options.keep:
+            deployment = deploy(site, trails, BackfillTour.settings if options.backfill else {})
+            if options.backfill:
+                _prove_backfill(site, deployment, trails, started)
+            elif options.keep:
                 _prove_and_stay(site, deployment, trails, started)
             else:
                 _prove(site, deployment, trails, started)
@@ -95,17 +103,7 @@ def _chosen(parser: argparse.ArgumentParser, option: str, given: str, known: Seq
 
 
 def _prove(site: Site, deployment: Deployment, trails: Sequence[Trail], started: float) -> None:
-    now = int(time.time())
-    first, last = now - HISTORY_DAYS * 86_400, now - 60
-    site.kong.seed_entries(HISTORY_ENTRIES, seed=1, first_timestamp=first, last_timestamp=last)
-    changes = site.kong.seed_objects(HISTORY_ENTRIES, seed=1, first_timestamp=first, last_timestamp=last)
-    site.use_admin_api(["services/billing", "services/search", "consumers/mobile-app"])
-    console.print(
-        f"\nKong has {HISTORY_ENTRIES} audit entries of the last {HISTORY_DAYS} days, and alice has just added three."
-    )
-    if any(trail.stream == OBJECTS for trail in trails):
-        console.print(f"It has recorded {changes} changes of objects that these requests made, and alice's three.")
-
+    _seed(site, trails)
     for trail in trails:
         report = _run(deployment, trail, "First run")
         _expect("the first run delivers everything", len(_ids_at_kong(site, trail.stream)), report["delivered"])
@@ -125,6 +123,38 @@ def _prove(site: Site, deployment: Deployment, trails: Sequence[Trail], started:
         archive = ArchiveTour(site, deployment, streams={trail.stream for trail in trails})
         archive.ask()
         archive.verify()
+    for stream in dict.fromkeys(trail.stream for trail in trails):
+        _compare(site, deployment, stream)
+    console.print(f"\n[bold green]All sides agree.[/] {time.monotonic() - started:.0f} s in total.")
+
+
+def _seed(site: Site, trails: Sequence[Trail]) -> None:
+    now = int(time.time())
+    first, last = now - HISTORY_DAYS * 86_400, now - 60
+    site.kong.seed_entries(HISTORY_ENTRIES, seed=1, first_timestamp=first, last_timestamp=last)
+    changes = site.kong.seed_objects(HISTORY_ENTRIES, seed=1, first_timestamp=first, last_timestamp=last)
+    site.use_admin_api(["services/billing", "services/search", "consumers/mobile-app"])
+    console.print(
+        f"\nKong has {HISTORY_ENTRIES} audit entries of the last {HISTORY_DAYS} days, and alice has just added three."
+    )
+    if any(trail.stream == OBJECTS for trail in trails):
+        console.print(f"It has recorded {changes} changes of objects that these requests made, and alice's three.")
+
+
+def _prove_backfill(site: Site, deployment: Deployment, trails: Sequence[Trail], started: float) -> None:
+    _seed(site, trails)
+    tour = BackfillTour(site, HISTORY_DAYS)
+    for trail in trails:
+        first, at_kong = _run(deployment, trail, "First run, from a day ago on"), len(_ids_at_kong(site, trail.stream))
+        if not 0 < first["delivered"] < at_kong:
+            raise DemoError(f"Expected that the first run delivers a day: it delivered {first['delivered']} entries.")
+        console.print(f"  {at_kong - first['delivered']} entries are older than the trail.")
+    for _ in range(2):
+        for line in tour.backfill():
+            console.print(f"  {line}", soft_wrap=True, markup=False)
+    for trail in trails:
+        after = _run(deployment, trail, "Run after the backfill")
+        _expect("it delivers nothing", 0, after["delivered"])
     for stream in dict.fromkeys(trail.stream for trail in trails):
         _compare(site, deployment, stream)
     console.print(f"\n[bold green]All sides agree.[/] {time.monotonic() - started:.0f} s in total.")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Collection
 
 from rich.table import Table
 
-from sandbox.demo.site import OBJECTS, DemoError, Deployment, Site, console, step
-from sandbox.machinery.processes import PROJECT_DIRECTORY
+from sandbox.demo.command_line import CommandLine
+from sandbox.demo.site import OBJECTS, DemoError, Deployment, Site, console
 
 _NOT_VERIFIED = 6
-_TIMEOUT_SECONDS = 60
 
 
 class ArchiveTour:
@@ -31,9 +27,7 @@ class ArchiveTour:
 
     def __init__(self, site: Site, deployment: Deployment, streams: Collection[str]) -> None:
         self._streams = streams
-        # Only what the demo sets: this machine's own certificates and profiles have no business here.
-        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        self._environment = {**inherited, **site.aws.environment(), "PYTHONPATH": "lambda_src"}
+        self._run = CommandLine(site, "--function", deployment.function_name).run
         self._deployment = deployment
 
     def ask(self) -> None:
@@ -71,19 +65,3 @@ class ArchiveTour:
         for line in output.splitlines():
             if ": " in line:  # not the facts, which are as before
                 console.print(f"  {line}", soft_wrap=True, markup=False)
-
-    def _run(self, *arguments: str, status: int = 0) -> str:
-        command = " ".join(["kong-cloudtrail", *arguments])
-        with step(f"{command} --function {self._deployment.function_name}"):
-            finished = subprocess.run(
-                [sys.executable, "-m", "kong_cloudtrail", *arguments, "--function", self._deployment.function_name],
-                cwd=PROJECT_DIRECTORY,
-                env=self._environment,
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_SECONDS,
-            )
-        output = finished.stdout + finished.stderr
-        if finished.returncode != status:
-            raise DemoError(f"`{command}` ended with status {finished.returncode}:\n{output}")
-        return output

@@ -258,8 +258,17 @@ class Deployment:
         return content
 
 
-def deploy(site: Site, trails: Sequence[Trail]) -> Deployment:
+def deploy(site: Site, trails: Sequence[Trail], further: Mapping[str, str]) -> Deployment:
     """Deploy the real stack by `cdk deploy`.
+
+    Parameters
+    ----------
+    site
+        Where to.
+    trails
+        The trails.
+    further
+        Further settings of the app.
 
     Raises
     ------
@@ -304,6 +313,7 @@ def deploy(site: Site, trails: Sequence[Trail]) -> Deployment:
         "kong_admin_token_secret": token_secret,
         "kong_root_ca": str(site.kong.ca_pem_path),
         "lambda_env": json.dumps(of_lake),
+        **further,
     }
     with step("cdk deploy: synth, bundling of the function, CloudFormation"):
         arguments = [argument for name, value in context.items() for argument in ("-c", f"{name}={value}")]

@@ -160,7 +160,7 @@ class TestSlices:
         assert len(slices) <= MAX_SLICES
 
     def test_are_hours_if_the_range_is_short(self) -> None:
-        assert len(Range(NOW, NOW + 100 * HOUR).slices()) in (100, 101)
+        assert len(Range(NOW, NOW + 90 * HOUR).slices()) in (90, 91)
 
 
 class TestDelivery:

@@ -9,7 +9,7 @@ from .moment import utc
 from .part import Part
 from .window import Window
 
-MAX_SLICES = 200
+MAX_SLICES = 100
 """Slices of a range at most. Each costs a request to the gateway and an object in the ledger, even if it is empty."""
 
 _HOUR_SECONDS = 3600

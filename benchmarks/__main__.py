@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ NEW_ENTRIES = 100
 FIRST_SYNC_ENTRIES = 50_000
 STEADY_ENTRIES = (1_000, 10_000, 100_000)
 LARGEST = STEADY_ENTRIES[-1]
+BACKFILL_ENTRIES = 20_000
+BACKFILL_SLOWNESS = 5
+"""How much slower than usual everything else is, so that not the machine's processor is what is measured."""
 ROUNDS = 3
 IMPORT_ROUNDS = 7
 
@@ -101,6 +105,10 @@ class Arena:
 
     def _begin(self, entries: int, *, latency: bool) -> None:
         self._latency = latency
+        self.slowness = 1
+        """Factor of all latencies."""
+        self.further: dict[str, str] = {}
+        """Further variables of the contenders."""
         self._seed = 1
         self.now = int(time.time())
         self._add(entries, self.now - RETENTION_SECONDS, self.now - 3600)
@@ -119,7 +127,7 @@ class Arena:
     def run(self, contender: str, *, latency: bool | None = None) -> Measurement:
         """Run a contender as a process of its own."""
         slow = self._latency if latency is None else latency
-        self.cloudtrail.configure(latency_seconds=CLOUDTRAIL_LATENCY_SECONDS if slow else 0.0)
+        self.cloudtrail.configure(latency_seconds=self.slowness * CLOUDTRAIL_LATENCY_SECONDS if slow else 0.0)
         calls_before, commands_before = len(self.cloudtrail.calls), self._redis_commands()
         output = self._output_of(contender, slow=slow)
         return self._measurement(
@@ -130,12 +138,12 @@ class Arena:
         )
 
     def _output_of(self, contender: str, *, slow: bool) -> str:
-        self.kong.configure(latency_seconds=KONG_LATENCY_SECONDS if slow else 0.0)
+        self.kong.configure(latency_seconds=self.slowness * KONG_LATENCY_SECONDS if slow else 0.0)
         self.kong.reset_counters()
         return subprocess.run(
             [sys.executable, "-m", f"benchmarks.{contender}"],
             cwd=PROJECT_DIRECTORY,
-            env=self._environment(),
+            env=self._environment() | self.further,
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -192,7 +200,7 @@ class ArchiveArena(Arena):
     def run(self, contender: str, *, latency: bool | None = None) -> Measurement:
         """Run a contender as a process of its own."""
         slow = self._latency if latency is None else latency
-        self.s3.configure(latency_seconds=S3_LATENCY_SECONDS if slow else 0.0)
+        self.s3.configure(latency_seconds=self.slowness * S3_LATENCY_SECONDS if slow else 0.0)
         self.s3.reset_counters()
         before = self._parts()
         output = self._output_of(contender, slow=slow)
@@ -226,8 +234,13 @@ def main() -> int:
     """Run what is asked for; print tables, and all numbers as JSON at the end."""
     parser = argparse.ArgumentParser(prog="make bench")
     parser.add_argument("--json", type=Path, help="also write all numbers to this file")
+    parser.add_argument("--backfill", action="store_true", help="measure backfills alone")
     parser.add_argument("--quick", action="store_true", help="leave out the proof of concept, which takes minutes")
     options = parser.parse_args()
+    if options.backfill:
+        for name in ("archive", "cloudtrail-lake"):
+            backfill(name)
+        return 0
     with_latency = first_sync(latency=True, quick=options.quick)
     results: dict[str, Any] = {
         "first_sync_with_latency": with_latency,
@@ -235,6 +248,7 @@ def main() -> int:
         "steady_state": steady_state(quick=options.quick),
         "archive_first_sync": archive_first_sync(with_latency.get("proof_of_concept")),
         "archive_steady_state": archive_steady_state(),
+        "backfill": {name: backfill(name) for name in ("archive", "cloudtrail-lake")},
         "without_filters": without_filters(quick=options.quick),
         "memory": memory(),
         "import": importing(),
@@ -317,6 +331,43 @@ def archive_steady_state() -> dict[str, Any]:
     medians = [results[str(entries)]["collector"]["seconds"] for entries in STEADY_ENTRIES]
     results["slowest_to_fastest"] = max(medians) / min(medians)
     console.print(f"Slowest of the three to the fastest: {results['slowest_to_fastest']:.2f}\n")
+    return results
+
+
+def backfill(destination: str) -> dict[str, Any]:
+    """Deliver 20 days, with 1 to 8 slices at once, in one process and in as many."""
+    table = Table(title=f"Backfill of {BACKFILL_ENTRIES} entries into {destination}", title_justify="left")
+    for column in ("slices at once", "processes", "seconds", "entries/s", "speed-up", "deliveries", "peak MB"):
+        table.add_column(column, justify="right")
+    results: dict[str, Any] = {}
+    with ExitStack() as stack:
+        kind = ArchiveArena if destination == "archive" else Arena
+        arena = kind(stack, entries=BACKFILL_ENTRIES)
+        arena.slowness = BACKFILL_SLOWNESS
+        arena.add_new_entries()
+        for at_once, processes in ((1, 1), (2, 1), (4, 1), (8, 1), (2, 2), (4, 4), (8, 8)):
+            arena.forget()
+            arena.further = {"INITIAL_LOOKBACK_SECONDS": "1800"}
+            arena.run("collector")
+            arena.further |= {
+                "BACKFILL_AFTER": f"{datetime.fromtimestamp(arena.now - RETENTION_SECONDS, UTC):%Y-%m-%dT%H:%M:%SZ}",
+                "BACKFILL_BEFORE": f"{datetime.fromtimestamp(arena.now - 3000, UTC):%Y-%m-%dT%H:%M:%SZ}",
+                "BACKFILL_AT_ONCE": str(at_once),
+                "BACKFILL_PROCESSES": "yes" if processes > 1 else "",
+            }
+            found = arena.run("backfill")
+            results[f"{at_once} slices, {processes} processes"] = asdict(found)
+            first = next(iter(results.values()))["seconds"]
+            table.add_row(
+                str(at_once),
+                str(processes),
+                f"{found.seconds:.1f}",
+                f"{found.delivered / found.seconds:.0f}",
+                f"{first / found.seconds:.1f}",
+                str(found.deliveries),
+                f"{found.peak_megabytes:.0f}",
+            )
+    console.print(table, "")
     return results
 
 

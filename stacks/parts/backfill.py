@@ -83,12 +83,11 @@ class BackfillStateMachine(Construct):
         )
         allow(self.role, ("lambda:InvokeFunction",), function.function_arn)
         self.log_group = new_log_group(self, "Logs", options, encryption_key)
-        definition = _definition(
+        definition = definition_of(
             function.function_arn,
             partition=stack.partition,
             at_once=at_once,
-            # Together, the slices make no more calls at once than a run does, which is what keeps runs below quotas.
-            deliveries_of_a_slice=max(1, parallel_deliveries // at_once),
+            parallel_deliveries=parallel_deliveries,
         )
         self.state_machine = sfn.StateMachine(
             self,
@@ -185,8 +184,18 @@ class BackfillStateMachine(Construct):
         accept_own_policy(policy)
 
 
-def _definition(function_arn: str, *, partition: str, at_once: int, deliveries_of_a_slice: int) -> dict[str, Any]:
-    """Return the definition, in the States Language with JSONPath, which local emulators know best."""
+def definition_of(function_arn: str, *, partition: str, at_once: int, parallel_deliveries: int) -> dict[str, Any]:
+    """Return the definition, in the States Language with JSONPath, which local emulators know best.
+
+    Parameters
+    ----------
+    function_arn, partition
+        The function, and the partition of its region.
+    at_once, parallel_deliveries
+        As of `BackfillStateMachine`.
+    """
+    # Together, the slices make no more calls at once than a run does, which is what keeps runs below quotas.
+    deliveries_of_a_slice = max(1, parallel_deliveries // at_once)
 
     def ask(payload: dict[str, Any], **others: Any) -> dict[str, Any]:
         return {

@@ -154,6 +154,8 @@ def test_required_settings_and_their_defaults() -> None:
         ("encryption_key", KEY.replace("key/", "alias/"), "is an alias, and policies name the key itself"),
         ("encryption_key", KEY.replace("eu-central-1", "us-east-1"), "is in another region than the stack"),
         ("kong_retention_days", "0", "whole number from 1 to 3650"),
+        ("backfill", "0", "whole number from 1 to 8"),
+        ("backfill", "true", "whole number from 1 to 8"),
         ("kong_admin_token_key", KEY, "is given without kong_admin_token_secret"),
         ("lambda_env", PLANTED, "must be a map"),
         ("lambda_env", f'{{"KONG_ADMIN_API": "{PLANTED}"', "must be a map"),

@@ -34,7 +34,7 @@ NEW_ENTRIES = 100
 FIRST_SYNC_ENTRIES = 50_000
 STEADY_ENTRIES = (1_000, 10_000, 100_000)
 LARGEST = STEADY_ENTRIES[-1]
-BACKFILL_ENTRIES = 20_000
+BACKFILL_ENTRIES = 10_000
 BACKFILL_SLOWNESS = 5
 """How much slower than usual everything else is, so that not the machine's processor is what is measured."""
 ROUNDS = 3
@@ -358,6 +358,7 @@ def backfill(destination: str) -> dict[str, Any]:
             found = arena.run("backfill")
             results[f"{at_once} slices, {processes} processes"] = asdict(found)
             first = next(iter(results.values()))["seconds"]
+            console.print(f"{at_once} slices at once, {processes} processes: {found.seconds:.1f} s")
             table.add_row(
                 str(at_once),
                 str(processes),

@@ -20,7 +20,8 @@ from .terminal import OperationProgress, TerminalTelemetry
 
 if TYPE_CHECKING:
     from kong_cloudtrail.operations.verb import Progress
-    from kong_cloudtrail.ports import TimeBudget
+
+    from .interruption import UntilInterrupted
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -104,7 +105,7 @@ class Asking:
             click.echo(json.dumps(document))
         return document
 
-    def ask(self, verb: str, fields: Mapping[str, object], budget: TimeBudget | None = None) -> Mapping[str, Any]:
+    def ask(self, verb: str, fields: Mapping[str, object], budget: UntilInterrupted | None = None) -> Mapping[str, Any]:
         """Return the answer as JSON, as `answer`, without printing it.
 
         Parameters
@@ -126,7 +127,7 @@ class Asking:
         event = {"stream": self.stream, "destination": self.destination, **fields}
         return {name: value for name, value in event.items() if value is not None}
 
-    def _local(self, verb: str, fields: Mapping[str, object], budget: TimeBudget | None) -> Mapping[str, Any]:
+    def _local(self, verb: str, fields: Mapping[str, object], budget: UntilInterrupted | None) -> Mapping[str, Any]:
         from kong_cloudtrail.assembly import Assembly, UnlimitedTime, WholeInstallation
         from kong_cloudtrail.operations.verb import answer
         from kong_cloudtrail.settings import Settings

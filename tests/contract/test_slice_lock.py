@@ -130,15 +130,15 @@ def test_range_and_slice_expire_by_themselves(client: redis.Redis, valkey: Valke
 
 
 def test_is_renewed_while_the_call_works(client: redis.Redis, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOCK_SECONDS", 15.0 / 10)
+    monkeypatch.setattr(module, "RENEWAL_SECONDS", 0.1)
     lock = slice_lock(client)
     lock.acquire()
     with valkey.client() as observer:
         for name in (RANGE_KEY, lock.name):
-            observer.pexpire(name, 60_000)
+            observer.pexpire(name, 60_000_000)
 
-        wait_until(lambda: observer.pttl(RANGE_KEY) < 2000)
-        wait_until(lambda: observer.pttl(lock.name) < 2000)
+        wait_until(lambda: observer.pttl(RANGE_KEY) < 20_000)
+        wait_until(lambda: observer.pttl(lock.name) < 20_000)
     lock.check()
     lock.release()
 
@@ -147,7 +147,7 @@ def test_is_renewed_while_the_call_works(client: redis.Redis, valkey: Valkey, mo
 def test_loss_is_noticed_at_the_next_renewal(
     client: redis.Redis, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, loss: str
 ) -> None:
-    monkeypatch.setattr(module, "LOCK_SECONDS", 1.0)
+    monkeypatch.setattr(module, "RENEWAL_SECONDS", 0.1)
     lock = slice_lock(client)
     lock.acquire()
     with valkey.client() as observer:

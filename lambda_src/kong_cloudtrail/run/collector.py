@@ -13,8 +13,6 @@ interfaces: see ``ports``. docs/delivery-guarantees.md says what users may rely 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from ..domain.gateway import Gateway
 from ..domain.report import MAX_COUNTED, RunReport
@@ -39,7 +37,7 @@ from .indicators import Indicators
 from .intake import Intake
 from .plan import Plan
 from .progress import Progress
-from .reading import Bounds, Purpose, Reader, Reading
+from .reading import Bounds, Purpose, Reader, Reading, read_ahead
 
 MARK_MARGIN_SECONDS = 3600
 """A mark outlives the gateway's entry by this plus twice the overlap: clocks differ, and a run takes time."""
@@ -196,7 +194,7 @@ class Collector:
         checkpoint = progress.checkpoint
         # What a rule excluded that is no longer in force is found now, and is not late.
         late_before = None if checkpoint.excluded.awaits_sweep else checkpoint.complete_until
-        for reading in self._read_ahead(beginning.reader):
+        for reading in read_ahead(iter(beginning.reader), self._seen.expect, self._reading_guard):
             self._log_reading(reading, report)
             if reading.page is not None:
                 everything = reading.purpose is Purpose.NEW and reading.window is None
@@ -212,27 +210,6 @@ class Collector:
             delivery.check()
             progress.move()
             self._telemetry.progress(report)
-
-    def _read_ahead(self, reader: Reader) -> Iterator[Reading]:
-        """Fetch the next page, and what is known of it, while the last one is being processed.
-
-        It may be of the next slice.
-        """
-        readings = iter(reader)
-
-        def fetch() -> Reading | None:
-            reading = next(readings, None)
-            if reading is not None and reading.page is not None:
-                self._seen.expect(reading.page.entries)
-            return reading
-
-        with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
-            self._reading_guard.check()
-            reading = fetcher.submit(fetch).result()
-            while reading is not None:
-                following = fetcher.submit(fetch)
-                yield reading
-                reading = following.result()
 
     # -- when a run ends
 

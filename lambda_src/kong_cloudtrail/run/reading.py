@@ -15,6 +15,7 @@ after it is saved. The source hides how a gateway pages and filters.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
 
@@ -472,6 +473,38 @@ class Reader:
         if builder.has_untimed_gap:
             return None
         return builder.newest - max(int(self._clock.now()) - begin.began_at, 0) - 1
+
+
+def read_ahead(
+    readings: Iterator[Reading], expect: Callable[[Sequence[Entry]], None], guard: RunGuard
+) -> Iterator[Reading]:
+    """Fetch the next page, and what is known of it, while the last one is being processed.
+
+    It may be of the next slice.
+
+    Parameters
+    ----------
+    readings
+        What is read.
+    expect
+        Fetches what is known of the entries of a page.
+    guard
+        Asked before the first page.
+    """
+
+    def fetch() -> Reading | None:
+        reading = next(readings, None)
+        if reading is not None and reading.page is not None:
+            expect(reading.page.entries)
+        return reading
+
+    with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
+        guard.check()
+        reading = fetcher.submit(fetch).result()
+        while reading is not None:
+            following = fetcher.submit(fetch)
+            yield reading
+            reading = following.result()
 
 
 def _unread(begin: Position, error: CollectorError) -> Stretch:

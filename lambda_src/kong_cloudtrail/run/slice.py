@@ -10,8 +10,8 @@ common, so any number of them may be at work.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from ..domain.backfill import Range, SliceProgress
@@ -33,7 +33,7 @@ from .delivery import Delivery
 from .guard import RunGuard
 from .intake import Intake
 from .plan import Plan
-from .reading import Bounds, Reader, Reading, Stretch
+from .reading import Bounds, Reader, Stretch, read_ahead
 
 _WAIT_SECONDS = 1.0
 
@@ -209,7 +209,7 @@ class SliceRun:
 
     def _take_all(self, reader: Reader, bounds: Bounds, intake: Intake, delivery: Delivery) -> None:
         begin = Position(self._part.window, self._settled.resume, None, bounds.earliest, bounds.now)
-        for reading in self._read_ahead(reader.read_range(begin)):
+        for reading in read_ahead(reader.read_range(begin), self._seen.expect, self._reading_guard):
             if reading.page is not None:
                 # A node that ignores filters shows more than was asked for. That is not this slice's.
                 intake.take([entry for entry in reading.page.entries if self._part.has(entry.timestamp)])
@@ -220,16 +220,6 @@ class SliceRun:
             if self._has_moved:
                 self._try_to_save()
             self._telemetry.progress(self._report)
-
-    def _read_ahead(self, readings: Iterator[Reading]) -> Iterator[Reading]:
-        """Fetch the next page while the last one is being processed."""
-        with ThreadPoolExecutor(1, thread_name_prefix="page") as fetcher:
-            self._reading_guard.check()
-            reading = fetcher.submit(next, readings, None).result()
-            while reading is not None:
-                following = fetcher.submit(next, readings, None)
-                yield reading
-                reading = following.result()
 
     # -- progress
 

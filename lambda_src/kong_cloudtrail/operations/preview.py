@@ -245,7 +245,8 @@ def _read(previewed: PreviewedTrail, beginning: Beginning, limit: int, progress:
         previewed.fetched += len(page)
         previewed.excluded += len(fresh) - len(kept)
         previewed.found += len(kept)
-        previewed.entries += [_map(entry, mapper, reading) for entry in kept[: limit - len(previewed.entries)]]
+        shown_now = previewed.parts.source.complete(kept[: limit - len(previewed.entries)])
+        previewed.entries += [_map(entry, mapper, reading) for entry in shown_now]
         progress("entries", previewed.found, None)
         if len(previewed.entries) == limit:
             previewed.more = True  # it is not worth a request to find out

@@ -170,6 +170,7 @@ class SliceRun:
         delivery = self._delivery(gateway)
         intake = Intake(
             self._destination.mapper(gateway),
+            self._source.complete,
             self._destination.packer(),
             self._seen,
             delivery,

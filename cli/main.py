@@ -19,8 +19,8 @@ from kong_cloudtrail.errors import (
     describe_fault,
 )
 
+from .commands.quarantine import quarantine
 from .commands.query import query
-from .commands.release import release
 from .commands.sync import sync
 from .commands.tfvars import tfvars
 from .commands.verify import verify
@@ -76,7 +76,7 @@ def commands() -> None:
     """
 
 
-for _command in (sync, release, verify, query, tfvars):
+for _command in (sync, quarantine, verify, query, tfvars):
     commands.add_command(_command)
 
 

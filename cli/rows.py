@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -41,6 +42,27 @@ class Column(Protocol):
     @property
     def type(self) -> str:
         """The type."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextColumn:
+    """A column of an answer that does not come from Athena.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    type
+        As Athena names it: ``varchar``, or ``bigint`` for numbers.
+    """
+
+    name: str
+    type: str = "varchar"
+
+
+def escaped(text: str) -> str:
+    """Return text in which nothing can command a terminal."""
+    return "".join(map(_visible, text))
 
 
 def print_rows(columns: Sequence[Column], rows: Iterable[Row], *, as_json: bool) -> int:
@@ -154,7 +176,7 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
 
 
 def _shown(value: str | None) -> str:
-    return "" if value is None else "".join(map(_visible, value))
+    return "" if value is None else escaped(value)
 
 
 def _print_table(

@@ -504,6 +504,8 @@ class KongCloudTrailIntegration(Construct):
         if self.cache is not None:
             self.cache.grant_connect(role)
         self.ledger.grant_use(role)
+        if self.channel_arn is not None:  # an archive refuses nothing
+            self.ledger.grant_leaving_quarantine(role)
         key = plan.kong.token_key
         if isinstance(key, str):
             key = kms.Key.from_key_arn(self, "KongAdminTokenKey", key)

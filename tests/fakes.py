@@ -280,9 +280,9 @@ class Store:
         self.life.step()
         return _version(body)
 
-    def move(self, name: str, new_name: str) -> None:
+    def remove(self, name: str) -> None:
         self._step(name, writes=True)
-        self.objects[new_name] = self.objects.pop(name)
+        self.objects.pop(name, None)
 
     def names(self, prefix: str) -> Iterator[str]:
         self._step(prefix)

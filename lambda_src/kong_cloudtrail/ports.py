@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Any, Protocol
 
 from .domain.checkpoint import CacheState, Checkpoint
@@ -313,7 +313,17 @@ class RunLock(Protocol):
         """Release the lock if it is still held; never raises."""
 
 
-class Ledger(Protocol):
+class Keeping(Protocol):
+    """What a delivery keeps in the ledger. Every method may raise `LedgerError`."""
+
+    def keep_original(self, original: Original) -> None:
+        """Keep a whole entry, before its shortened event is delivered."""
+
+    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> str:
+        """Keep an entry that cannot be delivered, with the reason; return a location that a person can look up."""
+
+
+class Ledger(Keeping, Protocol):
     """The durable state of one trail. Every method may raise `LedgerError`."""
 
     def load_checkpoint(self) -> Checkpoint:
@@ -331,46 +341,87 @@ class Ledger(Protocol):
     def add_report(self, report: RunReport, checkpoint: Checkpoint) -> Checkpoint:
         """Add a run's report to the chain; return the checkpoint that refers to it, not yet saved."""
 
-    def keep_original(self, original: Original) -> None:
-        """Keep a whole entry, before its shortened event is delivered."""
-
-    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> str:
-        """Keep an entry that cannot be delivered, with the reason; return a location that a person can look up."""
-
     def quarantine_size(self, at_most: int) -> int:
         """Return the number of entries in quarantine; counting stops at `at_most`."""
 
 
+class QuarantineState(StrEnum):
+    """What has become of an entry that could not be delivered."""
+
+    QUARANTINED = "quarantined"
+    """It is in quarantine."""
+    RELEASED = "released"
+    """It was delivered from there."""
+    DISCARDED = "discarded"
+    """Somebody has decided that it stays undelivered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """An entry in quarantine.
+    """An entry that could not be delivered, as the ledger keeps it.
 
     Parameters
     ----------
     name
-        Name of its object in the store.
+        Its name in the quarantine of its trail.
+    state
+        Where it is now.
     entry
         The whole entry.
     gateway
         The gateway that showed it.
+    code, message
+        Why it could not be delivered. The message may repeat content.
+    attempts
+        How often it was sent; 0 if it could not be mapped.
+    since
+        When it was put into quarantine, Unix seconds.
+    left_at
+        When it left the quarantine, Unix seconds; ``None`` if it is there.
+    reason
+        Why somebody discarded it; empty otherwise.
+    size_bytes
+        Size of the record.
     """
 
     name: str
+    state: QuarantineState
     entry: Entry
     gateway: Gateway
+    code: str
+    message: str
+    attempts: int
+    since: float
+    left_at: float | None
+    reason: str
+    size_bytes: int
 
 
 class Quarantine(Protocol):
     """The quarantine of one trail. Every method may raise `LedgerError`."""
 
-    def quarantined(self) -> Iterator[Quarantined]:
-        """Return the entries in quarantine."""
+    def names_in_quarantine(self, state: QuarantineState = ...) -> Iterator[str]:
+        """Return the names of the entries in a state, sorted."""
+
+    def read_quarantined(self, name: str, state: QuarantineState = ...) -> Quarantined | None:
+        """Return an entry; ``None`` if there is none of this name in this state."""
 
     def keep_original(self, original: Original) -> None:
         """Keep a whole entry, before its shortened event is delivered."""
 
-    def release(self, quarantined: Quarantined) -> None:
-        """Move an entry out of quarantine, after it was delivered."""
+    def release(self, name: str) -> None:
+        """Move an entry out of quarantine, after it was delivered. Does nothing if it is not there."""
+
+    def discard(self, name: str, *, reason: str, by: str) -> None:
+        """Move an entry out of quarantine that is to stay undelivered. Does nothing if it is not there.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        reason, by
+            Why, and who says so.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,8 +461,8 @@ class ObjectStore(Protocol):
             The new version; ``None`` if the object has another version, and nothing was written.
         """
 
-    def move(self, name: str, new_name: str) -> None:
-        """Rename an object; does nothing if it does not exist."""
+    def remove(self, name: str) -> None:
+        """Remove an object; does nothing if it does not exist."""
 
     def names(self, prefix: str) -> Iterator[str]:
         """Return the names that begin with `prefix`, sorted."""

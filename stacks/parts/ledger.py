@@ -127,6 +127,14 @@ class Ledger(Construct):
         """Let somebody read this ledger's objects, and list the bucket: an auditor, say."""
         return self.bucket.grant_read(grantee, self._objects)
 
+    def grant_leaving_quarantine(self, role: iam.IRole) -> None:
+        """Let a role remove entries from quarantine, once they are kept elsewhere. The bucket keeps the versions."""
+        objects = self.bucket.arn_for_objects(f"{self.prefix}/quarantine/*" if self.prefix else "quarantine/*")
+        allow(role, ("s3:DeleteObject",), objects)
+        accept_wildcard(
+            role, objects, "An entry's name contains its id; the wildcard ends at this ledger's quarantine."
+        )
+
     def grant_use(self, role: iam.IRole) -> None:
         """Let a role read and add objects; not delete them, nor their versions."""
         objects = self.bucket.arn_for_objects(self._objects)

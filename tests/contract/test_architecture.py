@@ -204,7 +204,6 @@ OPEN_TO_THE_COMMAND_LINE = {
     "domain.report",
     "domain.report_chain",
     "domain.trail",
-    "operations.release",
     "operations.verb",
     "runtime.garbage",
     "runtime.redaction",

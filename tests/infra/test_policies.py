@@ -68,6 +68,7 @@ CONNECT = (
 )
 READ_SECRET = READ_PASSWORD = (LAMBDA, "Allow", "secretsmanager:GetSecretValue", SECRET, "")
 USE_LEDGER = (LAMBDA, "Allow", "s3:GetObject s3:PutObject", f"{BUCKET}/*", "")
+LEAVE_QUARANTINE = (LAMBDA, "Allow", "s3:DeleteObject", f"{BUCKET}/quarantine/*", "")
 LIST_LEDGER = (LAMBDA, "Allow", "s3:ListBucket", BUCKET, "")
 TELL_FAILURES = (LAMBDA, "Allow", SEND, QUEUE, "")
 # Lambda's own work on the function's network interfaces, denied to the function's code.
@@ -90,11 +91,20 @@ def use_archive(bucket: str = BUCKET, prefix: str = "archive") -> list[Statement
     ]
 
 
+def ledger_below(prefix: str) -> list[Statement]:
+    """Return what the function may do with the objects of a ledger with a prefix."""
+    return [
+        (LAMBDA, "Allow", "s3:GetObject s3:PutObject", f"{BUCKET}/{prefix}/*", ""),
+        (LAMBDA, "Allow", "s3:DeleteObject", f"{BUCKET}/{prefix}/quarantine/*", ""),
+    ]
+
+
 REVIEWED: list[Statement] = [
     PUT_EVENTS,
     WRITE_LOGS,
     CONNECT,
     USE_LEDGER,
+    LEAVE_QUARANTINE,
     LIST_LEDGER,
     TELL_FAILURES,
     LOOK_AT_INTERFACES,
@@ -126,7 +136,7 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         ],
     ),
     "imported": (
-        [WRITE_LOGS, CONNECT, USE_LEDGER, LIST_LEDGER, TELL_FAILURES, TELL_MISSED_TICKS],
+        [WRITE_LOGS, CONNECT, USE_LEDGER, LEAVE_QUARANTINE, LIST_LEDGER, TELL_FAILURES, TELL_MISSED_TICKS],
         [
             (
                 LAMBDA,
@@ -144,6 +154,7 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
             ),
             (LAMBDA, "Allow", "kms:Decrypt", KEY_ARN, via("secretsmanager")),
             (LAMBDA, "Allow", "s3:GetObject s3:PutObject", "arn:aws:s3:::their-bucket/kong/*", ""),
+            (LAMBDA, "Allow", "s3:DeleteObject", "arn:aws:s3:::their-bucket/kong/quarantine/*", ""),
             (LAMBDA, "Allow", "s3:ListBucket", "arn:aws:s3:::their-bucket", ""),
             (LAMBDA, "Allow", KEY_USE, KEY_ARN, via("s3")),
             (LAMBDA, "Allow", SEND, THEIR_QUEUE, ""),
@@ -155,10 +166,10 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         [(*MAKE_INTERFACES[:3], " ".join([*SHARED_SUBNETS, MAKE_INTERFACES[3]]), "")],
     ),
     "event store": ([PUT_EVENTS], [(LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL, "")]),
-    "archive": ([PUT_EVENTS, CONNECT], use_archive()),
+    "archive": ([PUT_EVENTS, CONNECT, LEAVE_QUARANTINE], use_archive()),
     "archive and Lake": ([], [*use_archive(), INVOKE, TELL_MISSED_TICKS]),
     "archive in a bucket that is there": (
-        [PUT_EVENTS, CONNECT],
+        [PUT_EVENTS, CONNECT, LEAVE_QUARANTINE],
         [
             *use_archive("arn:aws:s3:::their-archive", "audit/kong"),
             READ_SECRET,
@@ -169,9 +180,9 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
             (SCHEDULER, "Allow", KEY_USE, KEY_ARN, via("sqs")),
         ],
     ),
-    "archive, compliance": ([PUT_EVENTS, CONNECT], use_archive()),
+    "archive, compliance": ([PUT_EVENTS, CONNECT, LEAVE_QUARANTINE], use_archive()),
     "archive, OCSF, signed": (
-        [PUT_EVENTS],
+        [PUT_EVENTS, LEAVE_QUARANTINE],
         [
             *use_archive(),
             (LAMBDA, "Allow", KEY_USE, KEY, via("s3")),
@@ -292,6 +303,7 @@ WITH_A_WILDCARD = {
     f"{ENI_LOOKUPS} xray:PutTelemetryRecords xray:PutTraceSegments",
     ENI_ACTIONS,
     "s3:GetObject s3:PutObject",  # below one prefix
+    "s3:DeleteObject",  # below its quarantine
     "s3:GetObject s3:GetObjectVersion s3:PutObject",  # below the gateway's folder
     "logs:CreateLogStream logs:PutLogEvents",  # the streams of one group
 }
@@ -328,8 +340,9 @@ def test_wildcards_are_the_reviewed_ones(shaped: Shaped, shape: str) -> None:
 
 
 def test_the_apps_stack_differs_by_the_ledgers_prefix(synthesis: Synthesis) -> None:
-    with_prefix = (LAMBDA, "Allow", "s3:GetObject s3:PutObject", f"{BUCKET}/kong-cloudtrails-integration/*", "")
-    assert sorted(statements(synthesis)) == sorted([*(set(REVIEWED) - {USE_LEDGER}), with_prefix])
+    assert sorted(statements(synthesis)) == sorted(
+        [*(set(REVIEWED) - {USE_LEDGER, LEAVE_QUARANTINE}), *ledger_below("kong-cloudtrails-integration")]
+    )
 
 
 def test_a_boundary_is_on_every_role(shaped: Shaped) -> None:

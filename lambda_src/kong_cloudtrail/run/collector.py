@@ -43,7 +43,7 @@ from .reading import Bounds, Purpose, Reader, Reading
 FUTURE_SECONDS = 3600
 """To find out whether the gateway filters by time, it is asked for entries this far ahead of all clocks."""
 
-_MARK_MARGIN_SECONDS = 3600
+MARK_MARGIN_SECONDS = 3600
 """A mark outlives the gateway's entry by this plus twice the overlap: clocks differ, and a run takes time."""
 
 _MISCONFIGURATIONS = (DestinationMisconfigured, SecretUnavailable, SourceRefused)
@@ -386,7 +386,7 @@ class Collector:
             report=report,
             telemetry=self._telemetry,
             parallel_deliveries=self._plan.parallel_deliveries,
-            mark_margin_seconds=_MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,
+            mark_margin_seconds=MARK_MARGIN_SECONDS + 2 * self._plan.overlap_seconds,
         )
 
 

@@ -5,6 +5,7 @@ Names in the store, where ``{trail}`` is ``{source}/{stream}/{destination}``::
     checkpoints/{trail}.json            how far the trail is done, and what is still to be read
     quarantine/{trail}/{key}.json       a whole entry that could not be delivered, with the reason
     released/{trail}/{key}.json         the same, after it was delivered from quarantine
+    discarded/{trail}/{key}.json        the same, after somebody decided that it stays undelivered
     originals/{trail}/{id}-{hash}.json  a whole entry that was delivered shortened
     runs/{trail}/{number}.json          the report of a run that delivered something, with the hash of the one before
     runs/{trail}/{number}.sig           its signature, if there is a key
@@ -32,9 +33,10 @@ from ..domain.report import RunReport
 from ..domain.report_chain import ChainCheck, IsSignedBy, ReportChain
 from ..domain.trail import Trail
 from ..errors import CheckpointConflict, LedgerError
-from ..ports import Clock, Failure, ObjectStore, Quarantined, Signer
+from ..ports import Clock, Failure, ObjectStore, Quarantined, QuarantineState, Signer
 from . import checkpoint_document
 
+_RECORD = ".json"
 _SIGNATURE = ".sig"
 
 
@@ -88,6 +90,7 @@ class Ledger:
         str
             Where it is kept.
         """
+        now = self._clock.now()
         record = {
             **self._trail.fields,
             "id": entry.id,
@@ -97,11 +100,12 @@ class Ledger:
             "message": failure.message,
             "attempts": attempts,
             "codeVersion": __version__,
-            "quarantinedAt": self._clock.now(),
+            "quarantinedAt": now,
+            "shownUntil": now + entry.remaining_seconds,
             "gateway": {"version": gateway.version, "hostname": gateway.hostname},
             "entry": entry.value,
         }
-        name = f"quarantine/{self._trail.path}/{entry.key.replace(':', '-')}.json"
+        name = self._quarantine_name(entry.key.replace(":", "-"))
         self._store.write(name, encode(record).encode("ascii"))
         return self._store.locate(name)
 
@@ -109,29 +113,74 @@ class Ledger:
         """Return the number of entries in quarantine; counting stops at `at_most`. Raises `LedgerError`."""
         return sum(1 for _ in itertools.islice(self._store.names(f"quarantine/{self._trail.path}/"), at_most))
 
-    def quarantined(self) -> Iterator[Quarantined]:
-        """Return the entries in quarantine.
+    def names_in_quarantine(self, state: QuarantineState = QuarantineState.QUARANTINED) -> Iterator[str]:
+        """Return the names of the entries in a state, sorted. Raises `LedgerError`, also for other objects."""
+        prefix = self._quarantine_name("", state).removesuffix(_RECORD)
+        for name in self._store.names(prefix):
+            if not name.endswith(_RECORD):
+                raise self._not_ours(name)
+            yield name.removeprefix(prefix).removesuffix(_RECORD)
+
+    def read_quarantined(self, name: str, state: QuarantineState = QuarantineState.QUARANTINED) -> Quarantined | None:
+        """Return an entry; ``None`` if there is none of this name in this state.
 
         Raises
         ------
         LedgerError
-            If they cannot be read, or one of the objects was not written by this program.
+            If it cannot be read, or was not written by this program.
         """
-        for name in list(self._store.names(f"quarantine/{self._trail.path}/")):
-            stored = self._store.read(name)
-            try:
-                record = json.loads(stored.body if stored else b"")
-                gateway = Gateway(record["gateway"]["version"], record["gateway"]["hostname"], clock=None)
-                yield Quarantined(name, _entry_of(record), gateway)
-            except (ValueError, KeyError, TypeError) as error:
-                raise LedgerError(
-                    f"{self._store.locate(name)} is not an entry that this program put into quarantine. Move it to "
-                    "another place."
-                ) from error
+        object_name = self._quarantine_name(name, state)
+        stored = self._store.read(object_name)
+        if stored is None:
+            return None
+        try:
+            record = json.loads(stored.body)
+            left = record.get(state, {})
+            return Quarantined(
+                name=name,
+                state=state,
+                entry=_entry_of(record, self._clock.now()),
+                gateway=Gateway(record["gateway"]["version"], record["gateway"]["hostname"], clock=None),
+                code=str(record["code"]),
+                message=str(record["message"]),
+                attempts=int(record["attempts"]),
+                since=float(record["quarantinedAt"]),
+                left_at=float(left["at"]) if left else None,
+                reason=str(left.get("reason", "")),
+                size_bytes=len(stored.body),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise self._not_ours(object_name) from error
 
-    def release(self, quarantined: Quarantined) -> None:
-        """Move an entry out of quarantine, after it was delivered."""
-        self._store.move(quarantined.name, quarantined.name.replace("quarantine/", "released/", 1))
+    def release(self, name: str) -> None:
+        """Move an entry out of quarantine, after it was delivered. Does nothing if it is not there."""
+        self._leave(name, QuarantineState.RELEASED, {})
+
+    def discard(self, name: str, *, reason: str, by: str) -> None:
+        """Move an entry out of quarantine that is to stay undelivered. Does nothing if it is not there."""
+        self._leave(name, QuarantineState.DISCARDED, {"by": by, "reason": reason})
+
+    def _leave(self, name: str, state: QuarantineState, note: dict[str, str]) -> None:
+        """Write the record under its new name, with a note, and only then remove the old one."""
+        old = self._quarantine_name(name)
+        stored = self._store.read(old)
+        if stored is None:
+            return
+        # Added as text: parsing the record might change the entry.
+        added = encode({"at": self._clock.now(), "codeVersion": __version__, **note})
+        body = stored.body.rstrip().removesuffix(b"}") + f',"{state}":{added}}}'.encode("ascii")
+        self._store.write(self._quarantine_name(name, state), body)
+        self._store.remove(old)
+
+    def _not_ours(self, name: str) -> LedgerError:
+        return LedgerError(
+            f"{self._store.locate(name)} is not an entry that this program put into quarantine. Move it to another "
+            "place."
+        )
+
+    def _quarantine_name(self, name: str, state: QuarantineState = QuarantineState.QUARANTINED) -> str:
+        folder = "quarantine" if state is QuarantineState.QUARANTINED else state
+        return f"{folder}/{self._trail.path}/{name}{_RECORD}"
 
     def _original_name(self, entry_id: str, sha256: str) -> str:
         return f"originals/{self._trail.path}/{entry_id}-{sha256[:16]}.json"
@@ -278,13 +327,13 @@ def _signature_name(report_name: str) -> str:
     return report_name.removesuffix(".json") + _SIGNATURE
 
 
-def _entry_of(record: dict[str, Any]) -> Entry:
-    """Return the entry in a quarantine record. For how long the gateway still shows it is not known."""
+def _entry_of(record: dict[str, Any], now: float) -> Entry:
+    """Return the entry in a quarantine record."""
     timestamp = record["timestamp"]
     return Entry(
         value=record["entry"],
         id=str(record["id"]),
         key=str(record["key"]),
         timestamp=None if timestamp is None else int(timestamp),
-        remaining_seconds=0,
+        remaining_seconds=max(int(record["shownUntil"] - now), 0),
     )

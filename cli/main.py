@@ -21,6 +21,7 @@ from kong_cloudtrail.errors import (
 
 from .commands.quarantine import quarantine
 from .commands.query import query
+from .commands.reconcile import reconcile
 from .commands.sync import sync
 from .commands.tfvars import tfvars
 from .commands.verify import verify
@@ -76,7 +77,7 @@ def commands() -> None:
     """
 
 
-for _command in (sync, quarantine, verify, query, tfvars):
+for _command in (sync, quarantine, reconcile, verify, query, tfvars):
     commands.add_command(_command)
 
 

@@ -331,6 +331,7 @@ class Telemetry:
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
         self.published: list[RunReport] = []
+        self.counted: list[tuple[Trail, dict[str, int]]] = []
 
     @property
     def codes(self) -> list[str]:
@@ -347,6 +348,9 @@ class Telemetry:
 
     def publish(self, report: RunReport) -> None:
         self.published.append(report)
+
+    def count(self, trail: Trail, counts: Mapping[str, int]) -> None:
+        self.counted.append((trail, dict(counts)))
 
 
 @dataclass

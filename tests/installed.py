@@ -8,9 +8,11 @@ from typing import Any
 
 from kong_cloudtrail.domain.trail import Trail
 from kong_cloudtrail.operations.verb import answer
+from kong_cloudtrail.ports import Inventory
 from kong_cloudtrail.run.collector import Collector
 from kong_cloudtrail.run.plan import Plan
 from kong_cloudtrail.state.ledger import Ledger
+from kong_cloudtrail.state.marked import MarkedEntries
 
 from tests.fakes import TRAIL, CloudTrail, Kong, Lock, Seen, Telemetry, World
 from tests.helpers import FakeClock
@@ -52,6 +54,10 @@ class Parts:
     @property
     def seen(self) -> Seen:
         return self.world.seen
+
+    @property
+    def inventory(self) -> Inventory:
+        return MarkedEntries(self.world.seen)
 
     @property
     def lock(self) -> Lock:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from .domain.gateway import Gateway
 from .domain.part import Part
 from .domain.report import RunReport
 from .domain.report_chain import IsSignedBy, ReportChain, ReportedPart
+from .domain.trail import Trail
 from .domain.window import Window
 
 
@@ -220,11 +221,91 @@ class Inspector(Protocol):
         """
 
 
+class Basis(StrEnum):
+    """What a reconciliation compares the source with."""
+
+    PARTS = "parts"
+    """The parts of an archive: every copy of every entry, by its key."""
+    LAKE = "lake"
+    """Answers of CloudTrail Lake: every copy, by ``UID``."""
+    MARKS = "marks"
+    """Our own marks: what the destination has confirmed, or the ledger has in quarantine. Copies are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What has to be agreed to, because it costs money.
+
+    Parameters
+    ----------
+    what
+        What is about to be done, in words.
+    bytes
+        About how much is read; ``None`` if that is not known.
+    dollars
+        About what it costs; ``None`` if that is not known.
+    """
+
+    what: str
+    bytes: int | None
+    dollars: float | None
+
+
+class Inventory(Protocol):
+    """What a destination holds, to be compared with what the source shows.
+
+    Every method may raise `DestinationError`, or `StateError` if it is known by marks. It is asked for one window after
+    the other, in order of time, once `begin` was called.
+    """
+
+    @property
+    def basis(self) -> Basis:
+        """What its answers are drawn from."""
+
+    @property
+    def grain_seconds(self) -> int:
+        """Windows that begin and end at multiples of this are answered with less effort."""
+
+    def needs_consent(self, window: Window) -> Consent | None:
+        """Return what it costs to look at a window; ``None`` if that is not worth a question."""
+
+    def begin(self, window: Window) -> None:
+        """Begin to look at a window, which is then asked for piece by piece."""
+
+    def identify(self, entry: Entry) -> tuple[bytes, str]:
+        """Return the digest by which an entry is compared, and what it is the digest of."""
+
+    def held(self, window: Window) -> Iterator[Sequence[bytes]]:
+        """Return the digests of what is held of a window, each copy once."""
+
+    def held_of(self, entries: Sequence[Entry]) -> Iterator[Sequence[bytes]]:
+        """Return the digests of those of some entries that are held, if `held` cannot tell."""
+
+    def held_without_time(self) -> Iterator[Sequence[bytes]]:
+        """Return the digests of entries that are held without a usable request time."""
+
+    def names(self, window: Window, identities: Collection[bytes]) -> Mapping[bytes, str]:
+        """Return what some digests of a window are the digests of, as far as it is known."""
+
+    def bytes_scanned(self) -> int | None:
+        """Return how much somebody bills for; ``None`` if nobody does."""
+
+
 class Reports(Protocol):
-    """The run reports of one trail."""
+    """The run reports of one trail, and the results of its reconciliations."""
 
     def read_reports(self, is_signed: IsSignedBy | None = None) -> ReportChain:
         """Read and check them. Raises `LedgerError`."""
+
+    def read_reconciliations(self, is_signed: IsSignedBy | None = None) -> ReportChain:
+        """Read and check the results of reconciliations. Raises `LedgerError`."""
+
+
+class Reconciliations(Protocol):
+    """Where the results of reconciliations are kept."""
+
+    def add_reconciliation(self, result: Mapping[str, Any]) -> tuple[str, int]:
+        """Add a result to its chain; return where it is and its number. Raises `LedgerError`."""
 
 
 class Signer(Protocol):
@@ -502,3 +583,6 @@ class Telemetry(Protocol):
 
     def publish(self, report: RunReport) -> None:
         """Publish the run's counts as metrics, once, when it ends."""
+
+    def count(self, trail: Trail, counts: Mapping[str, int]) -> None:
+        """Publish counts of a trail as metrics, by their names."""

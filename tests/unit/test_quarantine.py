@@ -42,7 +42,7 @@ def schema() -> Draft202012Validator:
 
 
 def ask(world: World, action: str, **fields: object) -> dict[str, Any]:
-    document = json.loads(json.dumps(Installed(world).ask("quarantine", action=action, **fields)))
+    document: dict[str, Any] = json.loads(json.dumps(Installed(world).ask("quarantine", action=action, **fields)))
     schema().validate(document)
     return document
 

@@ -12,12 +12,13 @@ from ..destinations import archive, cloudtrail
 from ..destinations.archive.destination import Archive
 from ..destinations.archive.held import HeldEntries
 from ..destinations.archive.inspection import ArchiveInspector
+from ..destinations.archive.inventory import ArchiveInventory
 from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS
 from ..domain.exclusion import Exclusion
 from ..domain.moment import utc
 from ..domain.trail import Trail
 from ..errors import RequestInvalid
-from ..ports import Destination, Inspector, RunLock, SeenSet, Signer, Source, Telemetry, TimeBudget
+from ..ports import Destination, Inspector, Inventory, RunLock, SeenSet, Signer, Source, Telemetry, TimeBudget
 from ..run.collector import Collector
 from ..run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
 from ..run.plan import Plan
@@ -26,6 +27,7 @@ from ..settings import Settings
 from ..sources.kong.own_reads import own_reads
 from ..sources.kong.requests_stream import KongRequests
 from ..state.ledger import Ledger
+from ..state.marked import MarkedEntries
 from ..state.valkey import ValkeyLock, ValkeySeenSet
 from .connections import Connections, Limits
 from .trails import SystemClock, trail_of
@@ -225,6 +227,14 @@ class TrailParts:
     def ledger(self) -> Ledger:
         """The ledger of the trail."""
         return Ledger(self._connections.store, self.trail, self.clock, self._signer)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """What the destination holds. Raises `SecretUnavailable` if that is known by marks only."""
+        connections = self._connections
+        if self.trail.destination == archive.NAME:
+            return ArchiveInventory(connections.part_store, self.trail.source, self.trail.stream)
+        return MarkedEntries(self.seen)
 
     @property
     def inspector(self) -> Inspector | None:

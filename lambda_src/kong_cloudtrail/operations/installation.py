@@ -11,8 +11,10 @@ from ..ports import (
     Clock,
     Destination,
     Inspector,
+    Inventory,
     Ledger,
     Quarantine,
+    Reconciliations,
     Reports,
     RunLock,
     SeenSet,
@@ -24,7 +26,7 @@ from ..run.collector import Collector
 from ..run.plan import Plan
 
 
-class TrailLedger(Ledger, Quarantine, Reports, Protocol):
+class TrailLedger(Ledger, Quarantine, Reconciliations, Reports, Protocol):
     """The ledger of a trail, all of it."""
 
 
@@ -61,6 +63,10 @@ class TrailParts(StoredTrailParts, Protocol):
     @property
     def destination(self) -> Destination:
         """The destination."""
+
+    @property
+    def inventory(self) -> Inventory:
+        """What the destination holds, by the best evidence that the settings allow."""
 
     @property
     def seen(self) -> SeenSet:

@@ -533,5 +533,7 @@ class _Silence:
 
     def publish(self, report: RunReport) -> None: ...
 
+    def count(self, trail: Trail, counts: Mapping[str, int]) -> None: ...
+
 
 VERB = Verb(QuarantineRequest.read, perform)

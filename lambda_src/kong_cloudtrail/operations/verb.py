@@ -12,7 +12,7 @@ from ..errors import RequestInvalid
 from .fields import Fields
 from .installation import StoredInstallation
 
-NAMES = ("quarantine", "verify")
+NAMES = ("quarantine", "reconcile", "verify")
 """The verbs. Each has a module of the same name."""
 
 _Request = TypeVar("_Request")

@@ -9,6 +9,8 @@ Names in the store, where ``{trail}`` is ``{source}/{stream}/{destination}``::
     originals/{trail}/{id}-{hash}.json  a whole entry that was delivered shortened
     runs/{trail}/{number}.json          the report of a run that delivered something, with the hash of the one before
     runs/{trail}/{number}.sig           its signature, if there is a key
+    reconciled/{trail}/{number}.json    the result of a reconciliation, with the hash of the one before; signed, too
+    reconciled/{trail}/newest           number and hash of the newest one
 
 The checkpoint also contains the number and hash of the newest run report. So a report that is missing at the end is
 noticed like one that is missing in the middle.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -38,6 +40,7 @@ from . import checkpoint_document
 
 _RECORD = ".json"
 _SIGNATURE = ".sig"
+_NEWEST = "newest"
 
 
 class Ledger:
@@ -281,12 +284,95 @@ class Ledger:
             If the ledger cannot be read.
         """
         checkpoint = self.load_checkpoint()
-        folder = f"runs/{self._trail.path}/"
-        check = ChainCheck(checkpoint, is_signed)
+        chain = self._read_chain(f"runs/{self._trail.path}/", ChainCheck(checkpoint, is_signed))
+        if chain.count:
+            return chain
+        others = {"/".join(name.split("/")[1:-1]) for name in self._store.names("runs/")}
+        return replace(chain, other_trails=tuple(sorted(others)))
+
+    # -- results of reconciliations
+
+    def add_reconciliation(self, result: Mapping[str, Any]) -> tuple[str, int]:
+        """Add a result to its own chain, which no run waits for.
+
+        Returns
+        -------
+        tuple
+            Where it is, and its number.
+
+        Raises
+        ------
+        LedgerError
+            If it cannot be written.
+        """
+        while True:
+            newest = self._newest_reconciliation()
+            number = newest.run_number + 1
+            name = f"{self._reconciled}{number:010}.json"
+            added = {
+                **self._trail.fields,
+                "number": number,
+                "previousSha256": newest.run_sha256,
+                "writtenAt": self._clock.now(),
+                "codeVersion": __version__,
+                "result": result,
+            }
+            body = encode(added).encode("ascii")
+            written = self._store.write_if(name, body, None) is not None
+            if not written and (stored := self._store.read(name)) is not None:
+                body = stored.body  # of another reconciliation, which may have died before it said so
+            if self._signer is not None:
+                self._store.write_if(_signature_name(name), self._signer.sign(body), None)
+            head = encode({"number": number, "sha256": hashlib.sha256(body).hexdigest()}).encode("ascii")
+            self._store.write_if(f"{self._reconciled}{_NEWEST}", head, newest.version)
+            if written:
+                return self._store.locate(name), number
+
+    def read_reconciliations(self, is_signed: IsSignedBy | None = None) -> ReportChain:
+        """Read the results of all reconciliations, and check that none is missing, altered or misplaced.
+
+        Parameters
+        ----------
+        is_signed
+            Checks the signature of a result; ``None``: signatures are not checked.
+
+        Raises
+        ------
+        LedgerError
+            If the ledger cannot be read.
+        """
+        check = ChainCheck(
+            self._newest_reconciliation(),
+            is_signed,
+            noun="Reconcile result",
+            document="result of a reconciliation",
+            head=f"object {_NEWEST}",
+        )
+        return self._read_chain(self._reconciled, check)
+
+    def _newest_reconciliation(self) -> Checkpoint:
+        """Return what is remembered of the newest result, in the form that a chain is checked against."""
+        stored = self._store.read(f"{self._reconciled}{_NEWEST}")
+        if stored is None:
+            return Checkpoint()
+        try:
+            head = json.loads(stored.body)
+            return Checkpoint(run_number=int(head["number"]), run_sha256=str(head["sha256"]), version=stored.version)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise LedgerError(
+                f"{self._store.locate(self._reconciled + _NEWEST)} was altered. Restore an earlier version of it."
+            ) from error
+
+    @property
+    def _reconciled(self) -> str:
+        return f"reconciled/{self._trail.path}/"
+
+    def _read_chain(self, folder: str, check: ChainCheck) -> ReportChain:
+        is_signed = check.is_signed
         names = list(self._store.names(folder))
         signatures = {name for name in names if name.endswith(_SIGNATURE)}
         for name in names:
-            if name in signatures:
+            if name in signatures or name.endswith(f"/{_NEWEST}"):
                 continue
             signature = _signature_name(name)
             check.take(
@@ -294,19 +380,18 @@ class Ledger:
                 self._body(name) or b"",
                 self._body(signature) if is_signed is not None and signature in signatures else None,
             )
-        others = () if check.count else {"/".join(name.split("/")[1:-1]) for name in self._store.names("runs/")}
         return ReportChain(
             place=self._store.locate(folder),
             trail=self._trail,
             count=check.count,
             first=check.first,
             last=check.last,
-            complete_until=checkpoint.complete_until,
+            complete_until=check.checkpoint.complete_until,
             signed=None if is_signed is None else check.signed,
             signatures=len(signatures),
             parts=check.parts,
             faults=tuple(check.end()),
-            other_trails=tuple(sorted(others)),
+            other_trails=(),
         )
 
     def _body(self, name: str) -> bytes | None:

@@ -398,6 +398,13 @@ class KongCloudTrailIntegration(Construct):
     def _new_event_store(self, plan: Plan) -> EventStore | None:
         return None if plan.event_store is None else EventStore(self, "EventStore", options=plan.event_store)
 
+    def _event_data_store_arn(self, plan: Plan) -> str | None:
+        """Return the store that `reconcile` may query."""
+        given = plan.resolved.environment.get("EVENT_DATA_STORE")
+        if given is not None or self.event_store is None:
+            return given
+        return self.event_store.event_data_store.attr_event_data_store_arn
+
     def _channel_arn(self, plan: Plan) -> str | None:
         if plan.lake is None:
             return None
@@ -482,6 +489,8 @@ class KongCloudTrailIntegration(Construct):
             variables |= self.cache.variables
         if self.channel_arn is not None:
             variables["CHANNEL_ARN"] = self.channel_arn
+        if (store := self._event_data_store_arn(plan)) is not None:
+            variables["EVENT_DATA_STORE"] = store
         if self.archive_queries is not None:
             # For the command line, which takes its settings from the function's.
             variables["ATHENA_WORKGROUP"] = self.archive_queries.workgroup_name
@@ -506,6 +515,8 @@ class KongCloudTrailIntegration(Construct):
         self.ledger.grant_use(role)
         if self.channel_arn is not None:  # an archive refuses nothing
             self.ledger.grant_leaving_quarantine(role)
+        if (store := self._event_data_store_arn(plan)) is not None:
+            allow(role, ("cloudtrail:StartQuery", "cloudtrail:GetQueryResults"), store)
         key = plan.kong.token_key
         if isinstance(key, str):
             key = kms.Key.from_key_arn(self, "KongAdminTokenKey", key)

@@ -8,7 +8,17 @@ from typing import Any, TypeVar
 
 from . import variables
 from .errors import SettingsError
-from .variables import ARCHIVE, CLOUDTRAIL_LAKE, Address, Channel, Destinations, InvalidValue, Items, Variable
+from .variables import (
+    ARCHIVE,
+    CLOUDTRAIL_LAKE,
+    Address,
+    Channel,
+    Destinations,
+    EventDataStore,
+    InvalidValue,
+    Items,
+    Variable,
+)
 
 _T = TypeVar("_T")
 
@@ -57,6 +67,7 @@ class Settings:
     destinations: tuple[str, ...]
     channel: Channel | None
     external_id: str | None
+    event_data_store: EventDataStore | None
     archive: str | None
     archive_format: str
     archive_account_id: str | None
@@ -115,6 +126,7 @@ class Settings:
             destinations=read.destinations(),
             channel=channel,
             external_id=read.value(variables.EXTERNAL_ID),
+            event_data_store=read.value(variables.EVENT_DATA_STORE),
             archive=archive,
             archive_format=read.value(variables.ARCHIVE_FORMAT) or "",
             archive_account_id=read.value(variables.ARCHIVE_ACCOUNT_ID),

@@ -712,17 +712,22 @@ class CloudTrailLake(Destination):
         An event data store and a channel to create, instead of `channel_arn`. Default: neither is created.
     external_id : str or None
         External id that the channel's resource policy asks for. Default: none.
+    event_data_store : str or None
+        ARN of the event data store behind the channel, which `reconcile` may query. Default: that of `event_store`;
+        without either, `reconcile` compares with the collector's own marks.
     """
 
     channel_arn: str | None = None
     event_store: EventStoreOptions | None = None
     external_id: str | None = None
+    event_data_store: str | None = None
 
     destination: ClassVar[str] = "cloudtrail-lake"
     place: ClassVar[str] = "CloudTrailLake"
-    settings: ClassVar[Mapping[str, str]] = {"external_id": "external_id"}
+    settings: ClassVar[Mapping[str, str]] = {"external_id": "external_id", "event_data_store": "event_data_store"}
     kinds: ClassVar[Mapping[str, Kind]] = {
         "channel_arn": kinds.SETTING,
+        "event_data_store": kinds.SETTING,
         "event_store": kinds.of("EventStoreOptions(…)", EventStoreOptions),
         "external_id": kinds.SETTING,
     }

@@ -632,7 +632,7 @@ def _read_environment(
 def _unused_variables(environment: Mapping[str, str], destinations: Sequence[str]) -> Iterator[str]:
     """Say which variables belong to a destination that is not named."""
     if destinations and CloudTrailLake.destination not in destinations:
-        for name in ("channel_arn", "external_id"):
+        for name in ("channel_arn", "external_id", "event_data_store"):
             if name.upper() in environment:
                 yield (
                     f"{name}: is given, and destination leaves CloudTrail Lake out; name cloudtrail-lake there too, or "

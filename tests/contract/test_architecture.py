@@ -20,6 +20,7 @@ LIBRARIES = frozenset({"boto3", "botocore", "redis", "requests", "urllib3", "aws
 LIBRARIES_OF_MODULES = {
     "destinations.archive.s3": {"boto3", "botocore", "mypy_boto3_s3"},
     "destinations.cloudtrail.destination": {"boto3", "botocore", "mypy_boto3_cloudtrail_data"},
+    "destinations.cloudtrail.inventory": {"boto3", "botocore", "mypy_boto3_cloudtrail"},
     "sources.kong.http": {"requests", "urllib3"},
     "assembly.connections": {"botocore", "redis"},
     "handler": {"aws_lambda_powertools", "botocore", "redis"},

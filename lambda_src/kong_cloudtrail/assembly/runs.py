@@ -13,6 +13,7 @@ from ..destinations.archive.destination import Archive
 from ..destinations.archive.held import HeldEntries
 from ..destinations.archive.inspection import ArchiveInspector
 from ..destinations.archive.inventory import ArchiveInventory
+from ..destinations.cloudtrail.inventory import LakeInventory
 from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS
 from ..domain.exclusion import Exclusion
 from ..domain.moment import utc
@@ -29,7 +30,7 @@ from ..sources.kong.requests_stream import KongRequests
 from ..state.ledger import Ledger
 from ..state.marked import MarkedEntries
 from ..state.valkey import ValkeyLock, ValkeySeenSet
-from .connections import Connections, Limits
+from .connections import Connections, Limits, with_aws
 from .trails import SystemClock, trail_of
 
 
@@ -234,7 +235,21 @@ class TrailParts:
         connections = self._connections
         if self.trail.destination == archive.NAME:
             return ArchiveInventory(connections.part_store, self.trail.source, self.trail.stream)
-        return MarkedEntries(self.seen)
+        settings = self._settings
+        store, channel = settings.event_data_store, settings.channel
+        if store is None or channel is None:
+            return MarkedEntries(self.seen)
+        return with_aws(
+            lambda: LakeInventory(
+                store.arn,
+                store.region,
+                channel.arn,
+                estimate_bytes=self.ledger.delivered_bytes,
+                sleep=self.reading_guard.sleep,
+                connect_seconds=connections.limits.connect_seconds,
+                answer_seconds=connections.limits.answer_seconds,
+            )
+        )
 
     @property
     def inspector(self) -> Inspector | None:

@@ -34,6 +34,7 @@ from ..domain.jsontext import encode
 from ..domain.report import RunReport
 from ..domain.report_chain import ChainCheck, IsSignedBy, ReportChain
 from ..domain.trail import Trail
+from ..domain.window import Window
 from ..errors import CheckpointConflict, LedgerError
 from ..ports import Clock, Failure, ObjectStore, Quarantined, QuarantineState, Signer
 from . import checkpoint_document
@@ -41,6 +42,8 @@ from . import checkpoint_document
 _RECORD = ".json"
 _SIGNATURE = ".sig"
 _NEWEST = "newest"
+_DELIVERED_WITHIN_SECONDS = 7200
+_MOST_REPORTS_READ = 1500
 
 
 class Ledger:
@@ -289,6 +292,31 @@ class Ledger:
             return chain
         others = {"/".join(name.split("/")[1:-1]) for name in self._store.names("runs/")}
         return replace(chain, other_trails=tuple(sorted(others)))
+
+    def delivered_bytes(self, window: Window) -> int | None:
+        """Return about how many bytes of events the runs delivered of a window.
+
+        Entries are mostly delivered within an hour or two, so these are the runs of that time. The newest reports are
+        read first, and not more than two months of hourly ones.
+
+        Returns
+        -------
+        int or None
+            ``None`` if no report tells.
+        """
+        newest, found = self.load_checkpoint().run_number, None
+        end = (window.before or 0) + _DELIVERED_WITHIN_SECONDS
+        for number in range(newest, max(newest - _MOST_REPORTS_READ, 0), -1):
+            try:
+                fields = json.loads(self._body(self._report_name(number)) or b"")
+                written_at, size = float(fields["writtenAt"]), int(fields["delivered_bytes"])
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                continue  # `verify` names it
+            if written_at < window.after:
+                break
+            if written_at < end:
+                found = (found or 0) + size
+        return found
 
     # -- results of reconciliations
 

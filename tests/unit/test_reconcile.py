@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count
 from typing import Any
@@ -18,6 +18,7 @@ from kong_cloudtrail.destinations.archive.inspection import ArchiveInspector
 from kong_cloudtrail.destinations.archive.inventory import ArchiveInventory
 from kong_cloudtrail.destinations.archive.line import LineMapper
 from kong_cloudtrail.destinations.archive.ocsf import OcsfMapper
+from kong_cloudtrail.domain.exclusion import Exclusion
 from kong_cloudtrail.domain.moment import utc
 from kong_cloudtrail.errors import (
     DestinationMisconfigured,
@@ -66,11 +67,12 @@ class ArchiveParts(Parts):
     """The parts of a trail into an archive."""
 
     s3: MemoryS3 | None = None
+    exclusion: Exclusion = field(default_factory=Exclusion)
 
     @property
     def plan(self) -> Plan:
         run_id = f"{NOW:08x}-{next(_runs):08x}"
-        return replace(super().plan, trail=self.trail, run_id=run_id, may_overlap=True)
+        return replace(super().plan, trail=self.trail, run_id=run_id, may_overlap=True, exclusion=self.exclusion)
 
     @property
     def inventory(self) -> Inventory:
@@ -81,7 +83,15 @@ class ArchiveParts(Parts):
 class Site:
     """A gateway and its archive, after a run that has delivered everything."""
 
-    def __init__(self, rows: Iterable[object] = ENTRIES, *, line_format: str = "json", page_size: int = 50) -> None:
+    def __init__(
+        self,
+        rows: Iterable[object] = ENTRIES,
+        *,
+        line_format: str = "json",
+        page_size: int = 50,
+        exclusion: Exclusion | None = None,
+    ) -> None:
+        self.exclusion = exclusion or Exclusion()
         self.s3 = MemoryS3()
         self.world = World(kong=Kong(rows, page_size=page_size))
         self.line_format = line_format
@@ -98,11 +108,11 @@ class Site:
     def run(self) -> None:
         self.open()
         log_run_id = self.world.cloudtrail._run_id  # type: ignore[attr-defined]
-        self.world.run(run_id=log_run_id, may_overlap=True, trail=ARCHIVE)
+        self.world.run(run_id=log_run_id, may_overlap=True, trail=ARCHIVE, exclusion=self.exclusion)
 
     @property
     def parts(self) -> ArchiveParts:
-        return ArchiveParts(self.world, ARCHIVE, s3=self.s3)
+        return ArchiveParts(self.world, ARCHIVE, s3=self.s3, exclusion=self.exclusion)
 
     def ask(self, **fields: object) -> dict[str, Any]:
         """Reconcile, and return what was found for the trail."""
@@ -332,6 +342,27 @@ class TestEdges:
 
         assert counts(trail) == {"missing": 1}
         assert trail["missing_entries"] == [{"id": f"{502:032d}", "request_time": None}]
+
+
+class TestExcluded:
+    def test_what_a_rule_leaves_out_is_counted_and_not_missing(self) -> None:
+        rows = [row | {"method": "GET"} if number % 4 == 0 else row for number, row in enumerate(ENTRIES)]
+        rule = Exclusion.of(methods=["GET"])
+        site = Site(rows, exclusion=rule)
+        site.take_out(OF_YESTERDAY[2])
+
+        trail = site.ask()
+
+        assert counts(trail) == {"excluded": 18, "missing": 1}
+        assert (trail["shown"], trail["complete"]) == (72, False)
+        assert site.ask(repair=True)["repair"]["delivered"] == 1
+        assert counts(site.ask()) == {"excluded": 18}
+
+    def test_what_was_delivered_before_the_rule_is_held(self) -> None:
+        site = Site()
+        site.exclusion = Exclusion.of(methods=["POST"])
+
+        assert counts(site.ask()) == {}
 
 
 class TestRefused:

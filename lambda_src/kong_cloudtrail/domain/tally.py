@@ -16,7 +16,7 @@ IDENTITY_BYTES = 16
 NAME_BYTES = 8
 
 _BUCKETS = 256
-_RECORD = struct.Struct(f"<{IDENTITY_BYTES}s{NAME_BYTES}sq")
+_RECORD = struct.Struct(f"<{IDENTITY_BYTES}s{NAME_BYTES}sq?")
 
 
 def identity_of(text: str) -> bytes:
@@ -41,11 +41,14 @@ class ShownEntry:
         `name_digest` of what tells it apart from others of the same identity.
     second
         Its request time, Unix seconds; negative if it has none.
+    is_excluded
+        Whether a rule leaves it out.
     """
 
     identity: bytes
     name: bytes
     second: int
+    is_excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +79,9 @@ class Tally:
         self.records = 0
         """Records that the source showed, an entry that was shown twice counted twice."""
 
-    def show(self, identity: bytes, name: bytes, second: int | None) -> None:
+    def show(self, identity: bytes, name: bytes, second: int | None, *, is_excluded: bool = False) -> None:
         """Add an entry that the source shows. To show it twice is to show it once."""
-        self._shown[identity[0]] += _RECORD.pack(identity, name, -1 if second is None else second)
+        self._shown[identity[0]] += _RECORD.pack(identity, name, -1 if second is None else second, is_excluded)
         self.records += 1
 
     def hold(self, identities: Iterable[bytes]) -> None:
@@ -102,12 +105,12 @@ class Tally:
 def _compare(shown: bytearray, held: bytearray) -> tuple[int, list[Difference]]:
     records = set(_RECORD.iter_unpack(shown))
     copies = Counter(one for (one,) in struct.iter_unpack(f"{IDENTITY_BYTES}s", held))
-    expected = Counter(identity for identity, _, _ in records)
+    expected = Counter(identity for identity, *_ in records)
     if copies == expected:
         return len(records), []
     differing = {identity for identity in copies.keys() | expected.keys() if copies[identity] != expected[identity]}
     found: dict[bytes, list[ShownEntry]] = {identity: [] for identity in differing}
-    for identity, name, second in records:
-        if identity in differing:
-            found[identity].append(ShownEntry(identity, name, second))
+    for record in records:
+        if record[0] in differing:
+            found[record[0]].append(ShownEntry(*record))
     return len(records), [Difference(one, tuple(found[one]), copies[one]) for one in sorted(differing)]

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..domain.checkpoint import Checkpoint
 from ..domain.entry import Entry
+from ..domain.exclusion import Excluded, Exclusion
 from ..domain.moment import utc
 from ..domain.report import RunReport
 from ..domain.tally import Difference, ShownEntry, Tally, name_digest
@@ -285,6 +286,7 @@ class _Reconciliation:
         self._guard = RunGuard(budget, NoLock(), installation.clock, FOR_READING)
         self._checkpoint = parts.ledger.load_checkpoint()
         self._settled: dict[QuarantineState, dict[bytes, str]] = {}
+        self._rule_of = parts.plan.exclusion.rule_of
         self._undated: set[bytes] = set()
         self._time_is_up = False
         basis = self._inventory.basis
@@ -434,7 +436,7 @@ class _Reconciliation:
                     undated.add(identity)
                 if name in released:
                     found.released.add(name)
-                tally.show(identity, name, entry.timestamp)
+                tally.show(identity, name, entry.timestamp, is_excluded=self._rule_of(entry) is not None)
             for identities in self._inventory.held_of(page.entries):
                 tally.hold(identities)
         return undated
@@ -473,7 +475,8 @@ class _Reconciliation:
             if (name := self._settled[state].get(one.name)) is not None:
                 names.append(name)
                 return True
-        return False
+        found.excluded += one.is_excluded
+        return one.is_excluded
 
     # -- what a slice adds to the outcome
 
@@ -486,6 +489,7 @@ class _Reconciliation:
         outcome.quarantined += len(found.quarantined)
         outcome.discarded += len(found.discarded)
         outcome.released += len(found.released)
+        outcome.excluded += found.excluded
         self._name(outcome.missing_entries, missing)
         self._name(outcome.quarantined_entries, self._reasons(found.quarantined, QuarantineState.QUARANTINED))
         self._name(outcome.discarded_entries, self._reasons(found.discarded, QuarantineState.DISCARDED))
@@ -566,6 +570,7 @@ class _Found:
     discarded: list[str] = field(default_factory=list)
     released: set[bytes] = field(default_factory=set)
     gaps: list[Gap] = field(default_factory=list)
+    excluded: int = 0
 
 
 class _Slices:
@@ -644,6 +649,8 @@ class _Delivering:
             self._delivery,
             self.report,
             overlap_seconds=plan.overlap_seconds,
+            exclusion=Exclusion(),  # what is left out is not missing
+            excluded=Excluded(),
         )
 
     def __enter__(self) -> _Delivering:

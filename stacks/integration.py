@@ -27,6 +27,7 @@ from .parts.schedule import CollectorSchedule
 from .parts.shared import Sources
 from .parts.token import KongToken
 from .preflight import Given, Plan, check
+from .settings.cron import Schedule
 from .settings.groups import (
     Archive,
     CacheOptions,
@@ -39,6 +40,7 @@ from .settings.groups import (
 )
 
 _LONGEST_SCHEDULE_NAME = 64
+_RECONCILE = "-reconcile"
 """https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html"""
 
 
@@ -107,6 +109,8 @@ class KongCloudTrailIntegration(Construct):
         Function, role, log group, dead-letter queue.
     schedules : Mapping of str to CollectorSchedule
         A schedule and its role for each trail, by the names of the destinations: ``archive``, ``cloudtrail-lake``.
+    reconcile_schedules : Mapping of str to CollectorSchedule
+        The same for reconciliations; empty unless they are asked for.
     schedule_period : Duration
         The most time between two runs of a trail.
     observability : Observability
@@ -221,6 +225,15 @@ class KongCloudTrailIntegration(Construct):
         self.schedules: Mapping[str, CollectorSchedule] = {
             destination: self._new_schedule(plan, destination) for destination in plan.resolved.destinations
         }
+        when = plan.resolved.reconcile
+        self.reconcile_schedules: Mapping[str, CollectorSchedule] = (
+            {}
+            if when is None
+            else {
+                destination: self._new_reconcile_schedule(plan, destination, when)
+                for destination in plan.resolved.destinations
+            }
+        )
         self.schedule_period = Duration.seconds(plan.resolved.schedule.longest_seconds)
         self.observability = self._new_observability(plan)
         plan.sources.take(self.cache, self.ledger, self.archive, plan.resolved.environment)
@@ -362,6 +375,10 @@ class KongCloudTrailIntegration(Construct):
     def metric_checkpoint_lag(self, **properties: Any) -> cloudwatch.Metric:
         """Return how long ago a run last had delivered everything that Kong showed, in seconds; the maximum."""
         return self.metric("CheckpointLagSeconds", **{"statistic": cloudwatch.Stats.MAXIMUM, **properties})
+
+    def metric_entries_missing(self, **properties: Any) -> cloudwatch.Metric:
+        """Return the number of entries that a reconciliation found missing, and did not deliver; the maximum."""
+        return self.metric("EntriesMissing", **{"statistic": cloudwatch.Stats.MAXIMUM, **properties})
 
     def metric_parts_written(self, **properties: Any) -> cloudwatch.Metric:
         """Return the number of objects that were added to the archive."""
@@ -542,6 +559,24 @@ class KongCloudTrailIntegration(Construct):
             name=_name_of_schedule(plan.name, destination),
         )
 
+    def _new_reconcile_schedule(self, plan: Plan, destination: str, when: Schedule) -> CollectorSchedule:
+        is_archive = destination == Archive.destination
+        name = None if plan.name is None else f"{plan.name[: _LONGEST_SCHEDULE_NAME - len(_RECONCILE)]}{_RECONCILE}"
+        return CollectorSchedule(
+            self,
+            "ArchiveReconcileSchedule" if is_archive else "ReconcileSchedule",
+            function=self.collector.function,
+            destination=destination,
+            expression=scheduler.ScheduleExpression.expression(when.expression),
+            dead_letters=self.collector.dead_letters,
+            period_seconds=when.shortest_seconds,
+            options=plan.schedule,
+            name=_name_of_schedule(name, destination),
+            description="Reconciles the day before of Kong Gateway's audit log with {destination}",
+            # The moments are evaluated by the function, when the time has come.
+            event={"verb": "reconcile", "after": "yesterday", "before": "today", "yes": True},
+        )
+
     def _new_observability(self, plan: Plan) -> Observability:
         return Observability(
             self,
@@ -554,6 +589,7 @@ class KongCloudTrailIntegration(Construct):
             cache=_watched(self.cache),
             schedule=plan.resolved.schedule,
             schedule_enabled=plan.schedule.enabled,
+            reconciles=plan.resolved.reconcile is not None,
             alarms=plan.alarms,
             kong_retention=plan.kong.audit_log_retention or KONG_RETENTION,
             watched_elsewhere=self._watched_elsewhere(plan.sources),

@@ -139,7 +139,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except CollectorError as error:
         assembly.cache_clear()  # the next invocation builds everything again: a password may have been rotated
         logger.error(str(error), code=type(error).__name__)
-        if isinstance(error, RequestInvalid | SecretUnavailable | SettingsError):
+        of_run = event.get("verb", _RUN) == _RUN
+        if of_run and isinstance(error, RequestInvalid | SecretUnavailable | SettingsError):
             source = value_or_default(SOURCE_NAME, os.environ) or ""
             for name in _asked_for(event) or destination_names(os.environ):
                 publish_misconfiguration(metrics, source, name)

@@ -504,6 +504,9 @@ class RunOptions(Group):
     exclude_own_reads : str or None
         The same for the collector's own reads of the audit log: name or id of the RBAC user that its token belongs to.
         Default: they are delivered.
+    reconcile : str or None
+        When the day before is reconciled: ``daily`` (at 04:20 UTC), ``cron(…)`` for another time of the day, or
+        ``off``. If something is missing, an alarm follows. A query of CloudTrail Lake costs money. Default: ``off``.
     log_level : str or None
         ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``. Default: ``INFO``.
     """
@@ -520,6 +523,7 @@ class RunOptions(Group):
     exclude_paths: str | None = None
     exclude_statuses: str | None = None
     exclude_own_reads: str | None = None
+    reconcile: str | None = None
     log_level: str | None = None
 
     place: ClassVar[str] = "run"
@@ -537,6 +541,7 @@ class RunOptions(Group):
             "exclude_paths",
             "exclude_statuses",
             "exclude_own_reads",
+            "reconcile",
             "log_level",
         )
     }
@@ -553,6 +558,7 @@ class RunOptions(Group):
         "exclude_paths": kinds.SETTING,
         "exclude_statuses": kinds.SETTING,
         "exclude_own_reads": kinds.SETTING,
+        "reconcile": kinds.SETTING,
         "log_level": kinds.SETTING,
     }
 

@@ -114,6 +114,8 @@ class IntegrationSettings:
         ARN of the CloudTrail Lake channel; empty where it is still to be created, or there is none.
     schedule : Schedule
         When the function runs.
+    reconcile : Schedule or None
+        When the day before is reconciled; None for never.
     environment : Mapping of str to str
         The function's variables as far as they are known before deployment.
     resource_name : str or None
@@ -128,6 +130,7 @@ class IntegrationSettings:
     destinations: tuple[str, ...]
     channel_arn: str
     schedule: Schedule
+    reconcile: Schedule | None
     environment: Mapping[str, str]
     resource_name: str | None
     security_group: str | None
@@ -343,6 +346,7 @@ _INTEGRATION_SETTINGS = (
     "resource_name",
     "security_group",
     "schedule",
+    "reconcile",
 )
 _CACHE_SETTINGS = (
     "cache_engine",
@@ -481,6 +485,7 @@ def _read_integration(
     environment = _read_environment(reader, lambda_env, destinations, new_channel=new_channel)
     expression = reader.settings.get("schedule") or DEFAULT_SCHEDULE
     schedule = reader.check("schedule", lambda: checks.schedule(expression, clock_changes=clock_changes))
+    reconcile = reader.optional("reconcile", checks.reconcile)
     resource_name = reader.optional("resource_name", checks.resource_name)
     security_group = reader.optional("security_group", checks.security_group_name)
     channel_arn, admin_api = environment.get("CHANNEL_ARN"), environment.get("KONG_ADMIN_API")
@@ -512,6 +517,7 @@ def _read_integration(
         destinations=destinations,
         channel_arn=channel_arn or "",
         schedule=schedule,
+        reconcile=reconcile,
         environment=environment,
         resource_name=resource_name,
         security_group=security_group or resource_name,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from kong_cloudtrail.destinations.cloudtrail.destination import CloudTrailLake
 from kong_cloudtrail.destinations.cloudtrail.inventory import LakeInventory
+from kong_cloudtrail.domain.audit_event import uid_of
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import DestinationMisconfigured, DestinationUnavailable
 from kong_cloudtrail.sources.kong.entries import read_entry
@@ -35,6 +36,7 @@ def ask(aws_credentials: None, cloudtrail: CloudTrailEmulator, monkeypatch: pyte
             "event_data_store": EVENT_DATA_STORE_ARN,
             "region": "us-east-1",
             "channel_arn": cloudtrail.channel_arn,
+            "uid_of": uid_of,
             "estimate_bytes": lambda window: 2_000_000_000,
             "sleep": lambda seconds: None,
         }

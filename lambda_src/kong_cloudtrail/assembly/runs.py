@@ -15,6 +15,7 @@ from ..destinations.archive.inspection import ArchiveInspector
 from ..destinations.archive.inventory import ArchiveInventory
 from ..destinations.cloudtrail.inventory import LakeInventory
 from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS
+from ..domain.audit_event import uid_of
 from ..domain.exclusion import Exclusion
 from ..domain.moment import utc
 from ..domain.trail import Trail
@@ -244,6 +245,7 @@ class TrailParts:
                 store.arn,
                 store.region,
                 channel.arn,
+                uid_of=uid_of,
                 estimate_bytes=self.ledger.delivered_bytes,
                 sleep=self.reading_guard.sleep,
                 connect_seconds=connections.limits.connect_seconds,

@@ -33,6 +33,9 @@ from .fields import Fields
 from .installation import Installation, TrailParts
 from .verb import Progress, Verb
 
+METRICS = ("EntriesMissing", "EntriesDoubled", "EntriesExtra", "ReconciliationsFinished")
+"""What a reconciliation counts, for alarms."""
+
 MOST_NAMED = 1000
 """Entries of a kind that a result names. All are counted."""
 
@@ -248,9 +251,8 @@ def _metrics(outcome: Reconciled) -> Mapping[str, int]:
     left = outcome.missing
     if outcome.repair is not None:
         left -= outcome.repair.delivered + outcome.repair.quarantined
-    counts = {"EntriesMissing": left, "EntriesDoubled": outcome.doubled, "EntriesExtra": outcome.extra}
-    counts["ReconciliationsFinished"] = int(outcome.is_finished)
-    return {name: count for name, count in counts.items() if count is not None}
+    counts = (left, outcome.doubled, outcome.extra, int(outcome.is_finished))
+    return {name: count for name, count in zip(METRICS, counts, strict=True) if count is not None}
 
 
 class _Share:

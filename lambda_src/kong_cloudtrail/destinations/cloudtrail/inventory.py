@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from ... import __version__
-from ...domain.audit_event import EVENT_SOURCE, uid_of
+from ...domain.audit_event import EVENT_SOURCE
 from ...domain.entry import Entry
 from ...domain.tally import identity_of
 from ...domain.window import Window
@@ -63,6 +63,8 @@ class LakeInventory:
         Region of the store.
     channel_arn
         The channel that delivered the events: a store may take those of several.
+    uid_of
+        Returns the ``UID`` of an entry's event.
     estimate_bytes
         Returns about how many bytes of events a window has; ``None`` if that is not known.
     sleep
@@ -80,6 +82,7 @@ class LakeInventory:
         region: str,
         channel_arn: str,
         *,
+        uid_of: Callable[[Entry], str],
         estimate_bytes: Callable[[Window], int | None],
         sleep: Callable[[float], None],
         connect_seconds: float = CONNECT_SECONDS,
@@ -87,6 +90,7 @@ class LakeInventory:
     ) -> None:
         self._store = event_data_store
         self._channel_arn = channel_arn
+        self._uid_of = uid_of
         self._estimate_bytes = estimate_bytes
         self._sleep = sleep
         self._client: CloudTrailClient = boto3.client(
@@ -118,7 +122,7 @@ class LakeInventory:
 
     def identify(self, entry: Entry) -> tuple[bytes, str]:
         """Return the digest of the ``UID`` of an entry's event, and the ``UID``."""
-        uid = uid_of(entry)
+        uid = self._uid_of(entry)
         return identity_of(uid), uid
 
     def held(self, window: Window) -> Iterator[Sequence[bytes]]:

@@ -57,6 +57,7 @@ def via(service: str) -> str:
     return f'{{"StringEquals": {{"kms:ViaService": "{service}.eu-central-1.amazonaws.com"}}}}'
 
 
+EVENT_DATA_STORE = "<AWS::CloudTrail::EventDataStore.EventDataStoreArn>"
 PUT_EVENTS = (LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL_ARN, "")
 WRITE_LOGS = (LAMBDA, "Allow", "logs:CreateLogStream logs:PutLogEvents", LOG_GROUP, "")
 CONNECT = (
@@ -165,7 +166,13 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         [MAKE_INTERFACES],
         [(*MAKE_INTERFACES[:3], " ".join([*SHARED_SUBNETS, MAKE_INTERFACES[3]]), "")],
     ),
-    "event store": ([PUT_EVENTS], [(LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL, "")]),
+    "event store": (
+        [PUT_EVENTS],
+        [
+            (LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL, ""),
+            (LAMBDA, "Allow", "cloudtrail:GetQueryResults cloudtrail:StartQuery", EVENT_DATA_STORE, ""),
+        ],
+    ),
     "archive": ([PUT_EVENTS, CONNECT, LEAVE_QUARANTINE], use_archive()),
     "archive and Lake": ([], [*use_archive(), INVOKE, TELL_MISSED_TICKS]),
     "archive in a bucket that is there": (

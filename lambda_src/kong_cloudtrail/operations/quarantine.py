@@ -505,18 +505,18 @@ class _Desk:
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         return self._seen.seen(entries)
 
-    def mark(self, keys: Sequence[str], lifetime_seconds: int) -> None:
+    def mark(self, entries: Sequence[Entry], lifetime_seconds: int) -> None:
         try:
-            self._seen.mark(keys, lifetime_seconds)
+            self._seen.mark(entries, lifetime_seconds)
         except CacheFull as full:
             if full.marked:
-                self._let_go(keys)
+                self._let_go(entries)
             raise
-        self._let_go(keys)
+        self._let_go(entries)
 
-    def _let_go(self, keys: Sequence[str]) -> None:
-        for key in keys:
-            if (name := self._names.pop(key, None)) is not None:
+    def _let_go(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            if (name := self._names.pop(entry.key, None)) is not None:
                 self._ledger.release(name)
                 with self._lock:
                     self.released += 1

@@ -57,7 +57,8 @@ def digests(rows: list[dict[str, Any]]) -> list[bytes]:
 
 
 def within(row: dict[str, Any]) -> bool:
-    return WINDOW.after <= row["request_timestamp"] < (WINDOW.before or 0)
+    moment: int = row["request_timestamp"]
+    return WINDOW.after <= moment < (WINDOW.before or 0)
 
 
 def test_holds_what_is_in_the_window(s3: Any) -> None:

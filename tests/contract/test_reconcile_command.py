@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from kong_cloudtrail import handler as module
+from kong_cloudtrail.errors import RequestInvalid
 
 from cli.exit_status import ExitStatus
 from tests.conftest import Site
@@ -21,6 +23,7 @@ from tests.lambda_endpoint import LambdaEndpoint
 
 HOUR = 3600
 WINDOW = ("--after", "10h", "--before", "2h")
+TICK = {"verb": "reconcile", "after": "10h", "before": "2h", "yes": True, "execution_id": "a-tick"}
 
 
 def fill(site: Site, count: int = 60) -> list[dict[str, Any]]:
@@ -89,6 +92,44 @@ class TestArchive:
         output = terminal.run("reconcile", "--after", "10h", "--before", "now")
 
         output.assert_failed(ExitStatus.USAGE, "before: entries are settled up to", "Give that moment")
+
+
+class TestSchedule:
+    def test_moments_are_those_of_the_function_and_metrics_tell(
+        self,
+        terminal: Terminal,
+        archived: list[dict[str, Any]],
+        deployed: LambdaEndpoint,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        take_out(terminal, archived[3:5])
+        monkeypatch.chdir(terminal.folder)
+        for name, value in terminal.environment.items():
+            monkeypatch.setenv(name, value)
+
+        answer = deployed.function(TICK)
+
+        [trail] = answer["document"]["trails"]
+        assert (trail["shown"], trail["missing"]) == (len(archived), 2)
+        [metrics] = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line]
+        assert (metrics["EntriesMissing"], metrics["destination"]) == ([2.0], "archive")
+
+    def test_window_that_proves_nothing_fails_the_invocation(
+        self,
+        terminal: Terminal,
+        archived: list[dict[str, Any]],
+        deployed: LambdaEndpoint,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.chdir(terminal.folder)
+        for name, value in terminal.environment.items():
+            monkeypatch.setenv(name, value)
+
+        with pytest.raises(RequestInvalid, match="settled up to"):
+            deployed.function(TICK | {"before": "now"})
+        assert "Misconfigurations" not in capsys.readouterr().out
 
 
 class TestMarks:

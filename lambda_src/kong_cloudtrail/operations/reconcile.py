@@ -42,6 +42,9 @@ MOST_NAMED = 1000
 RETENTION_MARGIN_SECONDS = 3600
 """Entries that expire within this time count as expired: they may be gone before they are read."""
 
+_SURELY_RETAINED_SECONDS = 2 * 86_400
+"""For so long, a source keeps entries that shows none from which it could be known."""
+
 _FIRST_SLICE_SECONDS = 6 * 3600
 _LONGEST_SLICE_SECONDS = 31 * 86_400
 _TARGET_SLICE_ENTRIES = 200_000
@@ -348,7 +351,7 @@ class _Reconciliation:
         begins_at = self._checkpoint.begins_at or 0
         retained_from = max(self._retained_from(window, bounds), begins_at)
         if window.after < retained_from:
-            reason = "the trail begins there" if retained_from == begins_at else "Kong deletes older entries"
+            reason = "the trail begins there" if retained_from == begins_at else "older entries may have expired"
             raise RequestInvalid(
                 [f"after: {utc(retained_from)} is the earliest moment that proves something: {reason}."]
             )
@@ -372,16 +375,21 @@ class _Reconciliation:
         return max(min(max(known), bounds.earliest) - self._parts.plan.overlap_seconds, 0)
 
     def _retained_from(self, window: Window, bounds: Bounds) -> int:
-        """Return the earliest request time of which the source still shows everything; 0 if it shows older entries."""
-        if self._source.has_entries_before(window.after - RETENTION_MARGIN_SECONDS):
-            return 0
+        """Return the earliest request time of which the source still shows everything.
+
+        That older entries are there proves nothing: one may have a wrong date.
+        """
         for asked in (window, Window(window.after, None)):
             page = next(self._source.pages(asked), None)
-            for entry in () if page is None else page.entries:
-                if entry.timestamp is not None and entry.timestamp <= bounds.gateway:
-                    # What has lived as long as this entry will live expires now.
-                    return max(entry.timestamp - entry.remaining_seconds + RETENTION_MARGIN_SECONDS, 0)
-        return 0
+            # What has lived as long as such an entry will live expires now.
+            expiring = [
+                entry.timestamp - entry.remaining_seconds
+                for entry in (() if page is None else page.entries)
+                if entry.timestamp is not None and entry.timestamp <= bounds.gateway
+            ]
+            if expiring:
+                return max(*expiring, 0) + RETENTION_MARGIN_SECONDS
+        return max(bounds.gateway - _SURELY_RETAINED_SECONDS, 0)
 
     # -- slice by slice
 
@@ -465,9 +473,15 @@ class _Reconciliation:
         elif copies > len(shown):
             found.doubled.append(difference)
         else:
-            absent = [one for one in shown if not self._is_accounted_for(one, found)]
             # Of entries that only their name tells apart, it is not known which ones are held.
-            found.absent += absent[: len(shown) - copies] if len(shown) > 1 else absent
+            lacking = len(shown) - copies
+            absent = []
+            for one in shown:
+                if lacking > len(absent) and self._is_accounted_for(one, found):
+                    lacking -= 1
+                else:
+                    absent.append(one)
+            found.absent += absent[:lacking]
 
     def _is_accounted_for(self, one: ShownEntry, found: _Found) -> bool:
         for state, names in (

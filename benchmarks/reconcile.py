@@ -144,7 +144,7 @@ def reconcile(folder: Path, count: int) -> dict[str, Any]:
         clock=SystemClock(),
         budget=UnlimitedTime(),
         trails=[parts],
-        telemetry=SimpleNamespace(count=lambda *_: None),
+        telemetry=SimpleNamespace(count=lambda *_: None, warning=lambda *_: None),
     )
     window = {"after": utc(_MIDNIGHT - _DAY_SECONDS), "before": utc(_MIDNIGHT)}
     began, began_cpu = time.perf_counter(), time.process_time()

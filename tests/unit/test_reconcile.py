@@ -219,6 +219,7 @@ class TestPlanted:
             {"id": row["request_id"], "request_time": utc(row["request_timestamp"])} for row in holes
         ]
         assert site.world.telemetry.counted[0][1]["EntriesMissing"] == 3
+        assert ("ENTRIES_MISSING", "3 entries") in [(code, text[:9]) for code, text in site.world.telemetry.told]
 
     def test_a_whole_part(self) -> None:
         site = Site()

@@ -22,7 +22,7 @@ from ..domain.tally import Difference, ShownEntry, Tally, name_digest
 from ..domain.trail import Trail
 from ..domain.window import Window
 from ..errors import CollectorError, RequestInvalid, SourceUnavailable, StateError, TimeBudgetReached
-from ..ports import Basis, Consent, Findings, Gap, Inventory, Page, QuarantineState, SeenSet, TimeBudget
+from ..ports import Basis, Consent, Findings, Gap, Inventory, Page, QuarantineState, SeenSet, Telemetry, TimeBudget
 from ..run.collector import FUTURE_SECONDS, MARK_MARGIN_SECONDS
 from ..run.delivery import Delivery
 from ..run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
@@ -160,10 +160,15 @@ class Reconciled:
         return self.window.before is not None and self.covered_until >= self.window.before
 
     @property
+    def still_missing(self) -> int:
+        """Missing entries that were not delivered by the repair, nor put into quarantine."""
+        repaired = 0 if self.repair is None else self.repair.delivered + self.repair.quarantined
+        return max(self.missing - repaired, 0)
+
+    @property
     def is_complete(self) -> bool:
         """Whether everything that the source shows is held by now, or accounted for."""
-        repaired = 0 if self.repair is None else self.repair.delivered + self.repair.quarantined
-        return self.is_finished and self.missing <= repaired and not self.unreadable
+        return self.is_finished and not self.still_missing and not self.unreadable
 
     def result(self, checkpoint: Checkpoint) -> dict[str, Any]:
         """Return it as JSON, as it is kept in the ledger.
@@ -246,15 +251,28 @@ def perform(request: ReconcileRequest, installation: Installation, progress: Pro
         result = outcome.result(checkpoint)
         outcome.place, outcome.number = parts.ledger.add_reconciliation(result)
         installation.telemetry.count(parts.trail, _metrics(outcome))
+        _warn(outcome, installation.telemetry)
         found.append({**parts.trail.fields, **result, "number": outcome.number, "place": outcome.place})
     return ReconcileResult(found)
 
 
+def _warn(outcome: Reconciled, telemetry: Telemetry) -> None:
+    if outcome.still_missing:
+        telemetry.warning(
+            "ENTRIES_MISSING",
+            f"{outcome.still_missing} entries that the gateway shows are missing in {outcome.trail}. Deliver them with "
+            f"`reconcile --repair` while it has them. {outcome.place} names them.",
+        )
+    if not outcome.is_finished:
+        telemetry.warning(
+            "RECONCILE_UNFINISHED",
+            f"The time was used up when {outcome.trail} was compared until {utc(outcome.covered_until)}. Reconcile the "
+            "rest of the window from there.",
+        )
+
+
 def _metrics(outcome: Reconciled) -> Mapping[str, int]:
-    left = outcome.missing
-    if outcome.repair is not None:
-        left -= outcome.repair.delivered + outcome.repair.quarantined
-    counts = (left, outcome.doubled, outcome.extra, int(outcome.is_finished))
+    counts = (outcome.still_missing, outcome.doubled, outcome.extra, int(outcome.is_finished))
     return {name: count for name, count in zip(METRICS, counts, strict=True) if count is not None}
 
 
@@ -475,7 +493,7 @@ class _Reconciliation:
         else:
             # Of entries that only their name tells apart, it is not known which ones are held.
             lacking = len(shown) - copies
-            absent = []
+            absent: list[ShownEntry] = []
             for one in shown:
                 if lacking > len(absent) and self._is_accounted_for(one, found):
                     lacking -= 1

@@ -451,7 +451,7 @@ def _deliver(
             guard.check()
             if quarantined is None:
                 continue
-            desk.expect(quarantined)
+            desk.remember(quarantined)
             try:
                 event = parts.destination.mapper(quarantined.gateway).map(quarantined.entry)
             except EntryNotMappable as reason:
@@ -485,7 +485,7 @@ class _Desk:
         self._lock = threading.Lock()
         self.released = 0
 
-    def expect(self, quarantined: Quarantined) -> None:
+    def remember(self, quarantined: Quarantined) -> None:
         """Remember the name of an entry that is about to be delivered."""
         self._names[quarantined.entry.key] = quarantined.name
 
@@ -501,6 +501,9 @@ class _Desk:
 
     def open(self) -> CacheState:
         return self._seen.open()
+
+    def expect(self, entries: Sequence[Entry]) -> None:
+        self._seen.expect(entries)
 
     def seen(self, entries: Sequence[Entry]) -> set[str]:
         return self._seen.seen(entries)

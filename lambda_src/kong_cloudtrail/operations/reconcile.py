@@ -714,8 +714,8 @@ class _Unseen:
     """Marks of which nobody is asked."""
 
     def __init__(self, seen: SeenSet) -> None:
-        self._seen = seen
         self.open = seen.open
+        self.expect = seen.expect
         self.mark = seen.mark
 
     def seen(self, entries: Sequence[Entry]) -> set[str]:

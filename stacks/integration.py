@@ -504,7 +504,11 @@ class KongCloudTrailIntegration(Construct):
     def _grant_what_it_needs(self, plan: Plan) -> None:
         role = self.collector.role
         if self.channel_arn is not None:
-            allow(role, ("cloudtrail-data:PutAuditEvents",), self.channel_arn)
+            # The second one, as below, for the verb doctor: whether channel and store take events.
+            allow(role, ("cloudtrail-data:PutAuditEvents", "cloudtrail:GetChannel"), self.channel_arn)
+        if self.event_store is not None:
+            store = self.event_store.event_data_store.attr_event_data_store_arn
+            allow(role, ("cloudtrail:GetEventDataStore",), store)
         if self.archive is not None:
             self.archive.grant_use(role)
         if self.cache is not None:

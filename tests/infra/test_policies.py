@@ -57,7 +57,8 @@ def via(service: str) -> str:
     return f'{{"StringEquals": {{"kms:ViaService": "{service}.eu-central-1.amazonaws.com"}}}}'
 
 
-PUT_EVENTS = (LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL_ARN, "")
+LAKE_USE = "cloudtrail-data:PutAuditEvents cloudtrail:GetChannel"
+PUT_EVENTS = (LAMBDA, "Allow", LAKE_USE, CHANNEL_ARN, "")
 WRITE_LOGS = (LAMBDA, "Allow", "logs:CreateLogStream logs:PutLogEvents", LOG_GROUP, "")
 CONNECT = (
     LAMBDA,
@@ -86,6 +87,13 @@ def use_archive(bucket: str = BUCKET, prefix: str = "archive") -> list[Statement
     return [
         (LAMBDA, "Allow", "s3:GetObject s3:GetObjectVersion s3:PutObject", f"{bucket}/{folder}", ""),
         (LAMBDA, "Allow", "s3:ListBucketVersions", bucket, f'{{"StringLike": {{"s3:prefix": "{folder}"}}}}'),
+        (
+            LAMBDA,
+            "Allow",
+            "s3:GetBucketObjectLockConfiguration s3:GetBucketPolicy s3:GetBucketVersioning",
+            bucket,
+            "",
+        ),
         (LAMBDA, "Allow", "s3:ListBucket", bucket, f'{{"StringLikeIfExists": {{"s3:prefix": "{folder}"}}}}'),
     ]
 
@@ -154,7 +162,10 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         [MAKE_INTERFACES],
         [(*MAKE_INTERFACES[:3], " ".join([*SHARED_SUBNETS, MAKE_INTERFACES[3]]), "")],
     ),
-    "event store": ([PUT_EVENTS], [(LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL, "")]),
+    "event store": (
+        [PUT_EVENTS],
+        [(LAMBDA, "Allow", LAKE_USE, CHANNEL, ""), (LAMBDA, "Allow", "cloudtrail:GetEventDataStore", STORE, "")],
+    ),
     "archive": ([PUT_EVENTS, CONNECT], use_archive()),
     "archive and Lake": ([], [*use_archive(), INVOKE, TELL_MISSED_TICKS]),
     "archive in a bucket that is there": (

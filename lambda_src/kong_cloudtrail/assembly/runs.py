@@ -17,7 +17,7 @@ from ..domain.exclusion import Exclusion
 from ..domain.moment import utc
 from ..domain.trail import OBJECTS, REQUESTS, Trail
 from ..errors import RequestInvalid
-from ..ports import Destination, Inspector, RunLock, SeenSet, Signer, Source, Telemetry, TimeBudget
+from ..ports import CacheGauge, Destination, Inspector, RunLock, SeenSet, Signer, Source, Telemetry, TimeBudget
 from ..run.collector import Collector
 from ..run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
 from ..run.plan import Plan
@@ -27,6 +27,7 @@ from ..sources.kong.objects_stream import KongObjects
 from ..sources.kong.own_reads import own_reads
 from ..sources.kong.requests_stream import KongRequests
 from ..sources.kong.stream import KongStream
+from ..state.cache_checkup import ValkeyGauge
 from ..state.ledger import Ledger
 from ..state.valkey import ValkeyLock, ValkeySeenSet
 from .connections import Connections, Limits
@@ -225,6 +226,11 @@ class TrailParts:
     def lock(self) -> RunLock:
         """The lock of the trail. Raises `SecretUnavailable`."""
         return NoLock() if self._excludes_doubles else self._valkey_lock
+
+    @property
+    def cache_gauge(self) -> CacheGauge | None:
+        """Measures the cache; ``None`` if the trail needs none. Raises `SecretUnavailable`."""
+        return None if self._excludes_doubles else ValkeyGauge(self._connections.cache)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -214,6 +214,15 @@ class Ledger:
             checkpoint = replace(checkpoint, run_number=number, run_sha256=hashlib.sha256(body).hexdigest())
             if written:
                 return checkpoint
+
+    def newest_report(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """Return the fields of the newest run report that a checkpoint knows; ``None`` if there is none."""
+        body = self._body(self._report_name(checkpoint.run_number)) if checkpoint.run_number else None
+        try:
+            fields = json.loads(body or b"")
+        except (ValueError, RecursionError):
+            return None
+        return fields if isinstance(fields, dict) else None
 
     def verify_reports(self) -> Iterator[str]:
         """Check the chain of run reports; yield one sentence for each fault."""

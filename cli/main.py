@@ -19,8 +19,10 @@ from kong_cloudtrail.errors import (
     describe_fault,
 )
 
+from .commands.doctor import doctor
 from .commands.query import query
 from .commands.release import release
+from .commands.status import status
 from .commands.sync import sync
 from .commands.tfvars import tfvars
 from .commands.verify import verify
@@ -76,7 +78,7 @@ def commands() -> None:
     """
 
 
-for _command in (sync, release, verify, query, tfvars):
+for _command in (sync, doctor, status, release, verify, query, tfvars):
     commands.add_command(_command)
 
 

@@ -16,7 +16,7 @@ from ...domain.moment import utc
 from ...domain.reaching import Server, reach
 from ...errors import CollectorError, SecretUnavailable, SourceRefused, TimeBudgetReached
 from ...ports import Clock
-from .admin_api import ADVICE, AUDIT_PATH, AdminApi, object_of, parse_date, version_of
+from .admin_api import ADVICE, REQUESTS_PATH, AdminApi, object_of, parse_date, version_of
 from .checks import never_rises, request_times
 from .http import HttpClient, Reply, Trouble, tls_context
 from .own_reads import own_reads
@@ -86,7 +86,7 @@ class KongCheckup:
         self._token = token
         self._clock = clock
         http = HttpClient(admin_api, root_ca=root_ca, remaining_seconds=lambda: math.inf)
-        self._api = AdminApi(http, admin_api, token=token, clock=clock, sleep=clock.sleep)
+        self._api = AdminApi(http, admin_api, REQUESTS_PATH, token=token, clock=clock, sleep=clock.sleep)
 
     def run(self) -> Iterator[Finding]:
         """Yield what is found."""
@@ -148,7 +148,7 @@ class KongCheckup:
         if reply.status == 200 and not isinstance(rows, list | dict):
             yield AREA.failed(
                 "rights",
-                f"The answer of {AUDIT_PATH} is not one of Kong's Admin API.",
+                f"The answer of {REQUESTS_PATH} is not one of Kong's Admin API.",
                 "Check that KONG_ADMIN_API leads to the Admin API, base path included, and not to Kong Manager or a "
                 "login page.",
             )
@@ -159,7 +159,7 @@ class KongCheckup:
         known.rows = list(rows or ())
         known.own_id = reply.headers.get(_REQUEST_ID)
         who = "The token" if has_token else "The collector, without a token,"
-        yield AREA.ok("rights", f"{who} may read {AUDIT_PATH}.")
+        yield AREA.ok("rights", f"{who} may read {REQUESTS_PATH}.")
         return True
 
     # -- filters and order
@@ -183,7 +183,7 @@ class KongCheckup:
 
     def _audit_log(self, known: _Known, has_token: bool) -> Iterator[Finding]:
         patterns = _patterns(known.configuration.get("audit_log_ignore_paths"))
-        ignored = _matching(patterns, f"{AUDIT_PATH}?size={_SAMPLE_ROWS}")
+        ignored = _matching(patterns, f"{REQUESTS_PATH}?size={_SAMPLE_ROWS}")
         if not ignored:
             known.own_row = self._find_own_read(known)
         yield self._is_on(known)
@@ -192,7 +192,7 @@ class KongCheckup:
         yield _rbac(known, has_token)
 
     def _find_own_read(self, known: _Known) -> Mapping[str, Any] | None:
-        """Look for the entry of the first read of `AUDIT_PATH`, which appears shortly after."""
+        """Look for the entry of the first read of `REQUESTS_PATH`, which appears shortly after."""
         if known.own_id is None:
             return None
         question: dict[str, int | str] = {}
@@ -290,7 +290,7 @@ def _retention(configuration: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _refusal(reply: Reply, has_token: bool, configuration: Mapping[str, Any]) -> Finding:
     """Return what an answer means that is no page."""
-    what = f"Kong answered {AUDIT_PATH} with status {reply.status}"
+    what = f"Kong answered {REQUESTS_PATH} with status {reply.status}"
     if reply.status == 401 and not has_token:
         return AREA.failed(
             "rights",
@@ -438,5 +438,5 @@ def _matching(patterns: Sequence[str], path: str) -> list[str]:
 
 def _pattern_for(path: str) -> str:
     """Return the anchored pattern for the collector's reads, as Kong sees their path."""
-    before, found, _ = path.partition("?")[0].partition(AUDIT_PATH)
+    before, found, _ = path.partition("?")[0].partition(REQUESTS_PATH)
     return f"^{re.escape(before)}/audit/" if found else IGNORE_PATTERN

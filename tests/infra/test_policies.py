@@ -167,6 +167,7 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         [(LAMBDA, "Allow", LAKE_USE, CHANNEL, ""), (LAMBDA, "Allow", "cloudtrail:GetEventDataStore", STORE, "")],
     ),
     "archive": ([PUT_EVENTS, CONNECT], use_archive()),
+    "archive of both streams": ([PUT_EVENTS, CONNECT], [*use_archive(), INVOKE, TELL_MISSED_TICKS]),
     "archive and Lake": ([], [*use_archive(), INVOKE, TELL_MISSED_TICKS]),
     "archive in a bucket that is there": (
         [PUT_EVENTS, CONNECT],
@@ -243,6 +244,7 @@ OF_THE_DASHBOARD = (
 )
 RESOURCE_POLICIES: dict[str, list[Statement]] = {
     "archive": ARCHIVE_POLICIES,
+    "archive of both streams": ARCHIVE_POLICIES,
     "archive and Lake": ARCHIVE_POLICIES,
     "archive in a bucket that is there": [*LEDGER_POLICY, *LEDGER_POLICY, *QUEUE_POLICY],
     "archive, compliance": ARCHIVE_POLICIES,

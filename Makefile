@@ -19,8 +19,8 @@ export JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION := 20
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
-demo: .venv/ready .venv-ministack/ready node_modules/ready  ## deploy the stack to an AWS on this machine and watch entries arrive (KEEP=1, DESTINATION=archive)
-	@$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(DESTINATION),--destination $(DESTINATION))
+demo: .venv/ready .venv-ministack/ready node_modules/ready  ## deploy the stack to an AWS on this machine and watch entries arrive (KEEP=1, DESTINATION=archive, STREAMS=requests,objects)
+	@$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(DESTINATION),--destination $(DESTINATION)) $(if $(STREAMS),--streams $(STREAMS))
 
 test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every check and every test (WORKERS=3), about seven minutes
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal

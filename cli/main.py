@@ -19,9 +19,11 @@ from kong_cloudtrail.errors import (
     describe_fault,
 )
 
+from .commands.doctor import doctor
 from .commands.quarantine import quarantine
 from .commands.query import query
 from .commands.reconcile import reconcile
+from .commands.status import status
 from .commands.sync import sync
 from .commands.tfvars import tfvars
 from .commands.verify import verify
@@ -77,7 +79,7 @@ def commands() -> None:
     """
 
 
-for _command in (sync, quarantine, reconcile, verify, query, tfvars):
+for _command in (sync, doctor, status, quarantine, reconcile, verify, query, tfvars):
     commands.add_command(_command)
 
 

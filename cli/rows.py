@@ -170,12 +170,13 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
     from rich.cells import cell_len
 
     return [
-        max(cell_len(text) for text in (_shown(column.name), *(_shown(row[place]) for row in rows)))
+        max(cell_len(text) for text in (shown(column.name), *(shown(row[place]) for row in rows)))
         for place, column in enumerate(columns)
     ]
 
 
-def _shown(value: str | None) -> str:
+def shown(value: str | None) -> str:
+    """Return a value for a terminal: control characters are visible, and do nothing."""
     return "" if value is None else escaped(value)
 
 
@@ -188,9 +189,9 @@ def _print_table(
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=with_names, header_style="bold")
     for column, width in zip(columns, widths, strict=True):
         justify: Any = "right" if column.type.partition("(")[0] in _NUMBERS else "left"
-        table.add_column(Text(_shown(column.name)), width=max(width, 1), justify=justify, overflow="fold")
+        table.add_column(Text(shown(column.name)), width=max(width, 1), justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_shown(value)) for value in row))
+        table.add_row(*(Text(shown(value)) for value in row))
     console.print(table)
 
 
@@ -205,6 +206,6 @@ def _print_records(console: Console, columns: Sequence[Column], rows: Sequence[R
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for column, value in zip(columns, row, strict=True):
-            table.add_row(Text(_shown(column.name)), Text(_shown(value)))
+            table.add_row(Text(shown(column.name)), Text(shown(value)))
         console.print(Rule(f"row {number}", align="left", style="dim"))
         console.print(table)

@@ -14,7 +14,7 @@ from constructs import Construct
 
 from .observability.alarms import AlarmOptions
 from .observability.construct import KONG_RETENTION, Observability
-from .observability.metrics import NAMESPACE, CacheNodes, MetricName, ServerlessCache, checked_name
+from .observability.metrics import NAMESPACE, CacheNodes, MetricName, ServerlessCache, checked_name, dimensions
 from .parts.archive import ArchiveBucket
 from .parts.archive_queries import ArchiveQueries
 from .parts.cache import NODES, DedupeCache, ReplicationGroupCache, ServerlessDedupeCache, create_cache
@@ -38,6 +38,7 @@ from .settings.groups import (
     NetworkOptions,
     RunOptions,
 )
+from .settings.names import DEFAULT_STREAM, TrailName
 
 _LONGEST_SCHEDULE_NAME = 64
 _RECONCILE = "-reconcile"
@@ -108,7 +109,7 @@ class KongCloudTrailIntegration(Construct):
     collector : CollectorFunction
         Function, role, log group, dead-letter queue.
     schedules : Mapping of str to CollectorSchedule
-        A schedule and its role for each trail, by the names of the destinations: ``archive``, ``cloudtrail-lake``.
+        A schedule and its role for each trail, by stream and destination: ``requests/archive``.
     reconcile_schedules : Mapping of str to CollectorSchedule
         The same for reconciliations; empty unless they are asked for.
     schedule_period : Duration
@@ -222,17 +223,15 @@ class KongCloudTrailIntegration(Construct):
         self.network = self._new_network(plan)
         self.collector = self._new_collector(plan)
         self._grant_what_it_needs(plan)
+        self._trails = plan.trails
         self.schedules: Mapping[str, CollectorSchedule] = {
-            destination: self._new_schedule(plan, destination) for destination in plan.resolved.destinations
+            str(trail): self._new_schedule(plan, trail) for trail in plan.trails
         }
         when = plan.resolved.reconcile
         self.reconcile_schedules: Mapping[str, CollectorSchedule] = (
             {}
             if when is None
-            else {
-                destination: self._new_reconcile_schedule(plan, destination, when)
-                for destination in plan.resolved.destinations
-            }
+            else {str(trail): self._new_reconcile_schedule(plan, trail, when) for trail in plan.trails}
         )
         self.schedule_period = Duration.seconds(plan.resolved.schedule.longest_seconds)
         self.observability = self._new_observability(plan)
@@ -300,7 +299,9 @@ class KongCloudTrailIntegration(Construct):
             )
         return self.token_secret.grant_write(grantee)
 
-    def metric(self, name: MetricName, *, destination: str | None = None, **properties: Any) -> cloudwatch.Metric:
+    def metric(
+        self, name: MetricName, *, stream: str | None = None, destination: str | None = None, **properties: Any
+    ) -> cloudwatch.Metric:
         """Return one of the metrics that the function writes about its runs, e.g. ``EventsDelivered``.
 
         The other methods are short for this one, and take the same properties.
@@ -309,6 +310,8 @@ class KongCloudTrailIntegration(Construct):
         ----------
         name : MetricName
             As in ``docs/settings.md``.
+        stream : str, optional
+            Of which trail: ``requests`` or ``objects``. Default: the only one, or else ``requests``.
         destination : str, optional
             Of which trail: ``archive`` or ``cloudtrail-lake``. Default: the only one.
         properties
@@ -319,18 +322,18 @@ class KongCloudTrailIntegration(Construct):
         ValueError
             If there is no metric of that name, no such trail, or several to choose from.
         """
-        if destination is None and len(self.schedules) > 1:
+        streams = {trail.stream for trail in self._trails}
+        stream = stream or (DEFAULT_STREAM if DEFAULT_STREAM in streams else next(iter(streams)))
+        found = [each for each in self._trails if each.stream == stream and destination in (None, each.destination)]
+        if len(found) > 1:
             raise ValueError(f"metric: there are several trails; give destination, one of {', '.join(self.schedules)}.")
-        if destination is not None and destination not in self.schedules:
-            raise ValueError(f"metric: there is no trail of that destination; there is {', '.join(self.schedules)}.")
+        if not found:
+            raise ValueError(f"metric: there is no such trail; there is {', '.join(self.schedules)}.")
         return cloudwatch.Metric(
             **{
                 "namespace": NAMESPACE,
                 "metric_name": checked_name(name),
-                "dimensions_map": {
-                    "source": self.source_name,
-                    "destination": destination or next(iter(self.schedules)),
-                },
+                "dimensions_map": dimensions(self.source_name, found[0]),
                 "statistic": cloudwatch.Stats.SUM,
                 **properties,
             }
@@ -524,7 +527,11 @@ class KongCloudTrailIntegration(Construct):
     def _grant_what_it_needs(self, plan: Plan) -> None:
         role = self.collector.role
         if self.channel_arn is not None:
-            allow(role, ("cloudtrail-data:PutAuditEvents",), self.channel_arn)
+            # The second one, as below, for the verb doctor: whether channel and store take events.
+            allow(role, ("cloudtrail-data:PutAuditEvents", "cloudtrail:GetChannel"), self.channel_arn)
+        if self.event_store is not None:
+            own_store = self.event_store.event_data_store.attr_event_data_store_arn
+            allow(role, ("cloudtrail:GetEventDataStore",), own_store)
         if self.archive is not None:
             self.archive.grant_use(role)
         if self.cache is not None:
@@ -542,37 +549,35 @@ class KongCloudTrailIntegration(Construct):
         if self.event_store is not None and "EXTERNAL_ID" in plan.resolved.environment:
             self.event_store.require_external_id(plan.resolved.environment["EXTERNAL_ID"], role)
 
-    def _new_schedule(self, plan: Plan, destination: str) -> CollectorSchedule:
+    def _new_schedule(self, plan: Plan, trail: TrailName) -> CollectorSchedule:
         given, schedule = plan.run.schedule, plan.resolved.schedule
-        is_archive = destination == Archive.destination
         return CollectorSchedule(
             self,
-            "ArchiveSchedule" if is_archive else "Schedule",
+            "".join(part.capitalize() for part in (*_suffixes(trail), "schedule")),
             function=self.collector.function,
-            destination=destination,
+            trail=trail,
             expression=given
             if isinstance(given, scheduler.ScheduleExpression)
             else scheduler.ScheduleExpression.expression(schedule.expression),
             dead_letters=self.collector.dead_letters,
             period_seconds=schedule.shortest_seconds,
             options=plan.schedule,
-            name=_name_of_schedule(plan.name, destination),
+            name=_name_of_schedule(plan.name, trail),
         )
 
-    def _new_reconcile_schedule(self, plan: Plan, destination: str, when: Schedule) -> CollectorSchedule:
-        is_archive = destination == Archive.destination
+    def _new_reconcile_schedule(self, plan: Plan, trail: TrailName, when: Schedule) -> CollectorSchedule:
         name = None if plan.name is None else f"{plan.name[: _LONGEST_SCHEDULE_NAME - len(_RECONCILE)]}{_RECONCILE}"
         return CollectorSchedule(
             self,
-            "ArchiveReconcileSchedule" if is_archive else "ReconcileSchedule",
+            "".join(part.capitalize() for part in (*_suffixes(trail), "reconcile", "schedule")),
             function=self.collector.function,
-            destination=destination,
+            trail=trail,
             expression=scheduler.ScheduleExpression.expression(when.expression),
             dead_letters=self.collector.dead_letters,
             period_seconds=when.shortest_seconds,
             options=plan.schedule,
-            name=_name_of_schedule(name, destination),
-            description="Reconciles the day before of Kong Gateway's audit log with {destination}",
+            name=_name_of_schedule(name, trail),
+            description="Reconciles the day before of {what} Kong Gateway with {destination}",
             # The moments are evaluated by the function, when the time has come.
             event={"verb": "reconcile", "after": "yesterday", "before": "today", "yes": True},
         )
@@ -583,6 +588,7 @@ class KongCloudTrailIntegration(Construct):
             "Observability",
             source=self.source_name,
             destinations=plan.resolved.destinations,
+            streams=plan.resolved.streams,
             function=self.collector.function,
             log_group=self.collector.log_group,
             dead_letters=self.collector.dead_letters,
@@ -603,11 +609,16 @@ class KongCloudTrailIntegration(Construct):
         return [] if sources.is_first_to_watch(self.cache.node.path) else ["cache_memory_percent", "evictions"]
 
 
-def _name_of_schedule(name: str | None, destination: str) -> str | None:
-    """Return a name that depends on the destination alone, so that adding another one renames nothing."""
-    if name is None or destination != Archive.destination:
-        return name
-    suffix = f"-{destination}"
+def _suffixes(trail: TrailName) -> list[str]:
+    """Return what tells a trail from that of requests in CloudTrail Lake, so that a further one renames nothing."""
+    stream = [] if trail.stream == DEFAULT_STREAM else [trail.stream]
+    return stream + ([trail.destination] if trail.destination == Archive.destination else [])
+
+
+def _name_of_schedule(name: str | None, trail: TrailName) -> str | None:
+    if name is None:
+        return None
+    suffix = "".join(f"-{part}" for part in _suffixes(trail))
     return f"{name[: _LONGEST_SCHEDULE_NAME - len(suffix)]}{suffix}"
 
 

@@ -35,7 +35,7 @@ from .settings.groups import (
     ScheduleOptions,
 )
 from .settings.kinds import Group, Kind
-from .settings.names import for_the_construct, settings_of
+from .settings.names import TrailName, for_the_construct, settings_of, trails_of
 from .settings.resolved import IntegrationSettings, destinations_of
 
 _KINDS: Mapping[str, Kind] = {
@@ -254,6 +254,11 @@ class Plan(_Parts):
     resolved: IntegrationSettings
 
     @property
+    def trails(self) -> tuple[TrailName, ...]:
+        """Each stream in each destination."""
+        return trails_of(self.resolved.streams, self.resolved.destinations)
+
+    @property
     def name(self) -> str | None:
         """Physical name of what has one; None: CloudFormation chooses."""
         return self.resolved.resource_name
@@ -297,10 +302,11 @@ class Plan(_Parts):
 
     def _notes_of_destinations(self) -> Iterator[str]:
         reserved = self.function.reserved_concurrent_executions
-        if reserved is not None and not Token.is_unresolved(reserved) and reserved < len(self.resolved.destinations):
+        if reserved is not None and not Token.is_unresolved(reserved) and reserved < len(self.trails):
             yield (
-                "function.reserved_concurrent_executions: is less than the number of destinations, each of which has "
-                "runs of its own. One then waits for the other; reserve as many as there are destinations."
+                "function.reserved_concurrent_executions: is less than the number of trails (streams times "
+                "destinations), each of which has runs of its own. They then wait for each other; reserve as many as "
+                "there are trails."
             )
 
     def _notes_of_the_group(self) -> Iterator[str]:

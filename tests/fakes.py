@@ -62,9 +62,22 @@ class Life:
 
 
 class Kong:
-    """Entries, shown in pages: newest first and filtered by time, or as they stand, like a gateway without filters."""
+    """Entries, shown in pages: filtered by time and newest first, or as they stand, like a gateway without filters.
 
-    def __init__(self, entries: Iterable[object] = (), *, filters: bool = True, page_size: int = 2) -> None:
+    With filters and not newest first, they come in an order that has nothing to do with time, as changes of objects do:
+    what is recorded while a window is read may come before or after the rows that were shown.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[object] = (),
+        *,
+        filters: bool = True,
+        newest_first: bool = True,
+        page_size: int = 2,
+    ) -> None:
+        self.newest_first = newest_first
+        self.own_clock: Callable[[], int] = lambda: NOW
         self.entries: list[object] = list(entries)
         self.now = NOW
         self.clock: Callable[[], int | None] = lambda: self.now
@@ -95,7 +108,12 @@ class Kong:
 
     def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
         self.windows.append(window)
-        rows = self._within(window if self.filters else None)
+        window = window if self.filters else None
+        any_order = window is not None and not self.newest_first
+        if window is not None and any_order:
+            bound, _, resume = (resume or "|").partition("|")
+            window = self._bounded(window, bound)
+        rows = self._within(window)
         names = [repr(row) for row in rows]
         start = names.index(resume) + 1 if resume in names else 0
         gap: Gap | None = None
@@ -116,16 +134,46 @@ class Kong:
             if poison is not None:
                 start += poison + 1 - len(shown)
                 at = _timestamp(shown[poison])
-                following_gap = Gap(Window(at, at + 1) if self.filters else None, "status 500")
+                if window is None:
+                    where = None
+                else:
+                    where = (
+                        Window(window.after, window.before or self.own_clock() + 86_400)
+                        if any_order
+                        else Window(at, at + 1)
+                    )
+                following_gap = Gap(where, "status 500")
                 shown = shown[:poison]
             is_last = start >= len(rows) and following_gap is None
             # Whoever continues after a page that ends before a row that cannot be read meets that row again.
             done = begin + len(shown) if following_gap else start
             resume = None if is_last else names[done - 1] if done else "the beginning"
-            yield Page(read_entries(shown), resume, is_last=is_last, gap=gap, as_asked=not self.proves_nothing)
+            if window is not None and any_order and resume is not None:
+                resume = f"{window.before or ''}|{resume}"
+            yield Page(
+                read_entries(shown),
+                resume,
+                is_last=is_last,
+                gap=gap,
+                as_asked=not self.proves_nothing,
+                newest_first=not any_order,
+            )
             if is_last:
                 return
             gap = following_gap
+
+    def complete(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        return entries
+
+    def _bounded(self, window: Window, bound: str) -> Window:
+        """Return the window without what is recorded from now on, unless one page shows all of it."""
+        if window.before is not None or bound:
+            return Window(window.after, int(bound) if bound else window.before)
+        rows = self._within(window)
+        if len(rows) <= self.page_size:
+            return window
+        newest = max(_timestamp(row) for row in rows[: self.page_size])
+        return Window(window.after, max(self.own_clock(), newest) + 1)
 
     def _within(self, window: Window | None) -> list[object]:
         shown = [row for row in self.entries if not self.hides(row)]
@@ -133,6 +181,8 @@ class Kong:
             return shown
         before = 10**12 if window.before is None else window.before
         rows = [row for row in shown if window.after <= _timestamp(row) < before]
+        if not self.newest_first:
+            return sorted(rows, key=lambda row: hashlib.sha256(repr(row).encode()).digest())
         return sorted(rows, key=lambda row: -_timestamp(row))
 
 

@@ -52,6 +52,28 @@ def entries(count: int, *, first: int = 1, **fields: Any) -> list[dict[str, Any]
     return [entry(number, **fields) for number in range(first, first + count)]
 
 
+def change(number: int = 1, **fields: Any) -> dict[str, Any]:
+    """Return the entry of an ordinary change of an object, caused by the request of `entry`."""
+    return {
+        "id": f"00000000-0000-4000-8000-{number:012d}",
+        "request_id": f"{number:032d}",
+        "request_timestamp": NOW - number,
+        "dao_name": "services",
+        "operation": "update",
+        "entity": f'{{"id":"s{number}","name":"service-{number}"}}',
+        "entity_key": f"s{number}",
+        "removed_from_entity": None,
+        "rbac_user_id": "3c1f6f0e-5d0b-4a57-9f0a-0b8f6a2f7e11",
+        "signature": None,
+        "ttl": 2_591_990,
+    } | fields
+
+
+def changes(count: int, *, first: int = 1, **fields: Any) -> list[dict[str, Any]]:
+    """Return the entries of ordinary changes, newest first."""
+    return [change(number, **fields) for number in range(first, first + count)]
+
+
 def keyed(keys: Iterable[str]) -> list[Entry]:
     """Return entries with these keys, and nothing else in them."""
     return [Entry({}, key, key, NOW, 0) for key in keys]

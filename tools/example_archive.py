@@ -6,16 +6,19 @@ named queries look back over 30 days from today.
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import boto3
 from kong_cloudtrail.destinations.archive.destination import Archive
 from kong_cloudtrail.destinations.archive.part_log import PartLog
 from kong_cloudtrail.destinations.archive.s3 import S3Parts
+from kong_cloudtrail.domain.entry import Context, Entry
 from kong_cloudtrail.domain.gateway import Gateway
-from kong_cloudtrail.sources.kong.entries import read_entry
+from kong_cloudtrail.sources.kong.entries import OBJECT, read_entry
 
 from stacks.parts.archive_sql import NAMED_QUERIES, TABLE, statement
 
@@ -114,6 +117,35 @@ ENTRIES: tuple[dict[str, Any], ...] = (
 )
 
 
+def _object(
+    number: int, request: int, operation: str, dao_name: str, key: str, entity: dict[str, Any], **more: Any
+) -> Any:
+    cause = ENTRIES[request - 1]
+    return {
+        "id": f"{number:08d}-0000-4000-8000-000000000000",
+        "request_id": cause["request_id"],
+        "request_timestamp": cause["request_timestamp"],
+        "dao_name": dao_name,
+        "operation": operation,
+        "entity": json.dumps(entity, separators=(",", ":")),
+        "entity_key": key,
+        "removed_from_entity": None,
+        "rbac_user_id": cause["rbac_user_id"],
+        "signature": None,
+        "ttl": 2_591_990,
+    } | more
+
+
+OBJECTS: tuple[dict[str, Any], ...] = (
+    _object(1, 3, "create", "services", "5b1c", {"id": "5b1c", "name": "orders"}),
+    _object(2, 4, "create", "routes", "77aa", {"id": "77aa", "paths": ["/orders"]}),
+    _object(3, 5, "create", "plugins", "c0de", {"id": "c0de", "name": "key-auth"}),
+    _object(4, 10, "update", "plugins", "f00d", {"id": "f00d", "config": {"minute": 600}}),
+    _object(5, 13, "update", "plugins", "f00d", {"id": "f00d", "config": {"minute": 60}}),
+)
+"""What these requests changed."""
+
+
 def days_moved() -> int:
     """Return by how many days entries are moved in an archive that is made now."""
     return int(time.time()) // DAY_SECONDS - 1 - LAST_DAY // DAY_SECONDS
@@ -133,6 +165,8 @@ def create(days: int) -> None:
         s3.create_bucket(Bucket=bucket)
     s3.close()
     add(moved(ENTRIES, days))
+    requests = {entry["request_id"]: entry for entry in moved(ENTRIES, days)}
+    add_objects([(one, requests[one["request_id"]]) for one in moved(OBJECTS, days)])
     _create_table()
     _create_workgroup()
 
@@ -156,11 +190,24 @@ def remove() -> None:
 
 def add(entries: Iterator[dict[str, Any]]) -> None:
     """Add entries to the archive, as a run does."""
-    log = PartLog(S3Parts(URL), "kong", "requests")
+    _deliver("requests", map(read_entry, entries))
+
+
+def add_objects(changes: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+    """Add entries of objects, each with that of the request that caused it."""
+    read_at = int(time.time())
+    _deliver(
+        "objects",
+        (replace(read_entry(one, OBJECT), context=Context(read_at, request)) for one, request in changes),
+    )
+
+
+def _deliver(stream: str, entries: Iterable[Entry]) -> None:
+    log = PartLog(S3Parts(URL), "kong", stream)
     try:
-        archive = Archive(log, "kong", "requests", "665af000-0000000a", recipient_account_id="111122223333")
+        archive = Archive(log, "kong", stream, "665af000-0000000a", recipient_account_id="111122223333")
         mapper = archive.mapper(_GATEWAY)
-        archive.deliver([mapper.map(read_entry(entry)) for entry in entries])
+        archive.deliver([mapper.map(entry) for entry in entries])
     finally:
         log.close()
 

@@ -18,7 +18,7 @@ from sandbox.machinery.local_aws import LocalAws
 from sandbox.machinery.processes import PROJECT_DIRECTORY
 from stacks.parts.archive_sql import NAMED_QUERIES, statement
 from tools import example_archive
-from tools.example_archive import DAY_SECONDS, ENTRIES, LAST_DAY
+from tools.example_archive import DAY_SECONDS, ENTRIES, LAST_DAY, OBJECTS
 
 PAGE = PROJECT_DIRECTORY / "docs" / "queries.md"
 
@@ -37,7 +37,7 @@ def render(page: str, ask: Callable[[str], Table]) -> str:
     ask
         Returns the names of the columns, and the rows, that a named query answers.
     """
-    blocks = {"entries": _markdown(*_entries())}
+    blocks = {"entries": _markdown(*_entries()), "objects": _markdown(*_objects())}
     blocks |= {
         query.name: f"{query.description}.\n\n```sql\n{statement(query, 'json')}\n```\n\n{_markdown(*ask(query.name))}"
         for query in NAMED_QUERIES
@@ -86,6 +86,11 @@ def _entries() -> Table:
     shown = ("request_timestamp", "rbac_user_name", "client_ip", "method", "path", "status", "workspace")
     rows = [[_time(entry["request_timestamp"]), *(str(entry[name] or "") for name in shown[1:])] for entry in ENTRIES]
     return shown, rows
+
+
+def _objects() -> Table:
+    shown = ("request_timestamp", "operation", "dao_name", "entity_key", "entity", "request_id")
+    return shown, [[_time(one["request_timestamp"]), *(str(one[name]) for name in shown[1:])] for one in OBJECTS]
 
 
 def _time(seconds: int | None) -> str:

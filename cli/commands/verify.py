@@ -133,7 +133,8 @@ def _time(moment: float | None) -> str:
 
 def _nothing_found(name: str, trail: Mapping[str, Any]) -> str:
     if trail["other_trails"]:
-        advice = f"This ledger has reports of: {', '.join(trail['other_trails'])}. Check SOURCE_NAME and DESTINATION."
+        others = ", ".join(trail["other_trails"])
+        advice = f"This ledger has reports of: {others}. Check SOURCE_NAME, STREAMS and DESTINATION."
     elif trail["complete_until"] is not None:
         advice = "There is a checkpoint, so there were runs, but none of them has delivered anything yet."
     else:

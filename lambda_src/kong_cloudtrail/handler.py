@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +24,15 @@ from .errors import CollectorError, RequestInvalid, RunFailed, SecretUnavailable
 from .runtime.garbage import rarely_collected
 from .runtime.redaction import Redactor
 from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
-from .settings import Settings, destination_names, value_or_default
+from .settings import Settings, destination_names, stream_names, value_or_default
 from .state.valkey import LOCK_SECONDS, key_prefix
-from .variables import DESTINATIONS, LOG_LEVEL, SOURCE_NAME
+from .variables import DESTINATIONS, LOG_LEVEL, SOURCE_NAME, STREAMS
 
 if TYPE_CHECKING:
     import redis
     from aws_lambda_powertools.utilities.typing import LambdaContext
+
+    from .operations.installation import AnyInstallation
 
 INVOCATION_MEMORY_SECONDS = 2 * 86_400
 """How long a tick of the schedule is remembered as processed: longer than EventBridge and Lambda retry."""
@@ -142,8 +146,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         of_run = event.get("verb", _RUN) == _RUN
         if of_run and isinstance(error, RequestInvalid | SecretUnavailable | SettingsError):
             source = value_or_default(SOURCE_NAME, os.environ) or ""
-            for name in _asked_for(event) or destination_names(os.environ):
-                publish_misconfiguration(metrics, source, name)
+            for stream, destination in _asked_for(event):
+                publish_misconfiguration(metrics, Trail(source, stream, destination))
         raise error.with_traceback(None) from None
     except Exception as error:
         logger.error(describe_fault(error), code="FAULT")
@@ -162,10 +166,12 @@ def _first_of_ours(error: BaseException) -> CollectorError | None:
     return context
 
 
-def _asked_for(event: dict[str, Any]) -> tuple[str, ...]:
-    """Return the destination that the event names, if there is such a one."""
-    name = event.get("destination")
-    return (name,) if name in DESTINATIONS else ()
+def _asked_for(event: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return streams and destinations that the event names, as far as settings that are wrong can be read."""
+    stream, destination = event.get("stream"), event.get("destination")
+    streams = (stream,) if stream in STREAMS else stream_names(os.environ)
+    destinations = (destination,) if destination in DESTINATIONS else destination_names(os.environ)
+    return itertools.product(streams, destinations)
 
 
 def _answer(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -182,21 +188,32 @@ def _answer(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     verb = event["verb"]
     fields = {name: value for name, value in event.items() if name not in _FIELDS_OF_EVERY_VERB}
     try:
-        parts = assembly()
-        trails = parts.chosen(event.get("stream"), event.get("destination"))
-        installation = WholeInstallation(parts, trails, LambdaTelemetry(logger, metrics), _LambdaTime(context))
-        document = answer(verb, fields, installation)
+        document = answer(verb, fields, _installation(event, context))
         body = json.dumps(document).encode("ascii")
         logger.info("A verb was performed.", code="VERB_PERFORMED", verb=verb, answer_bytes=len(body))
         if len(body) <= MAX_ANSWER_BYTES:
             return {"verb": verb, "document": document}
-        return {"verb": verb, "stored": parts.keep_answer(verb, body, _LambdaTime(context))}
+        return {"verb": verb, "stored": assembly().keep_answer(verb, body, _LambdaTime(context))}
     except CollectorError as error:
         if event.get("execution_id"):
             raise
         assembly.cache_clear()  # as in `handler`
         logger.warning(str(error), code=type(error).__name__, verb=verb)
         return {"verb": verb, "error": {"type": type(error).__name__, "message": str(error)}}
+
+
+def _installation(event: dict[str, Any], context: LambdaContext) -> AnyInstallation:
+    """Return what a verb works with."""
+    from .operations.verb import find
+
+    stream, destination = event.get("stream"), event.get("destination")
+    if not find(event["verb"]).needs_settings:
+        from .assembly.examination import DoctorInstallation
+
+        return DoctorInstallation(os.environ, redactor, stream=stream, destination=destination)
+    parts = assembly()
+    trails = parts.chosen(stream, destination)
+    return WholeInstallation(parts, trails, LambdaTelemetry(logger, metrics), _LambdaTime(context))
 
 
 def _run(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from .domain.checkpoint import CacheState, Checkpoint
 from .domain.entry import Entry
 from .domain.event import Batch, Event, Original
+from .domain.finding import Finding
 from .domain.gateway import Gateway
 from .domain.part import Part
 from .domain.report import RunReport
@@ -51,6 +52,8 @@ class Page:
     as_asked
         Whether the answer matches the request: bounds, order, size, and that the last page is the end. If not, its
         entries are real, but nothing is known about what lies between and around them.
+    newest_first
+        Whether the entries of a window come newest first. If not, those that follow may have any time in the window.
     """
 
     entries: Sequence[Entry]
@@ -58,6 +61,7 @@ class Page:
     is_last: bool
     gap: Gap | None = None
     as_asked: bool = True
+    newest_first: bool = True
 
 
 class Source(Protocol):
@@ -74,6 +78,12 @@ class Source(Protocol):
 
     def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
         """Read a window page by page, or everything for ``None``. The last page may be empty."""
+
+    def complete(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Return new entries with their `Entry.context`, where this source has more to say. Never raises.
+
+        Called once for the new entries of a page, while the next page is fetched in another thread.
+        """
 
 
 NOT_MAPPABLE = "NotMappable"
@@ -296,6 +306,12 @@ class Reports(Protocol):
 
     def read_reports(self, is_signed: IsSignedBy | None = None) -> ReportChain:
         """Read and check them. Raises `LedgerError`."""
+
+    def newest_report(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """Return the fields of the newest one that a checkpoint knows; ``None`` if there is none, or it is no report.
+
+        Raises `LedgerError`.
+        """
 
     def read_reconciliations(self, is_signed: IsSignedBy | None = None) -> ReportChain:
         """Read and check the results of reconciliations. Raises `LedgerError`."""
@@ -547,6 +563,50 @@ class ObjectStore(Protocol):
 
     def names(self, prefix: str) -> Iterator[str]:
         """Return the names that begin with `prefix`, sorted."""
+
+
+class Check(Protocol):
+    """Finds out whether something that runs need is as it should be."""
+
+    @property
+    def area(self) -> str:
+        """The part of the installation, as in `Finding`."""
+
+    @property
+    def name(self) -> str:
+        """What is looked at, for a check that does not end in time."""
+
+    def run(self) -> Iterator[Finding]:
+        """Yield each finding as soon as it is known. An error that is raised counts as a fault of the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMemory:
+    """The memory of the cache.
+
+    Parameters
+    ----------
+    used_bytes
+        What is in use.
+    limit_bytes
+        The limit; ``None`` if there is none.
+    policy
+        What happens at the limit: ``maxmemory-policy``; ``None`` if the cache does not say.
+    entries_left
+        About how many further entries' marks have room; ``None`` without a limit.
+    """
+
+    used_bytes: int
+    limit_bytes: int | None
+    policy: str | None
+    entries_left: int | None
+
+
+class CacheGauge(Protocol):
+    """Measures the cache."""
+
+    def measure(self) -> CacheMemory | None:
+        """Return its memory; ``None`` if the user may not ask, or it does not say. Raises `SeenSetUnavailable`."""
 
 
 class Clock(Protocol):

@@ -13,10 +13,10 @@ from .variables import (
     CLOUDTRAIL_LAKE,
     Address,
     Channel,
-    Destinations,
     EventDataStore,
     InvalidValue,
     Items,
+    Names,
     Variable,
 )
 
@@ -65,6 +65,7 @@ class Settings:
     redis_iam_cache: str | None
     redis_serverless: bool
     destinations: tuple[str, ...]
+    streams: tuple[str, ...]
     channel: Channel | None
     external_id: str | None
     event_data_store: EventDataStore | None
@@ -100,6 +101,22 @@ class Settings:
         SettingsError
             Naming every problem, each with what to write instead. Never holds the value of a secret.
         """
+        settings, problems = cls.as_far_as_readable(environment)
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @classmethod
+    def as_far_as_readable(cls, environment: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]]:
+        """Parse environment variables, to check what can be checked in spite of wrong ones.
+
+        Returns
+        -------
+        Settings
+            A wrong value is the empty one of its kind.
+        tuple of str
+            Every problem, as in `SettingsError`. Each begins with the variable's name and a colon.
+        """
         read = _Reader(environment)
         cache = read.value(variables.REDIS_HOST) or Address("", 0)
         channel = read.value(variables.CHANNEL_ARN)
@@ -108,7 +125,7 @@ class Settings:
         needs_token = read.value(variables.KONG_SUPERADMIN)
         read.value(variables.LOG_LEVEL)  # only checked here: the logger is made before
         settings = cls(
-            kong_admin_api=str(read.value(variables.KONG_ADMIN_API)),
+            kong_admin_api=str(read.value(variables.KONG_ADMIN_API) or ""),
             # Whoever gives a token and does not say otherwise wants it to be used.
             kong_needs_token=has_token if needs_token is None else needs_token,
             kong_admin_token=read.secret(variables.KONG_ADMIN_TOKEN),
@@ -124,6 +141,7 @@ class Settings:
             redis_iam_cache=read.value(variables.REDIS_IAM_CACHE),
             redis_serverless=read.value(variables.REDIS_SERVERLESS) or False,
             destinations=read.destinations(),
+            streams=read.streams(),
             channel=channel,
             external_id=read.value(variables.EXTERNAL_ID),
             event_data_store=read.value(variables.EVENT_DATA_STORE),
@@ -152,8 +170,7 @@ class Settings:
             )
         if settings.redis_iam_cache is not None:
             read.iam(settings)
-        read.finish()
-        return settings
+        return settings, read.problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +183,8 @@ class StoredTrails:
         ``s3://bucket/prefix``, or a folder; ``None`` if none is set.
     source_name
         Name of the source.
-    destinations
-        The destinations of its trails.
+    streams, destinations
+        The streams and destinations of its trails.
     archive
         Place of the archive, as `ledger`; ``None`` if none is set.
     archive_signing_key
@@ -176,6 +193,7 @@ class StoredTrails:
 
     ledger: str | None
     source_name: str
+    streams: tuple[str, ...]
     destinations: tuple[str, ...]
     archive: str | None
     archive_signing_key: str | None
@@ -188,6 +206,7 @@ class StoredTrails:
         settings = cls(
             read.value(variables.LEDGER) or _ledger_beside(archive),
             read.value(variables.SOURCE_NAME) or "",
+            read.streams(),
             read.destinations(needs_channel=False),
             archive,
             read.value(variables.ARCHIVE_SIGNING_KEY),
@@ -222,6 +241,11 @@ def destination_names(environment: Mapping[str, str]) -> tuple[str, ...]:
     return _Reader(environment).destinations()
 
 
+def stream_names(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the streams as far as they can be read; as `destination_names`."""
+    return (value_or_default(variables.STREAMS_READ, environment) or Names(())).names
+
+
 class _Reader:
     """Reads single variables and collects what is wrong with them."""
 
@@ -231,6 +255,10 @@ class _Reader:
 
     def problem(self, variable: Variable[_T], sentence: str) -> None:
         self._problems.append(f"{variable.name}: {sentence}.")
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(self._problems)
 
     def finish(self) -> None:
         if self._problems:
@@ -263,7 +291,7 @@ class _Reader:
             CLOUDTRAIL_LAKE: variables.CHANNEL_ARN,
         }
         if self.is_given(variables.DESTINATION):
-            names = (self.value(variables.DESTINATION) or Destinations(())).names
+            names = (self.value(variables.DESTINATION) or Names(())).names
             for name in names:
                 if not self.is_given(places[name]) and (needs_channel or name != CLOUDTRAIL_LAKE):
                     self.problem(places[name], f"is missing, but DESTINATION names {name}; {_PLACES[name]}")
@@ -277,6 +305,10 @@ class _Reader:
                 f"{_PLACES[CLOUDTRAIL_LAKE]}",
             )
         return names
+
+    def streams(self) -> tuple[str, ...]:
+        """Return the names of the streams."""
+        return (self.value(variables.STREAMS_READ) or Names(())).names
 
     def secret(self, variable: Variable[str]) -> Secret | None:
         value = self.value(variable)

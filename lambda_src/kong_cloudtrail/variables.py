@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -68,6 +68,9 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 ARCHIVE, CLOUDTRAIL_LAKE = "archive", "cloudtrail-lake"
 DESTINATIONS = (ARCHIVE, CLOUDTRAIL_LAKE)
 """Every destination by its name, as in the keys of trails."""
+REQUESTS, OBJECTS = "requests", "objects"
+STREAMS = (REQUESTS, OBJECTS)
+"""Every stream by its name, as in the keys of trails."""
 ARCHIVE_FORMATS = ("json", "ocsf")
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 MAX_PATH_PATTERNS, MAX_PATTERN_CHARACTERS = 50, 200
@@ -151,8 +154,8 @@ class EventDataStore:
 
 
 @dataclass(frozen=True, slots=True)
-class Destinations:
-    """Names of destinations. ``str`` returns them with commas between them."""
+class Names:
+    """Names of destinations or streams. ``str`` returns them with commas between them."""
 
     names: tuple[str, ...]
 
@@ -314,13 +317,17 @@ def secret_id(text: str) -> str:
     return text
 
 
-def destinations(text: str) -> Destinations:
-    """Return the names of destinations, each once, in a fixed order."""
-    given = [name.strip().lower() for name in text.split(",") if name.strip()]
-    if not given or not set(given) <= set(DESTINATIONS):
-        what = "names one that there is not" if given else "names none"
-        raise InvalidValue(f"{what}; write {' or '.join(DESTINATIONS)}, or both with a comma between them")
-    return Destinations(tuple(name for name in DESTINATIONS if name in given))
+def names_of(known: Sequence[str]) -> Callable[[str], Names]:
+    """Return the check for names out of a few, with commas between them."""
+
+    def check(text: str) -> Names:
+        given = [name.strip().lower() for name in text.split(",") if name.strip()]
+        if not given or not set(given) <= set(known):
+            what = "names one that there is not" if given else "names none"
+            raise InvalidValue(f"{what}; write {' or '.join(known)}, or both with a comma between them")
+        return Names(tuple(name for name in known if name in given))
+
+    return check
 
 
 def archive_format(text: str) -> str:
@@ -562,10 +569,21 @@ KONG_ADMIN_API = Variable(
 )
 DESTINATION = Variable(
     name="DESTINATION",
-    check=destinations,
+    check=names_of(DESTINATIONS),
     values="`archive`, `cloudtrail-lake`, or `archive,cloudtrail-lake`",
     meaning="where the audit trail is kept. Each destination is a trail of its own",
     default_note="what the function has a place for: `ARCHIVE`, `CHANNEL_ARN`",
+    setting=True,
+)
+STREAMS_READ = Variable(
+    name="STREAMS",
+    check=names_of(STREAMS),
+    values="`requests`, `objects`, or `requests,objects`",
+    meaning=(
+        "what is read from Kong: who called what (`/audit/requests`), what changed (`/audit/objects`), or both. Each "
+        "stream is a trail of its own in each destination"
+    ),
+    default=REQUESTS,
     setting=True,
 )
 CHANNEL_ARN = Variable(
@@ -849,6 +867,7 @@ LEDGER = Variable(
 TABLE: tuple[Variable[Any], ...] = (
     KONG_ADMIN_API,
     DESTINATION,
+    STREAMS_READ,
     CHANNEL_ARN,
     ARCHIVE_FORMAT,
     KONG_SUPERADMIN,

@@ -26,19 +26,23 @@ from sandbox.demo.live import LiveDemo
 from sandbox.demo.page import DemoPage
 from sandbox.demo.site import (
     ARCHIVE,
+    ID_FIELDS,
     LAKE,
+    OBJECTS,
+    REQUESTS,
     DemoError,
     Deployment,
     Lake,
     RunFailed,
     Site,
+    Trail,
     console,
     deploy,
     running_site,
     step,
 )
 from sandbox.demo.terminal import commands, exports
-from sandbox.demo.watch import Watch
+from sandbox.demo.watch import Watch, stream_of
 from sandbox.machinery.control import ControlServer
 
 HISTORY_ENTRIES = 250
@@ -55,20 +59,21 @@ def main() -> int:
     parser.add_argument(
         "--destination", default=f"{ARCHIVE},{LAKE}", help=f"{ARCHIVE}, {LAKE}, or both with a comma between them"
     )
+    parser.add_argument("--streams", default=REQUESTS, help=f"{REQUESTS}, {OBJECTS}, or both with a comma between them")
     options = parser.parse_args()
-    destinations = [name for name in (ARCHIVE, LAKE) if name in options.destination.split(",")]
-    if not destinations or set(options.destination.split(",")) - set(destinations):
-        parser.error(f"--destination: write {ARCHIVE}, {LAKE}, or both with a comma between them")
+    destinations = _chosen(parser, "--destination", options.destination, (ARCHIVE, LAKE))
+    streams = _chosen(parser, "--streams", options.streams, (REQUESTS, OBJECTS))
+    trails = [Trail(stream, destination) for stream in streams for destination in destinations]
     # A terminated demo exits its `with` blocks as an interrupted one does, and so stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
     try:
         with running_site(destinations) as site:
-            deployment = deploy(site, destinations)
+            deployment = deploy(site, trails)
             if options.keep:
-                _prove_and_stay(site, deployment, destinations, started)
+                _prove_and_stay(site, deployment, trails, started)
             else:
-                _prove(site, deployment, destinations, started)
+                _prove(site, deployment, trails, started)
     except DemoError as error:
         console.print(f"\n[bold red]The demo failed:[/] {error}", soft_wrap=True)
         return 1
@@ -78,53 +83,64 @@ def main() -> int:
     return 0
 
 
+def _chosen(parser: argparse.ArgumentParser, option: str, given: str, known: Sequence[str]) -> list[str]:
+    """Return the names that an option lists, in the order of the known ones."""
+    chosen = [name for name in known if name in given.split(",")]
+    if not chosen or set(given.split(",")) - set(chosen):
+        parser.error(f"{option}: write {', '.join(known)}, or both with a comma between them")
+    return chosen
+
+
 # -- the proof
 
 
-def _prove(site: Site, deployment: Deployment, destinations: Sequence[str], started: float) -> None:
+def _prove(site: Site, deployment: Deployment, trails: Sequence[Trail], started: float) -> None:
     now = int(time.time())
-    site.kong.seed_entries(
-        HISTORY_ENTRIES, seed=1, first_timestamp=now - HISTORY_DAYS * 86_400, last_timestamp=now - 60
-    )
+    first, last = now - HISTORY_DAYS * 86_400, now - 60
+    site.kong.seed_entries(HISTORY_ENTRIES, seed=1, first_timestamp=first, last_timestamp=last)
+    changes = site.kong.seed_objects(HISTORY_ENTRIES, seed=1, first_timestamp=first, last_timestamp=last)
     site.use_admin_api(["services/billing", "services/search", "consumers/mobile-app"])
     console.print(
         f"\nKong has {HISTORY_ENTRIES} audit entries of the last {HISTORY_DAYS} days, and alice has just added three."
     )
+    if any(trail.stream == OBJECTS for trail in trails):
+        console.print(f"It has recorded {changes} changes of objects that these requests made, and alice's three.")
 
-    expected = len(_ids_at_kong(site))
-    for destination in destinations:
-        first = _run(deployment, destination, "First run")
-        _expect("the first run delivers everything", expected, first["delivered"])
+    for trail in trails:
+        report = _run(deployment, trail, "First run")
+        _expect("the first run delivers everything", len(_ids_at_kong(site, trail.stream)), report["delivered"])
     if site.lake is not None:
         _show_events(site.lake.cloudtrail)
 
-    for destination in destinations:
-        second = _run(deployment, destination, "Second run")
-        _expect("the second run delivers nothing", 0, second["delivered"])
+    for trail in trails:
+        report = _run(deployment, trail, "Second run")
+        _expect("the second run delivers nothing", 0, report["delivered"])
 
     site.use_admin_api(["services/billing", "plugins/rate-limiting"])
-    for destination in destinations:
-        third = _run(deployment, destination, "Third run, after alice made two more calls")
-        _expect("the third run delivers the two new ones", 2, third["delivered"])
+    for trail in trails:
+        report = _run(deployment, trail, "Third run, after alice made two more calls")
+        _expect("the third run delivers the two new ones", 2, report["delivered"])
 
-    if ARCHIVE in destinations:
-        archive = ArchiveTour(site, deployment)
+    if deployment.has_archive:
+        archive = ArchiveTour(site, deployment, streams={trail.stream for trail in trails})
         archive.ask()
         archive.verify()
-    _compare(site, deployment, destinations)
+    for stream in dict.fromkeys(trail.stream for trail in trails):
+        _compare(site, deployment, stream)
     console.print(f"\n[bold green]All sides agree.[/] {time.monotonic() - started:.0f} s in total.")
 
 
-def _compare(site: Site, deployment: Deployment, destinations: Sequence[str]) -> None:
-    """Compare what each destination holds with Kong's audit log, by request id."""
-    at_kong = _ids_at_kong(site)
-    table = Table("", "entries", "of Kong's", title="Counts on all sides", title_justify="left")
-    table.add_row("Kong's audit log, read page by page", str(len(at_kong)), "")
+def _compare(site: Site, deployment: Deployment, stream: str) -> None:
+    """Compare what each destination holds of a stream with Kong's audit log, by the entries' ids."""
+    at_kong = _ids_at_kong(site, stream)
+    table = Table("", "entries", "of Kong's", title=f"Counts on all sides: {stream}", title_justify="left")
+    table.add_row(f"Kong's /audit/{stream}, read page by page", str(len(at_kong)), "")
     found = {}
-    if ARCHIVE in destinations:
-        found["Archive, lines of all parts"] = deployment.archived_ids()
+    if deployment.has_archive:
+        found["Archive, lines of all parts"] = deployment.archived_ids(stream)
     if site.lake is not None:
-        found["CloudTrail, accepted events"] = site.lake.cloudtrail.accepted_uids()
+        accepted = site.lake.cloudtrail.accepted()
+        found["CloudTrail, accepted events"] = [one.uid for one in accepted if stream_of(one.event) == stream]
     for name, ids in found.items():
         table.add_row(name, str(len(ids)), str(len(at_kong & set(ids))))
     console.print()
@@ -135,13 +151,13 @@ def _compare(site: Site, deployment: Deployment, destinations: Sequence[str]) ->
             raise DemoError(f"Kong and {name.partition(',')[0]} differ in {len(at_kong ^ set(ids))} entries.")
 
 
-def _ids_at_kong(site: Site) -> set[str]:
+def _ids_at_kong(site: Site, stream: str) -> set[str]:
     """Read the audit log independently of the function: page by page, with another client."""
     ids: set[str] = set()
     parameters: dict[str, str] = {"size": "100"}
     while True:
         response = requests.get(
-            f"{site.kong.url}/audit/requests",
+            f"{site.kong.url}/audit/{stream}",
             params=parameters,
             headers={"Kong-Admin-Token": site.kong_token},
             verify=str(site.kong.ca_pem_path),
@@ -149,15 +165,15 @@ def _ids_at_kong(site: Site) -> set[str]:
         )
         response.raise_for_status()
         page = response.json()
-        ids.update(entry["request_id"] for entry in page["data"])
+        ids.update(entry[ID_FIELDS[stream]] for entry in page["data"])
         if "offset" not in page:
             return ids
         parameters["offset"] = page["offset"]
 
 
-def _run(deployment: Deployment, destination: str, title: str) -> dict[str, Any]:
-    with step(f"{title} ({destination})"):
-        result = deployment.invoke(destination)
+def _run(deployment: Deployment, trail: Trail, title: str) -> dict[str, Any]:
+    with step(f"{title} ({trail.stream} into {trail.destination})"):
+        result = deployment.invoke(trail)
     console.print(
         f"  fetched {result['fetched']}, duplicates {result['duplicates']}, delivered [bold]{result['delivered']}[/], "
         f"failed {result['failed']} [dim]({result['run_seconds']} s in the function)[/]"
@@ -193,19 +209,19 @@ def _show_events(cloudtrail: CloudTrailEmulator) -> None:
 # -- KEEP=1
 
 
-def _prove_and_stay(site: Site, deployment: Deployment, destinations: Sequence[str], started: float) -> None:
+def _prove_and_stay(site: Site, deployment: Deployment, trails: Sequence[Trail], started: float) -> None:
     """Let visitors use the demo until Ctrl-C; with CloudTrail Lake, show it in the browser from the first run on."""
     if site.lake is None:
-        _prove(site, deployment, destinations, started)
+        _prove(site, deployment, trails, started)
         _show_lines(_lines(site, deployment, None))
         _wait_for_interruption()
         return
     with _events_server(site.lake.cloudtrail) as events_url:
         lines = _lines(site, deployment, events_url)
-        demo = _live_demo(site, site.lake, deployment, destinations, lines)
+        demo = _live_demo(site, site.lake, deployment, trails, lines)
         with DemoPage(demo) as page:
             console.print(f"\nWatch it in the browser: [bold]{page.url}[/]")
-            _prove(site, deployment, destinations, started)
+            _prove(site, deployment, trails, started)
             demo.open()
             _show_lines(lines)
             console.print(f"\nIn the browser: [bold]{page.url}[/]")
@@ -250,15 +266,13 @@ def _lines(site: Site, deployment: Deployment, events_url: str | None) -> list[s
     ]
 
 
-def _live_demo(
-    site: Site, lake: Lake, deployment: Deployment, destinations: Sequence[str], lines: list[str]
-) -> LiveDemo:
+def _live_demo(site: Site, lake: Lake, deployment: Deployment, trails: Sequence[Trail], lines: list[str]) -> LiveDemo:
     kinds = cycle(("services", "routes", "consumers", "plugins"))
 
     def invoke() -> None:
-        for destination in destinations:
+        for trail in trails:
             with suppress(RunFailed):  # the page shows the failure: it reads the function's log
-                deployment.invoke(destination)
+                deployment.invoke(trail)
 
     watch = Watch(
         kong=site.kong,

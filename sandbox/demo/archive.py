@@ -7,10 +7,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Collection
 
 from rich.table import Table
 
-from sandbox.demo.site import DemoError, Deployment, Site, console, step
+from sandbox.demo.site import OBJECTS, DemoError, Deployment, Site, console, step
 from sandbox.machinery.processes import PROJECT_DIRECTORY
 
 _NOT_VERIFIED = 6
@@ -24,9 +25,12 @@ class ArchiveTour:
     ----------
     site, deployment
         The demo.
+    streams
+        What is in the archive.
     """
 
-    def __init__(self, site: Site, deployment: Deployment) -> None:
+    def __init__(self, site: Site, deployment: Deployment, streams: Collection[str]) -> None:
+        self._streams = streams
         # Only what the demo sets: this machine's own certificates and profiles have no business here.
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         self._environment = {**inherited, **site.aws.environment(), "PYTHONPATH": "lambda_src"}
@@ -34,7 +38,10 @@ class ArchiveTour:
 
     def ask(self) -> None:
         """Ask the archive in SQL, by Athena."""
-        for arguments in (("count-by-day",), ("who-did-what", "--limit", "5")):
+        questions = [("count-by-day",), ("who-did-what", "--limit", "5")]
+        if OBJECTS in self._streams:
+            questions.append(("what-changed", "--limit", "5"))
+        for arguments in questions:
             output = self._run("query", *arguments)
             rows = [line.split("\t") for line in output.splitlines()]
             width = max(map(len, rows))

@@ -36,6 +36,9 @@ from sandbox.machinery.valkey import Valkey
 
 STACK = "KongCloudTrailIntegration"
 ARCHIVE, LAKE = "archive", "cloudtrail-lake"
+REQUESTS, OBJECTS = "requests", "objects"
+ID_FIELDS = {REQUESTS: "request_id", OBJECTS: "id"}
+"""What identifies an entry of Kong's audit log, by stream."""
 CDK_TIMEOUT_SECONDS = 300
 _RUN_HISTORY_SECONDS = 3600
 
@@ -58,6 +61,14 @@ def step(title: str) -> Iterator[None]:
     with console.status(f"{title} ..."):
         yield
     console.print(f"[green]✓[/] {title} [dim]{time.monotonic() - started:.1f} s[/]")
+
+
+@dataclass(frozen=True)
+class Trail:
+    """One of the streams, in one of the destinations."""
+
+    stream: str
+    destination: str
 
 
 @dataclass(frozen=True)
@@ -162,7 +173,12 @@ class Deployment:
         ledger = urlsplit(self.environment["LEDGER"])
         self._bucket, self._prefix = ledger.netloc, f"{ledger.path.strip('/')}/"
 
-    def invoke(self, destination: str) -> dict[str, Any]:
+    @property
+    def has_archive(self) -> bool:
+        """Whether there is an archive."""
+        return "ARCHIVE" in self.environment
+
+    def invoke(self, trail: Trail) -> dict[str, Any]:
         """Invoke the function as the schedule of a trail would: the same target, the same payload.
 
         Returns
@@ -175,7 +191,7 @@ class Deployment:
         RunFailed
             If the run failed.
         """
-        target = self._targets[destination]
+        target = self._targets[trail]
         payload = (
             target["Input"]
             .replace("<aws.scheduler.execution-id>", str(uuid.uuid4()))
@@ -195,17 +211,18 @@ class Deployment:
 
     # -- the archive
 
-    def archived_ids(self) -> list[str]:
-        """Return the request id of each line of the archive, read without the collector's code."""
+    def archived_ids(self, stream: str) -> list[str]:
+        """Return the id of each line of a stream in the archive, read without the collector's code."""
         return [
-            json.loads(line)["entry"]["request_id"]
+            json.loads(line)["entry"][ID_FIELDS[stream]]
             for name in self._part_names()
+            if f"/stream={stream}/" in name
             for line in gzip.decompress(self._part(name)).splitlines()
         ]
 
     def newest_part(self) -> tuple[str, bytes]:
-        """Return name and content of the part with the latest hour."""
-        name = max(self._part_names())
+        """Return name and content of the part with the latest hour, of requests if there are any."""
+        name = max(self._part_names(), key=lambda name: (f"/stream={REQUESTS}/" in name, name))
         return name, self._part(name)
 
     def write_part(self, name: str, body: bytes) -> str:
@@ -241,7 +258,7 @@ class Deployment:
         return content
 
 
-def deploy(site: Site, destinations: Sequence[str]) -> Deployment:
+def deploy(site: Site, trails: Sequence[Trail]) -> Deployment:
     """Deploy the real stack by `cdk deploy`.
 
     Raises
@@ -278,7 +295,8 @@ def deploy(site: Site, destinations: Sequence[str]) -> Deployment:
     context = {
         "existing_vpc": vpc_id,
         "existing_subnet_ids": ",".join(subnet_ids),
-        "destination": ",".join(destinations),
+        "destination": ",".join(dict.fromkeys(trail.destination for trail in trails)),
+        "streams": ",".join(dict.fromkeys(trail.stream for trail in trails)),
         **({} if lake is None else {"channel_arn": lake.cloudtrail.channel_arn}),
         "archive_signing_key": "true",
         "kong_admin_api": site.kong.url,
@@ -321,8 +339,8 @@ def _cdk(site: Site, *arguments: str, directory: Path = PROJECT_DIRECTORY) -> No
         raise DemoError(f"`cdk {arguments[0]}` ended with status {process.returncode}:\n{output[-4000:]}")
 
 
-def _schedule_targets(site: Site, function_name: str) -> dict[str, dict[str, Any]]:
-    """Return the target of each trail's schedule, by the name of the trail's destination."""
+def _schedule_targets(site: Site, function_name: str) -> dict[Trail, dict[str, Any]]:
+    """Return the target of each trail's schedule."""
     scheduler = site.client("scheduler")
     targets = [
         scheduler.get_schedule(Name=summary["Name"])["Target"]
@@ -331,7 +349,8 @@ def _schedule_targets(site: Site, function_name: str) -> dict[str, dict[str, Any
     ]
     if not targets:
         raise DemoError(f"No schedule has {function_name} as its target.")
-    return {json.loads(target["Input"])["destination"]: target for target in targets}
+    events = [json.loads(target["Input"]) for target in targets]
+    return {Trail(event["stream"], event["destination"]): target for event, target in zip(events, targets, strict=True)}
 
 
 def _let_function_into_cache(site: Site, cache: CachePart, variables: Mapping[str, str]) -> None:

@@ -1,4 +1,7 @@
-"""The state of a running demo on both sides: what Kong shows, what CloudTrail has, what is marked or in quarantine."""
+"""The state of a running demo on both sides: what Kong shows, what CloudTrail has, what is marked or in quarantine.
+
+It is that of requests. If changes of objects are collected, too, they are left out here.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,11 @@ from sandbox.machinery.valkey import Valkey
 _PAGE_SIZE = 1000
 PICTURE_SECONDS = 0.3
 """For how long one reading of the state serves all open pages."""
+
+
+def stream_of(event: Mapping[str, Any]) -> str:
+    """Return the stream of an event in CloudTrail."""
+    return "objects" if "dao_name" in event["additionalEventData"] else "requests"
 
 
 class LedgerObjects(Protocol):
@@ -208,6 +216,8 @@ class _Arrivals:
             self.arrivals, self.events_read = {}, 0
         arrivals = dict(self.arrivals)
         for event in accepted[self.events_read :]:
+            if stream_of(event.event) != "requests":
+                continue
             first = arrivals.get(event.uid, Arrival(event.event_id, event.received_at, 0))
             arrivals[event.uid] = Arrival(first.event_id, first.received_at, first.times + 1)
         self.arrivals, self.events_read = arrivals, len(accepted)
@@ -220,7 +230,7 @@ class _Quarantine:
     known: dict[str, tuple[str, str]] = field(default_factory=dict)  # by name of the object: request id, code
 
     def read(self) -> dict[str, str]:
-        names = [name for name in self.ledger.names() if "quarantine" in name.split("/")[:-1]]
+        names = [name for name in self.ledger.names() if {"quarantine", "requests"} <= set(name.split("/")[:-1])]
         self.known = {name: self.known.get(name) or self._read_one(name) for name in names}
         return dict(self.known.values())
 

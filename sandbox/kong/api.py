@@ -18,7 +18,7 @@ from sandbox.machinery.faults import Fault
 from sandbox.machinery.http_server import Request, Response, http_date
 
 TOKEN_HEADER = "kong-admin-token"
-Permission = Literal["all", "audit", "none"]
+Permission = Literal["all", "audit", "requests", "none"]
 
 _DEFAULT_PAGE_SIZE = 100
 _MAX_PAGE_SIZE = 1000
@@ -29,7 +29,7 @@ _OPERATIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "
 
 @dataclass(frozen=True)
 class AdminUser:
-    """An RBAC user: may do everything, read the audit endpoints only, or nothing."""
+    """An RBAC user: may do everything, read both audit endpoints only, read `/audit/requests` only, or nothing."""
 
     name: str
     token: str
@@ -48,7 +48,7 @@ class Poison:
     Parameters
     ----------
     ids
-        Their `request_id`.
+        Their `request_id`, or the `id` of an object's entry.
     fault
         What happens instead.
     page_size_over
@@ -94,12 +94,16 @@ class KongApi:
     ----------
     requests, objects
         The rows of the two audit endpoints.
+    objects_newest_first
+        Order `/audit/objects` by time, too, where the release orders `/audit/requests` like this.
     users
         With none, RBAC is off and tokens are ignored.
     audit_log
         Off: nothing is recorded, and the audit endpoints do not exist.
     self_audit
         Record reads of `/audit/...`, `/` and `/status` too; off, it is as if the operator had told Kong to ignore them.
+    ignore_paths
+        What `GET /` tells of the setting of that name; None: what goes with `self_audit`.
     visibility_delay_seconds
         How long after its time stamp a recorded call shows up.
     date_skew_seconds, date_text
@@ -107,7 +111,7 @@ class KongApi:
     server_header
         Whether answers have a `Server` header.
     poisons
-        Rows of `requests` that no answer can hold.
+        Rows of either table that no answer can hold.
     """
 
     def __init__(
@@ -121,11 +125,18 @@ class KongApi:
         self.requests = AuditTable(
             newest_first=profile.newest_first, id_field="request_id", missing_fields=profile.missing_fields
         )
-        # Only `/audit/requests` has the newest-first order.
-        self.objects = AuditTable(newest_first=False, id_field="id")
+        # Only of `/audit/requests` it is documented that the newest come first.
+        self.objects = AuditTable(
+            newest_first=False,
+            id_field="id",
+            missing_fields=profile.missing_object_fields,
+            untimed_are_in_no_window=True,
+        )
+        self.objects_newest_first = False
         self.users: list[AdminUser] = []
         self.audit_log = True
         self.self_audit = False
+        self.ignore_paths: Sequence[str] | None = None
         self.visibility_delay_seconds = 0.0
         self.date_skew_seconds = 0.0
         self.date_text: str | None = None
@@ -191,7 +202,8 @@ class KongApi:
         raise _Refused(401, {"message": "Invalid RBAC credentials"})
 
     def _authorise(self, user: AdminUser | None, path: str) -> None:
-        if user is None or user.permission == "all" or (user.permission == "audit" and path.startswith("/audit/")):
+        readable = {"all": "/", "audit": "/audit/", "requests": "/audit/requests"}
+        if user is None or path.startswith(readable.get(user.permission, "none")):
             return
         raise _Refused(403, {"message": f"{user.name}, you do not have permissions to read this resource"})
 
@@ -216,8 +228,19 @@ class KongApi:
             "hostname": self._hostname,
             "edition": "enterprise",
             "tagline": "Welcome to kong",
-            "configuration": {"audit_log": self.audit_log, "audit_log_record_ttl": 2_592_000, "database": "postgres"},
+            "configuration": {
+                "audit_log": self.audit_log,
+                "audit_log_ignore_paths": self._told_ignore_paths(),
+                "audit_log_record_ttl": 2_592_000,
+                "database": "postgres",
+                "enforce_rbac": "on" if self.users else "off",
+            },
         }
+
+    def _told_ignore_paths(self) -> list[str]:
+        if self.ignore_paths is not None:
+            return list(self.ignore_paths)
+        return [] if self.self_audit else ["^/audit/", "^/$", "^/status$"]
 
     def _audit_page(self, request: Request, route: str, node: Profile) -> Answer:
         tables = {"/audit/requests": self.requests, "/audit/objects": self.objects}
@@ -238,7 +261,7 @@ class KongApi:
                 offset=offset,
                 after=after,
                 before=before,
-                newest_first=node.newest_first and route == "/audit/requests",
+                newest_first=node.newest_first and (route == "/audit/requests" or self.objects_newest_first),
             )
         except InvalidOffset:
             raise _Refused(
@@ -249,7 +272,7 @@ class KongApi:
             parts.append(f',"offset":{json.dumps(page.offset)}'.encode())
         parts.append(f',"next":{json.dumps(_next_link(node, route, arguments, page.offset))}}}'.encode())
         answer = _json_answer(200, b"".join(parts))
-        if self.poisons and route == "/audit/requests":
+        if self.poisons:
             answer.fault = self._fault_of(page.ids, size)
         return answer
 
@@ -292,6 +315,7 @@ class KongApi:
         if operation and status < 300:
             entity_key = str(uuid.uuid5(_NAMESPACE, path))
             change = shared | {
+                "request_id": " " * 32 if self._profile.blank_request_ids else request_id,
                 "id": str(uuid.uuid4()),
                 "dao_name": path.split("/")[1] or "unknown",
                 "operation": operation,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 _USERS = (
@@ -30,6 +31,7 @@ _READ_PATHS = (
     "/default/kong",
 )
 _WRITES = (("POST", 201), ("PUT", 200), ("PATCH", 200), ("POST", 400), ("POST", 409))
+_OPERATIONS = {"POST": "create", "PUT": "update", "PATCH": "update", "DELETE": "delete"}
 _WRITE_PATHS = ("/services", "/team-a/services", "/routes", "/consumers/carol/key-auth", "/plugins?wait=true")
 
 
@@ -83,6 +85,42 @@ def make_entries(
         elif kind < 0.5:
             entry["method"], entry["path"], entry["status"] = "DELETE", "/auth?session_logout=true", 204
         yield entry
+
+
+def make_objects(requests: Iterable[Mapping[str, Any]], *, seed: int) -> Iterator[dict[str, Any]]:
+    """Yield the entries of `/audit/objects` that some entries of `/audit/requests` go with, in their order.
+
+    Only what succeeds and writes changes objects: one, and sometimes a second one that goes with it.
+
+    Parameters
+    ----------
+    requests
+        Entries of `make_entries`.
+    seed
+        The same seed and requests give the same entries.
+    """
+    rng = random.Random(seed)
+    for request in requests:
+        operation = _OPERATIONS.get(request["method"])
+        if operation is None or request["status"] >= 300 or request["path"].startswith("/auth"):
+            continue
+        for dao_name in rng.choice((("services",), ("routes",), ("consumers", "keyauth_credentials"), ("plugins",))):
+            key = str(uuid.UUID(int=rng.getrandbits(128), version=4))
+            removed = "key" if dao_name == "keyauth_credentials" else None
+            entity = {"id": key, "created_at": request["request_timestamp"], "tags": ["a|b", "größe ✓"]}
+            yield {
+                "id": str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+                "request_id": request["request_id"],
+                "request_timestamp": request["request_timestamp"],
+                "dao_name": dao_name,
+                "operation": operation,
+                "entity": json.dumps(entity | ({} if removed else {"name": f"{dao_name}-{key[:8]}"})),
+                "entity_key": key,
+                "removed_from_entity": removed,
+                "rbac_user_id": request["rbac_user_id"],
+                "signature": None,
+                "ttl": request["ttl"],
+            }
 
 
 def _payload(rng: random.Random, index: int, size: int) -> tuple[str, str | None]:

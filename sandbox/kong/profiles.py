@@ -23,8 +23,10 @@ class Profile:
         `before` and `after` work; otherwise they are ignored like any unknown argument.
     next_keeps_filters, next_keeps_size
         The `next` link of a page carries the filters, the page size.
-    missing_fields
-        Request entry fields that this release does not have yet.
+    missing_fields, missing_object_fields
+        Fields of an entry of `/audit/requests`, of `/audit/objects`, that this release does not have yet.
+    blank_request_ids
+        Entries of `/audit/objects` have 32 spaces in place of the request's id.
     """
 
     version: str
@@ -33,6 +35,8 @@ class Profile:
     next_keeps_filters: bool = True
     next_keeps_size: bool = True
     missing_fields: frozenset[str] = frozenset()
+    missing_object_fields: frozenset[str] = frozenset()
+    blank_request_ids: bool = False
 
     @property
     def full_version(self) -> str:
@@ -48,9 +52,16 @@ PROFILES = {
         next_keeps_filters=False,
         next_keeps_size=False,
         missing_fields=frozenset({"rbac_user_name", "request_source"}),
+        missing_object_fields=frozenset({"removed_from_entity", "request_timestamp"}),
+        blank_request_ids=True,
     ),
     # The one patch release of 3.4 that orders by time and does not filter yet.
-    "3.4": Profile(version="3.4.3.8", filters=False, next_keeps_filters=False),
+    "3.4": Profile(
+        version="3.4.3.8",
+        filters=False,
+        next_keeps_filters=False,
+        missing_object_fields=frozenset({"removed_from_entity", "request_timestamp"}),
+    ),
     "3.8": Profile(version="3.8.1.0", next_keeps_filters=False),
     "3.10": Profile(version="3.10.0.2"),
 }

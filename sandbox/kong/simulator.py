@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from sandbox.kong.api import AdminUser, KongApi, Permission, Poison
-from sandbox.kong.entries import make_entries
+from sandbox.kong.entries import make_entries, make_objects
 from sandbox.kong.profiles import PROFILES
 from sandbox.machinery.certificates import Certificates
 from sandbox.machinery.clock import Clock
@@ -152,6 +152,11 @@ class KongSimulator:
         """Add entries of `/audit/objects`; return how many."""
         return self._api.objects.add(entries, now=self._clock.now(), visible_at=visible_at)
 
+    def seed_objects(self, count: int, *, seed: int, first_timestamp: int, last_timestamp: int) -> int:
+        """Add the entries of `kong_entries.make_objects` for the requests of these arguments; return how many."""
+        requests = make_entries(count, seed=seed, first_timestamp=first_timestamp, last_timestamp=last_timestamp)
+        return self.add_objects(make_objects(requests, seed=seed))
+
     def entry_count(self) -> int:
         """Return how many request entries there are, hidden ones included."""
         return len(self._api.requests)
@@ -184,17 +189,20 @@ class KongSimulator:
         *,
         audit_log: bool | None = None,
         self_audit: bool | None = None,
+        ignore_paths: Sequence[str] | None = None,
         visibility_delay_seconds: float | None = None,
         latency_seconds: float | None = None,
         date_skew_seconds: float | None = None,
         date_text: str | None = None,
         server_header: bool | None = None,
+        objects_newest_first: bool | None = None,
     ) -> None:
         """Change settings while it runs; see `KongApi`. What is None stays.
 
         Parameters
         ----------
-        audit_log, self_audit, visibility_delay_seconds, latency_seconds, server_header
+        audit_log, self_audit, ignore_paths, visibility_delay_seconds, latency_seconds, server_header,
+        objects_newest_first
             As named there.
         date_skew_seconds
             A proxy writes the `Date` header, by a clock that is so far ahead of Kong's (behind, if negative). 0 is
@@ -206,10 +214,14 @@ class KongSimulator:
             self._api.audit_log = audit_log
         if self_audit is not None:
             self._api.self_audit = self_audit
+        if ignore_paths is not None:
+            self._api.ignore_paths = ignore_paths
         if visibility_delay_seconds is not None:
             self._api.visibility_delay_seconds = visibility_delay_seconds
         if latency_seconds is not None:
             self._latency_seconds = latency_seconds
+        if objects_newest_first is not None:
+            self._api.objects_newest_first = objects_newest_first
         if server_header is not None:
             self._api.server_header = server_header
         if date_skew_seconds is not None:
@@ -232,19 +244,19 @@ class KongSimulator:
         """
         self._api.mix_nodes(None if version is None else PROFILES[version], every_nth=every_nth)
 
-    def poison(self, request_ids: Iterable[str], *, fault: Fault, page_size_over: int = 0) -> None:
-        """Let every answer of `/audit/requests` that would show one of these rows get a fault, until `heal`.
+    def poison(self, row_ids: Iterable[str], *, fault: Fault, page_size_over: int = 0) -> None:
+        """Let every answer that would show one of these rows get a fault, until `heal`.
 
         Parameters
         ----------
-        request_ids
-            The rows.
+        row_ids
+            The rows, of either endpoint.
         fault
             What happens instead. Its `path`, `nth` and `times` do not matter.
         page_size_over
             Only pages for which more rows than this were asked for.
         """
-        self._api.poisons.append(Poison(frozenset(request_ids), fault, page_size_over))
+        self._api.poisons.append(Poison(frozenset(row_ids), fault, page_size_over))
 
     def heal(self) -> None:
         """Let every poisoned row be shown again."""
@@ -396,6 +408,7 @@ class KongProcess(Controlled):
     add_raw_row = remote(KongSimulator.add_raw_row)
     seed_entries = remote(KongSimulator.seed_entries)
     add_objects = remote(KongSimulator.add_objects)
+    seed_objects = remote(KongSimulator.seed_objects)
     entry_count = remote(KongSimulator.entry_count)
     clear_entries = remote(KongSimulator.clear_entries)
     now = remote(KongSimulator.now)

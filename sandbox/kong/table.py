@@ -93,9 +93,19 @@ class AuditTable:
         The primary key's name.
     missing_fields
         Fields to leave out of every row added.
+    untimed_are_in_no_window
+        A row without a time matches no filter, as NULL in a database; otherwise it counts as one of 1970.
     """
 
-    def __init__(self, *, newest_first: bool, id_field: str, missing_fields: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        *,
+        newest_first: bool,
+        id_field: str,
+        missing_fields: frozenset[str] = frozenset(),
+        untimed_are_in_no_window: bool = False,
+    ) -> None:
+        self._untimed_are_in_no_window = untimed_are_in_no_window
         self._newest_first = newest_first
         self._id_field = id_field
         self._missing_fields = missing_fields
@@ -185,6 +195,8 @@ class AuditTable:
             found: list[Row] = []
             for index in range(start, len(rows)):
                 row = rows[index]
+                if self._untimed_are_in_no_window and row.timestamp == 0 and (after, before) != (None, None):
+                    continue
                 if after is not None and row.timestamp < after:
                     if newest_first:
                         break

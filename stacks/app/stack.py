@@ -25,7 +25,7 @@ from ..settings.groups import (
     RunOptions,
     ScheduleOptions,
 )
-from ..settings.names import properties_of
+from ..settings.names import DEFAULT_STREAM, properties_of
 from ..settings.resolved import DeploymentSettings
 
 
@@ -144,12 +144,14 @@ class IntegrationStack(Stack):
             value=integration.collector.dead_letters.queue_url,
             description="The queue for what could not be run",
         )
-        for destination, schedule in integration.schedules.items():
+        for trail, schedule in integration.schedules.items():
+            stream, destination = trail.split("/")
+            suffix = ("" if stream == DEFAULT_STREAM else stream.capitalize()) + _OUTPUT_SUFFIX[destination]
             CfnOutput(
                 self,
-                f"ScheduleName{_OUTPUT_SUFFIX[destination]}",
+                f"ScheduleName{suffix}",
                 value=schedule.schedule.schedule_name,
-                description=f"Name of the schedule of {destination}",
+                description=f"Name of the schedule of {stream} into {destination}",
             )
         self._add_outputs_of_the_archive()
         if integration.fill_token_command is not None:

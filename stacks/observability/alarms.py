@@ -17,6 +17,7 @@ from ..parts.nag import accept, controls
 from ..settings import kinds
 from ..settings.cron import Schedule
 from ..settings.kinds import Group, Kind
+from ..settings.names import TrailName
 from .metrics import CollectorMetrics, TrailMetrics
 
 RUNBOOK = "docs/runbook.md"
@@ -222,7 +223,7 @@ class Guide:
     ----------
     source : str
         The gateway.
-    destination : str or None
+    trail : TrailName or None
         Of which trail; None for what all trails share.
     runbook_url : str or None
         The runbook.
@@ -233,12 +234,14 @@ class Guide:
     source: str
     runbook_url: str | None
     dashboard_url: str | None
-    destination: str | None = None
+    trail: TrailName | None = None
 
     def description(self, about: About) -> str:
         """Return the description of an alarm, at its end a link that can be clicked."""
         anchor = about.heading.lower().replace(" ", "-")
-        trail = "" if self.destination is None else f" Destination: {self.destination}."
+        trail = ""
+        if self.trail is not None:
+            trail = f" Stream: {self.trail.stream}. Destination: {self.trail.destination}."
         what = f"{about.heading}. {about.sentence} {about.first} Source: {self.source}.{trail}"
         if self.runbook_url is not None:
             return f"{what} Runbook: {self.runbook_url}#{anchor}"
@@ -290,8 +293,8 @@ def create_alarms(
     Returns
     -------
     Mapping
-        The alarms by the names of their options; those of a trail with its destination before, those of the cache with
-        the number of the node behind.
+        The alarms by the names of their options; those of a trail with its name before, those of the cache with the
+        number of the node behind.
 
     Raises
     ------
@@ -309,14 +312,14 @@ def create_alarms(
     never = None if schedule is None else _never(scope, options, schedule, guide)
     for metrics in trails:
         of_trail = _alarms_of_trail(
-            Construct(scope, metrics.destination),
+            Construct(scope, metrics.trail.joined("-")),
             metrics,
             options,
-            replace(guide, destination=metrics.destination),
+            replace(guide, trail=metrics.trail),
             schedule=schedule,
             never=never,
         )
-        alarms.update({f"{metrics.destination}.{name}": alarm for name, alarm in of_trail.items()})
+        alarms.update({f"{metrics.trail}.{name}": alarm for name, alarm in of_trail.items()})
     misconfigured = [alarm for name, alarm in alarms.items() if name.endswith(".misconfigurations")]
     for rule in _rules_of_the_collector(collector, options):
         if rule.threshold is None or rule.option in watched_elsewhere:
@@ -405,7 +408,7 @@ def _any_of(
 
 
 def _name(guide: Guide, title: str) -> str:
-    trail = "" if guide.destination is None else f", {guide.destination}"
+    trail = "" if guide.trail is None else f", {guide.trail.joined(', ')}"
     return f"{guide.source}{trail}: {title}"
 
 

@@ -10,6 +10,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from ..settings.cron import Schedule
+from ..settings.names import DEFAULT_STREAM, trails_of
 from .alarms import AlarmOptions, Guide, create_alarms
 from .dashboard import add_widgets, new_dashboard
 from .metrics import CacheNodes, CollectorMetrics, ServerlessCache, TrailMetrics
@@ -38,7 +39,9 @@ class Observability(Construct):
     source : str
         ``SOURCE_NAME`` of the function.
     destinations : sequence of str
-        Where entries are kept: one trail for each.
+        Where entries are kept.
+    streams : sequence of str
+        What is read: one trail for each in each destination. Default: ``requests``.
     function : lambda_.IFunction
         The collector.
     log_group : logs.ILogGroup, optional
@@ -65,12 +68,12 @@ class Observability(Construct):
     Attributes
     ----------
     metrics : Mapping of str to TrailMetrics
-        Every metric of each trail, to draw and to alarm on, by the names of the destinations.
+        Every metric of each trail, to draw and to alarm on, by stream and destination: ``requests/archive``.
     collector : CollectorMetrics
         Those of function, queue and cache.
     alarms : Mapping of str to cloudwatch.AlarmBase
-        The alarms by the names of their options, those of a trail with its destination before: ``archive.lag``; those
-        that are switched off are absent.
+        The alarms by the names of their options, those of a trail with its name before: ``requests/archive.lag``;
+        those that are switched off are absent.
     dashboard : cloudwatch.Dashboard or None
         The dashboard.
 
@@ -87,6 +90,7 @@ class Observability(Construct):
         *,
         source: str,
         destinations: Sequence[str],
+        streams: Sequence[str] = (DEFAULT_STREAM,),
         function: lambda_.IFunction,
         log_group: logs.ILogGroup | None = None,
         dead_letters: sqs.IQueue | None = None,
@@ -102,8 +106,8 @@ class Observability(Construct):
         super().__init__(scope, construct_id)
         options = alarms or AlarmOptions()
         self.metrics: Mapping[str, TrailMetrics] = {
-            destination: TrailMetrics(source=source, destination=destination, reconciles=reconciles)
-            for destination in destinations
+            str(trail): TrailMetrics(source=source, trail=trail, reconciles=reconciles)
+            for trail in trails_of(streams, destinations)
         }
         self.collector = CollectorMetrics(function=function, dead_letters=dead_letters, cache=cache)
         # The alarms' descriptions lead to the dashboard, so it is there first.

@@ -17,7 +17,8 @@ _SHORTEST_PERIOD_SECONDS, _LONGEST_PERIOD_SECONDS = 300, 86_400
 _LAST_RUNS = 8
 
 LAST_RUNS_QUERY = (
-    "fields @timestamp, report.destination, report.finished, report.fetched, report.delivered, report.quarantined",
+    "fields @timestamp, report.stream, report.destination, report.finished",
+    "fields report.fetched, report.delivered, report.quarantined",
     'filter code = "RUN_ENDED"',
     "sort @timestamp desc",
     f"limit {_LAST_RUNS}",
@@ -72,10 +73,13 @@ def add_widgets(
     """
     period = Duration.seconds(min(max(schedule_seconds or 3600, _SHORTEST_PERIOD_SECONDS), _LONGEST_PERIOD_SECONDS))
     runbook = options.runbook_url or f"`{RUNBOOK}`"
-    drawings = [_Drawing(period, trail=metrics.destination if len(trails) > 1 else None) for metrics in trails]
+    destinations = list(dict.fromkeys(metrics.trail.destination for metrics in trails))
+    has_streams = len(trails) > len(destinations)
+    titles = [str(metrics.trail) if has_streams else metrics.trail.destination for metrics in trails]
+    drawings = [_Drawing(period, trail=title if len(trails) > 1 else None) for title in titles]
     each = list(zip(drawings, trails, strict=True))
-    places = " and in ".join(_PLACES[metrics.destination] for metrics in trails)
-    bills = " ".join(_BILLS[metrics.destination] for metrics in trails)
+    places = " and in ".join(map(_PLACES.__getitem__, destinations))
+    bills = " ".join(map(_BILLS.__getitem__, destinations))
     rows: list[Sequence[cloudwatch.IWidget]] = [
         [_text(f"# Kong's audit trail in {places}: {source}\nThe whole runbook: {runbook}")],
         *([_answer(draw, metrics, kong_retention)] for draw, metrics in each),

@@ -11,6 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 
 from ..settings.groups import Archive
+from ..settings.names import TrailName
 
 NAMESPACE = "KongCloudTrail"
 """As in the function's ``runtime/telemetry.py``; a test compares the two."""
@@ -103,6 +104,11 @@ class ServerlessCache:
     limit_bytes: int | None
 
 
+def dimensions(source: str, trail: TrailName) -> dict[str, str]:
+    """Return the dimensions of a trail's metrics."""
+    return {"source": source, "stream": trail.stream, "destination": trail.destination}
+
+
 class TrailMetrics:
     """The metrics of one trail. Periods are 5 minutes; ``metric.with_(period=…)`` gives any other.
 
@@ -110,13 +116,17 @@ class TrailMetrics:
     ----------
     source : str
         ``SOURCE_NAME`` of the function.
-    destination : str
-        Where the trail's entries are kept: ``archive`` or ``cloudtrail-lake``. Both are the metrics' dimensions.
+    trail : TrailName
+        Which stream, in which destination. All three are the metrics' dimensions.
     reconciles : bool
         Whether the trail is reconciled by a schedule.
 
     Attributes
     ----------
+    source : str
+        The gateway.
+    trail : TrailName
+        The trail.
     oldest_undelivered_age, checkpoint_lag : cloudwatch.Metric
         How complete the trail is, in seconds, at the end of each run.
     hours_waited, hours_since_all_was_delivered : cloudwatch.MathExpression
@@ -149,9 +159,9 @@ class TrailMetrics:
         What reconciliations found. None if the trail is not reconciled by a schedule.
     """
 
-    def __init__(self, *, source: str, destination: str, reconciles: bool = False) -> None:
-        self.source, self.destination = source, destination
-        is_archive = destination == Archive.destination
+    def __init__(self, *, source: str, trail: TrailName, reconciles: bool = False) -> None:
+        self.source, self.trail = source, trail
+        is_archive = trail.destination == Archive.destination
         service = "S3" if is_archive else "CloudTrail"
         self.oldest_undelivered_age = self._of_runs(
             "OldestUndeliveredAgeSeconds", "Maximum", "oldest undelivered entry"
@@ -217,8 +227,9 @@ class TrailMetrics:
     def by_source(self, metric: cloudwatch.Metric, period: Duration) -> cloudwatch.MathExpression:
         """Return one of the metrics for every source in the account and region, for a graph."""
         search = (
-            f'SEARCH(\'{{{NAMESPACE},destination,source}} MetricName="{metric.metric_name}" '
-            f"destination=\"{self.destination}\"', '{metric.statistic}', {period.to_seconds():.0f})"
+            f'SEARCH(\'{{{NAMESPACE},destination,source,stream}} MetricName="{metric.metric_name}" '
+            f'destination="{self.trail.destination}" stream="{self.trail.stream}"\', '
+            f"'{metric.statistic}', {period.to_seconds():.0f})"
         )
         return cloudwatch.MathExpression(expression=search, using_metrics={}, label="", period=period)
 
@@ -226,7 +237,7 @@ class TrailMetrics:
         return cloudwatch.Metric(
             namespace=NAMESPACE,
             metric_name=name,
-            dimensions_map={"source": self.source, "destination": self.destination},
+            dimensions_map=dimensions(self.source, self.trail),
             statistic=statistic,
             label=label,
         )

@@ -62,6 +62,7 @@ _COLUMNS: Mapping[str, Sequence[tuple[str, str]]] = {
         ("actor", "string"),
         ("src_endpoint", "string"),
         ("api", "string"),
+        ("resources", "string"),
         ("http_request", "string"),
         ("dst_endpoint", "string"),
         ("unmapped", "string"),
@@ -185,7 +186,7 @@ class ArchiveQueries(Construct):
                 table_type="EXTERNAL_TABLE",
                 partition_keys=[
                     glue.CfnTable.ColumnProperty(name="source", type="string", comment="the gateway"),
-                    glue.CfnTable.ColumnProperty(name="stream", type="string", comment="requests"),
+                    glue.CfnTable.ColumnProperty(name="stream", type="string", comment="requests or objects"),
                     glue.CfnTable.ColumnProperty(
                         name="day",
                         type="string",

@@ -53,7 +53,11 @@ _EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
         "method": "split_part(eventname, '/', 1)",
         "status": "TRY_CAST(json_extract(entry, '$.status') AS integer)",
         "workspace": _text("entry", "$.workspace"),
-        "uid": "uid",
+        "request_id": _text("entry", "$.request_id"),
+        "operation": _text("entry", "$.operation"),
+        "dao_name": _text("entry", "$.dao_name"),
+        "entity_key": _text("entry", "$.entity_key"),
+        "entity": _text("entry", "$.entity"),
         "key": "key",
         "parameters": "requestparameters",
         "entry": "entry",
@@ -73,7 +77,11 @@ _EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
         "method": "activity_name",
         "status": "TRY_CAST(status_code AS integer)",
         "workspace": _text("unmapped", "$.entry.workspace"),
-        "uid": _text("api", "$.request.uid"),
+        "request_id": _text("unmapped", "$.entry.request_id"),
+        "operation": _text("unmapped", "$.entry.operation"),
+        "dao_name": _text("unmapped", "$.entry.dao_name"),
+        "entity_key": _text("unmapped", "$.entry.entity_key"),
+        "entity": _text("unmapped", "$.entry.entity"),
         "key": _text("metadata", "$.uid"),
         "parameters": "http_request",
         "entry": "unmapped",
@@ -83,9 +91,13 @@ _EXPRESSIONS: Mapping[str, Mapping[str, str]] = {
 }
 """What the queries need of a line, in each of its forms."""
 
+_LAST_30_DAYS = "day >= CAST(CAST(current_date - INTERVAL '30' DAY AS date) AS varchar)"
+_UNDATED = "day = '2015-01-01'"
+"""The day of entries without a time of their own, as all changes of objects on older gateways are."""
+
 _SHARED: Mapping[str, str] = {
-    "last_30_days": "day >= CAST(CAST(current_date - INTERVAL '30' DAY AS date) AS varchar)",
-    "requests": "stream = 'requests' AND day >= CAST(CAST(current_date - INTERVAL '30' DAY AS date) AS varchar)",
+    "last_30_days_or_undated": f"({_LAST_30_DAYS} OR {_UNDATED})",
+    "requests": f"stream = 'requests' AND {_LAST_30_DAYS}",
 }
 
 _CALLS = """\
@@ -113,6 +125,25 @@ LIMIT 200""",
         template=_CALLS
         + """
   AND {status} IN (401, 403)
+ORDER BY 1 DESC
+LIMIT 200""",
+    ),
+    NamedQuery(
+        name="what-changed",
+        description="What was created, changed or deleted, newest first: the last 30 days, at most 200 changes",
+        template="""\
+SELECT {at} AS at,
+  {principal} AS principal,
+  {user_name} AS user_name,
+  {address} AS address,
+  {operation} AS operation,
+  {dao_name} AS dao_name,
+  {entity_key} AS entity_key,
+  {entity} AS entity,
+  {request_id} AS request_id
+FROM {table}
+WHERE stream = 'objects'
+  AND {last_30_days_or_undated}
 ORDER BY 1 DESC
 LIMIT 200""",
     ),
@@ -145,7 +176,7 @@ LIMIT 200""",
         template="""\
 WITH chosen AS (
   -- the newest change; for another request: SELECT 'its UID' AS chosen_uid
-  SELECT max_by({uid}, {at}) AS chosen_uid
+  SELECT max_by({request_id}, {at}) AS chosen_uid
   FROM {table}
   WHERE {requests}
     AND {is_change}
@@ -159,8 +190,8 @@ SELECT stream,
   {entry} AS entry
 FROM {table}
 CROSS JOIN chosen
-WHERE {last_30_days}
-  AND {uid} = chosen_uid
+WHERE {last_30_days_or_undated}
+  AND {request_id} = chosen_uid
 ORDER BY stream DESC, 2""",
     ),
     NamedQuery(
@@ -179,14 +210,14 @@ ORDER BY 1, 2""",
         name="count-by-day",
         description="For auditors: how many entries each day has, and how many different ones: the same number",
         template="""\
-SELECT day,
+SELECT stream,
+  day,
   count(*) AS entries,
   count(DISTINCT {key}) AS different_entries,
   min({at}) AS first_at,
   max({at}) AS last_at
 FROM {table}
-WHERE stream = 'requests'
-GROUP BY day
-ORDER BY day""",
+GROUP BY stream, day
+ORDER BY stream DESC, day""",
     ),
 )

@@ -11,12 +11,15 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from ..settings.groups import ScheduleOptions
+from ..settings.names import TrailName
 from .grants import allow, allow_key
 from .nag import accept_own_policy
 
 _RUN: Mapping[str, object] = {"scheduled_time": scheduler.ContextAttribute.scheduled_time}
 _LONGEST_EVENT_AGE_SECONDS = 86_400
 _SHORTEST_EVENT_AGE_SECONDS = 60
+
+_WHAT = {"requests": "the audit log of requests to", "objects": "the audit log of changes in"}
 
 
 class CollectorSchedule(Construct):
@@ -28,7 +31,7 @@ class CollectorSchedule(Construct):
         As for every construct.
     function : lambda_.IFunction
         What to invoke.
-    destination : str
+    trail : TrailName
         Of which trail.
     expression : scheduler.ScheduleExpression
         When.
@@ -59,13 +62,13 @@ class CollectorSchedule(Construct):
         construct_id: str,
         *,
         function: lambda_.IFunction,
-        destination: str,
+        trail: TrailName,
         expression: scheduler.ScheduleExpression,
         dead_letters: sqs.IQueue,
         period_seconds: int,
         options: ScheduleOptions,
         name: str | None,
-        description: str = "Collects Kong Gateway's audit log entries for {destination}",
+        description: str = "Collects {what} Kong Gateway for {destination}",
         event: Mapping[str, object] = _RUN,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -97,7 +100,7 @@ class CollectorSchedule(Construct):
             self,
             "Schedule",
             schedule_name=name,
-            description=description.format(destination=destination),
+            description=description.format(what=_WHAT[trail.stream], destination=trail.destination),
             schedule=expression,
             enabled=options.enabled,
             time_window=options.time_window,
@@ -113,7 +116,8 @@ class CollectorSchedule(Construct):
                 input=scheduler.ScheduleTargetInput.from_object(
                     {
                         "execution_id": scheduler.ContextAttribute.execution_id,
-                        "destination": destination,
+                        "stream": trail.stream,
+                        "destination": trail.destination,
                         **event,
                     }
                 ),

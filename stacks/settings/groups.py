@@ -481,6 +481,9 @@ class RunOptions(Group):
         When to run; as text ``rate(…)`` or ``cron(…)``, in UTC. Default: ``rate(1 hour)``.
     schedule_options : ScheduleOptions or None
         Retries, time window, group of the schedule. Default: those of `ScheduleOptions`.
+    streams : str or None
+        What is read: ``requests`` (who called what), ``objects`` (what changed), or ``requests,objects``. Each is a
+        trail of its own in each destination. Default: ``requests``.
     overlap_seconds : int or None
         How far before the checkpoint a run begins, for entries that became visible late. Default: 900.
     initial_lookback_seconds : int or None
@@ -513,6 +516,7 @@ class RunOptions(Group):
 
     schedule: scheduler.ScheduleExpression | str | None = None
     schedule_options: ScheduleOptions | None = None
+    streams: str | None = None
     overlap_seconds: int | None = None
     initial_lookback_seconds: int | None = None
     sweep_seconds: int | None = None
@@ -531,6 +535,7 @@ class RunOptions(Group):
         name: name
         for name in (
             "schedule",
+            "streams",
             "overlap_seconds",
             "initial_lookback_seconds",
             "sweep_seconds",
@@ -548,6 +553,7 @@ class RunOptions(Group):
     kinds: ClassVar[Mapping[str, Kind]] = {
         "schedule": kinds.either(cron.FORM, kinds.TEXT, kinds.of("", scheduler.ScheduleExpression)),
         "schedule_options": kinds.of("ScheduleOptions(…)", ScheduleOptions),
+        "streams": kinds.SETTING,
         "overlap_seconds": kinds.SETTING,
         "initial_lookback_seconds": kinds.SETTING,
         "sweep_seconds": kinds.SETTING,

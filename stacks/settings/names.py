@@ -1,7 +1,8 @@
 """The names of settings: flat, as this repository's app takes them from context; in groups, as the construct does."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .groups import Archive, CacheOptions, CloudTrailLake, FunctionOptions, KongOptions, NetworkOptions, RunOptions
@@ -26,6 +27,39 @@ PLACES: Mapping[str, str] = {
 
 _UNMISTAKABLE = re.compile(rf"\b({'|'.join(name for name in sorted(PLACES, key=len, reverse=True) if '_' in name)})\b")
 """Settings whose names are no English words."""
+
+
+DEFAULT_STREAM = "requests"
+"""The stream whose trails are named by their destinations alone: they were there before there was another one."""
+
+
+@dataclass(frozen=True, order=True)
+class TrailName:
+    """What tells the trails of a gateway apart. ``str`` returns ``requests/archive``.
+
+    Attributes
+    ----------
+    stream : str
+        What is read: ``requests`` or ``objects``.
+    destination : str
+        Where it is kept: ``archive`` or ``cloudtrail-lake``.
+    """
+
+    stream: str
+    destination: str
+
+    def __str__(self) -> str:
+        return f"{self.stream}/{self.destination}"
+
+    def joined(self, separator: str) -> str:
+        """Return the name as part of others, without the default stream, so that a further one renames nothing."""
+        parts = (self.destination,) if self.stream == DEFAULT_STREAM else (self.stream, self.destination)
+        return separator.join(parts)
+
+
+def trails_of(streams: Sequence[str], destinations: Sequence[str]) -> tuple[TrailName, ...]:
+    """Return the trails: each stream in each destination."""
+    return tuple(TrailName(stream, destination) for stream in streams for destination in destinations)
 
 
 def properties_of(group: type[Group], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,6 +110,8 @@ class IntegrationSettings:
         Kong's Admin API.
     destinations : tuple of str
         Where entries are kept: ``archive``, ``cloudtrail-lake``, or both.
+    streams : tuple of str
+        What is read: ``requests``, ``objects``, or both.
     channel_arn : str
         ARN of the CloudTrail Lake channel; empty where it is still to be created, or there is none.
     schedule : Schedule
@@ -128,6 +130,7 @@ class IntegrationSettings:
 
     kong: KongAccess
     destinations: tuple[str, ...]
+    streams: tuple[str, ...]
     channel_arn: str
     schedule: Schedule
     reconcile: Schedule | None
@@ -268,9 +271,10 @@ class DeploymentSettings:
             With every problem of the settings.
         """
         integration: dict[str, Any] = {name: context[name] for name in _INTEGRATION_SETTINGS if name in context}
-        destination = integration.get("destination")
-        if isinstance(destination, list | tuple) and all(isinstance(name, str) for name in destination):
-            integration["destination"] = ",".join(destination)  # a list in cdk.json, as the other lists may be
+        for name in ("destination", "streams"):
+            given = integration.get(name)
+            if isinstance(given, list | tuple) and all(isinstance(text, str) for text in given):
+                integration[name] = ",".join(given)  # a list in cdk.json, as the other lists may be
         if not _given(integration.get("resource_name")):
             integration["resource_name"] = DEFAULT_RESOURCE_NAME
         reader = _Reader({**context, **integration})  # the whole context: a literal token is looked for as well
@@ -515,6 +519,7 @@ def _read_integration(
     options = IntegrationSettings(
         kong=KongAccess(admin_api=checks.service_url(admin_api), needs_token=needs_token, token_secret=token_secret),
         destinations=destinations,
+        streams=tuple((environment.get("STREAMS") or variables.DEFAULTS["STREAMS"]).split(",")),
         channel_arn=channel_arn or "",
         schedule=schedule,
         reconcile=reconcile,

@@ -58,7 +58,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
         channel_arn: str = CHANNEL_ARN,
         region: str = "us-east-1",
         external_id: str | None = None,
-        **seconds: float,
+        connect_seconds: float = 5.0,
+        answer_seconds: float = 15.0,
     ) -> CloudTrailLake:
         monkeypatch.setenv("AWS_ENDPOINT_URL_CLOUDTRAIL_DATA", url)
         made.append(
@@ -70,7 +71,8 @@ def connect(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
                 map_status_to_error_code=False,
                 locate_original=locate_original,
                 connections=4,
-                **seconds,
+                connect_seconds=connect_seconds,
+                answer_seconds=answer_seconds,
             )
         )
         return made[-1]

@@ -592,7 +592,9 @@ class TestVerify:
         terminal.environment["SOURCE_NAME"] = "kong-ue"
 
         terminal.run("verify").assert_failed(
-            ExitStatus.NOT_VERIFIED, "kong-ue/requests", f"has reports of: {TRAIL}. Check SOURCE_NAME and DESTINATION."
+            ExitStatus.NOT_VERIFIED,
+            "kong-ue/requests",
+            f"has reports of: {TRAIL}. Check SOURCE_NAME, STREAMS and DESTINATION.",
         )
 
     def test_runs_that_delivered_nothing(self, terminal: Terminal, site: Site) -> None:

@@ -55,6 +55,7 @@ def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path)
     # Given another value than the default for each setting
     given = {
         "DESTINATION": "archive,cloudtrail-lake",
+        "STREAMS": "requests,objects",
         "ARCHIVE_FORMAT": "ocsf",
         "CHANNEL_ARN": CHANNEL_ARN.replace("channel/0", "channel/1"),
         "KONG_ADMIN_API": "https://kong.example.com:9444/admin",

@@ -27,7 +27,7 @@ from sandbox.machinery import faults
 from sandbox.machinery.http_server import LOOPBACK
 from sandbox.machinery.processes import free_port
 from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
-from tests.helpers import REPOSITORY, entries, entry, wait_until
+from tests.helpers import REPOSITORY, change, entries, entry, wait_until
 
 METRICS = {
     "EntriesFetched": "Count",
@@ -152,7 +152,7 @@ class TestRun:
         assert (summary["fetched"], summary["delivered"], summary["finished"]) == (3, 3, True)
         assert json.dumps(summary)
 
-    def test_publishes_metrics_by_source_and_destination(self, function: Function, site: Site) -> None:
+    def test_publishes_metrics_by_trail(self, function: Function, site: Site) -> None:
         site.kong.add_entries(recent(site, 3))
 
         function.tick("one")
@@ -160,8 +160,12 @@ class TestRun:
         [metrics] = function.metrics
         [directive] = metrics["_aws"]["CloudWatchMetrics"]
         assert directive["Namespace"] == "KongCloudTrail"
-        assert directive["Dimensions"] == [["source", "destination"]]
-        assert (metrics["source"], metrics["destination"]) == ("kong-eu", "cloudtrail-lake")
+        assert directive["Dimensions"] == [["source", "stream", "destination"]]
+        assert [metrics[name] for name in ("source", "stream", "destination")] == [
+            "kong-eu",
+            "requests",
+            "cloudtrail-lake",
+        ]
         units = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
         assert METRICS.items() <= units.items()
         assert all(name in metrics for name in units)
@@ -180,7 +184,10 @@ class TestRun:
         function.tick("one")
 
         [directive] = function.metrics[0]["_aws"]["CloudWatchMetrics"]
-        assert (directive["Namespace"], directive["Dimensions"]) == ("KongCloudTrail", [["source", "destination"]])
+        assert (directive["Namespace"], directive["Dimensions"]) == (
+            "KongCloudTrail",
+            [["source", "stream", "destination"]],
+        )
 
     def test_logs_lines_of_json_with_the_report_and_the_request(self, function: Function, site: Site) -> None:
         site.kong.add_entries(recent(site, 3))
@@ -636,3 +643,94 @@ class TestSecrecy:
         for secret in (KONG_TOKEN, CACHE_PASSWORD, "hunter2-payload"):
             assert secret not in shown
             assert json.dumps(secret)[1:-1] not in shown
+
+
+class TestStreams:
+    """A function that reads both of Kong's audit logs: each is a trail of its own in each destination."""
+
+    @pytest.fixture(autouse=True)
+    def streams(self, function: Function, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("ARCHIVE", str(tmp_path / "archive"))
+        monkeypatch.setenv("STREAMS", "requests,objects")
+
+    @pytest.fixture
+    def changed(self, site: Site) -> list[dict[str, Any]]:
+        site.kong.add_entries(recent(site, 2))
+        rows = [change(number, request_timestamp=kong_time(site) - 10 - number) for number in (1, 2, 3)]
+        site.kong.add_objects(rows)
+        return rows
+
+    def test_all_trails_run_where_the_event_names_none(
+        self, function: Function, site: Site, changed: list[dict[str, Any]]
+    ) -> None:
+        runs = function.tick("one")["runs"]
+
+        assert [(run["stream"], run["destination"], run["delivered"]) for run in runs] == [
+            ("requests", "archive", 2),
+            ("requests", "cloudtrail-lake", 2),
+            ("objects", "archive", 3),
+            ("objects", "cloudtrail-lake", 3),
+        ]
+        assert [(line["stream"], line["destination"]) for line in function.metrics] == [
+            (run["stream"], run["destination"]) for run in runs
+        ]
+        events = [accepted.event for accepted in site.cloudtrail.accepted()]
+        of_objects = {event["UID"]: event for event in events if event["eventName"] == "update/services"}
+        assert sorted(of_objects) == [row["id"] for row in changed]
+        # What the request says is there for those whose request is.
+        assert of_objects[changed[0]["id"]]["sourceIPAddress"] == "192.0.2.10"
+        assert "sourceIPAddress" not in of_objects[changed[2]["id"]]
+
+    def test_second_run_delivers_nothing_and_asks_little(
+        self, function: Function, site: Site, changed: list[dict[str, Any]]
+    ) -> None:
+        function.tick("one")
+        site.kong.reset_counters()
+
+        runs = function.invoke({"stream": "objects"})["runs"]
+
+        assert [(run["fetched"], run["delivered"]) for run in runs] == [(3, 0), (3, 0)]
+        # For each trail: the gateway, whether it filters, and one page
+        assert site.kong.calls == {"/kong/": 2, "/kong/audit/objects": 4}
+
+    @pytest.mark.parametrize(
+        ("event", "expected"),
+        [
+            ({"stream": "objects", "destination": "archive"}, [("objects", "archive")]),
+            ({"destination": "archive"}, [("requests", "archive"), ("objects", "archive")]),
+        ],
+    )
+    def test_event_names_trails(
+        self, function: Function, event: dict[str, str], expected: list[tuple[str, str]]
+    ) -> None:
+        summary = function.invoke(event)
+
+        runs = summary.get("runs", [summary])
+        assert [(run["stream"], run["destination"]) for run in runs] == expected
+
+    def test_one_that_the_gateway_refuses_does_not_hold_up_the_other(
+        self, function: Function, site: Site, changed: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DESTINATION", "archive")
+        site.kong.inject(faults.Fault(kind="status", status=403, path="/audit/objects", times=100))
+
+        with pytest.raises(RunFailed, match="read permission on /audit/objects, or take objects out of STREAMS"):
+            function.tick("one")
+
+        assert {line["stream"]: (line["EventsDelivered"], line["Misconfigurations"]) for line in function.metrics} == {
+            "requests": ([2], [0]),
+            "objects": ([0], [1]),
+        }
+
+    def test_wrong_settings_misconfigure_the_trails_that_the_event_names(
+        self, function: Function, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PAGE_SIZE", "wrong")
+
+        with pytest.raises(SettingsError):
+            function.invoke({"stream": "objects"})
+
+        assert [(line["stream"], line["destination"], line["Misconfigurations"]) for line in function.metrics] == [
+            ("objects", "archive", [1]),
+            ("objects", "cloudtrail-lake", [1]),
+        ]

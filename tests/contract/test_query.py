@@ -24,7 +24,7 @@ from cli.interruption import Interrupted, raising_on_signals
 from cli.main import main
 from sandbox.machinery.local_aws import LocalAws
 from tools import example_archive, queries_page
-from tools.example_archive import DATABASE, ENTRIES, WORKGROUP
+from tools.example_archive import DATABASE, ENTRIES, OBJECTS, WORKGROUP
 
 Ask = Callable[..., "Output"]
 
@@ -97,7 +97,19 @@ class TestAnswers:
     def test_every_entry_once(self, ask: Ask) -> None:
         output = ask("SELECT count(*), count(DISTINCT key), count(eventtime) FROM events")
 
-        assert output.rows == [[str(len(ENTRIES)), str(len(ENTRIES)), str(len(ENTRIES) - 1)]]
+        count = len(ENTRIES) + len(OBJECTS)
+        assert output.rows == [[str(count), str(count), str(count - 1)]]
+
+    def test_what_changed(self, ask: Ask) -> None:
+        output = ask("what-changed")
+
+        assert [row[2:6] for row in output.rows] == [
+            ["alice", "192.0.2.10", "update", "plugins"],
+            ["bob", "198.51.100.7", "update", "plugins"],
+            ["alice", "192.0.2.10", "create", "plugins"],
+            ["alice", "192.0.2.10", "create", "routes"],
+            ["alice", "192.0.2.10", "create", "services"],
+        ]
 
     def test_entry_as_kong_showed_it(self, ask: Ask, days: int) -> None:
         number = 9
@@ -128,7 +140,7 @@ class TestAnswers:
         output, as_json = ask("--list"), ask("--list", "--json")
 
         assert output.out.splitlines()[0] == "activity-by-hour      Calls by hour and kind: the last 30 days"
-        assert len(output.out.splitlines()) == 7
+        assert len(output.out.splitlines()) == 8
         named = [json.loads(line) for line in as_json.out.splitlines()]
         assert [each["name"] for each in named] == [line.split()[0] for line in output.out.splitlines()]
         assert all(each["sql"] and each["database"] == DATABASE for each in named)
@@ -157,7 +169,7 @@ class TestAnswers:
 
         output = ask("SELECT count(*) FROM events", "--env-file", str(tmp_path / "kong.env"), LC_ALL="C")
 
-        assert output.rows == [[str(len(ENTRIES))]]
+        assert output.rows == [[str(len(ENTRIES) + len(OBJECTS))]]
 
     @pytest.mark.parametrize("arguments", [(), ("--list", "who-did-what"), ("logins", "--limit", "0")])
     def test_wrong_arguments_show_the_usage(self, ask: Ask, arguments: tuple[str, ...]) -> None:
@@ -171,7 +183,7 @@ class TestAnswers:
 
         output = ask(*arguments, ATHENA_WORKGROUP="another", ATHENA_DATABASE="another")
 
-        assert output.rows == [[str(len(ENTRIES))]]
+        assert output.rows == [[str(len(ENTRIES) + len(OBJECTS))]]
 
     def test_region(self, ask: Ask) -> None:
         # The example is in us-east-1, and nowhere else.
@@ -193,7 +205,7 @@ class TestPage:
 
         outputs = [ask(sql) for sql in statements]
 
-        assert len(outputs) == 3
+        assert len(outputs) == 4
         assert {output.status for output in outputs} == {ExitStatus.DONE}
         assert all(output.rows for output in outputs)
 

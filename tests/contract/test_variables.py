@@ -46,6 +46,7 @@ VALID: dict[str, list[str]] = {
     "REDIS_PASSWORD_SECRET": ["cache/password"],
     "REDIS_IAM_CACHE": ["kong-cache"],
     "DESTINATION": ["archive", "cloudtrail-lake", "archive,cloudtrail-lake", "cloudtrail-lake, Archive"],
+    "STREAMS": ["requests", "objects", "requests,objects", " Objects,, requests"],
     "ARCHIVE": ["s3://bucket-1/a/prefix", "./archive", "s3://bucket-1"],
     "ARCHIVE_FORMAT": ["json", "OCSF"],
     "ARCHIVE_ACCOUNT_ID": ["111122223333"],

@@ -106,6 +106,7 @@ SHAPES: Mapping[str, Callable[[Stack], dict[str, Any]]] = {
         "destinations": [CloudTrailLake(event_store=EventStoreOptions(dashboard=True), external_id="kong/prod")],
     },
     "archive": lambda _: {"destinations": [Archive()]},
+    "archive of both streams": lambda _: {"destinations": [Archive()], "streams": "requests,objects"},
     "archive and Lake": lambda _: {"destinations": [Archive(), CloudTrailLake(channel_arn=CHANNEL_ARN)]},
     "archive in a bucket that is there": lambda stack: {
         "destinations": [Archive(existing_bucket="their-archive", prefix="audit/kong", signing_key=KEY_ARN)],

@@ -17,7 +17,7 @@ from aws_cdk import aws_kms as kms
 from kong_cloudtrail.destinations.archive.line import LineMapper
 from kong_cloudtrail.destinations.archive.ocsf import OcsfMapper
 from kong_cloudtrail.destinations.archive.part_log import UNDATED_HOUR, hour_of
-from kong_cloudtrail.domain.entry import Entry
+from kong_cloudtrail.domain.entry import Context, Entry
 from kong_cloudtrail.domain.gateway import Gateway
 
 from stacks import Archive
@@ -79,15 +79,45 @@ ENTRIES = [
 ]
 
 
+def changed(number: int, timestamp: int | None, request: int, **fields: Any) -> Entry:
+    cause = ENTRIES[request - 1].value
+    value = {
+        "id": f"change-{number}",
+        "request_id": cause["request_id"],
+        "request_timestamp": timestamp,
+        "operation": "create",
+        "dao_name": "services",
+        "entity": '{"name":"a"}',
+        "entity_key": f"key-{number}",
+        "rbac_user_id": "user-1",
+        "signature": None,
+        **fields,
+    }
+    context = Context(NOW, {name: cause[name] for name in ("client_ip", "workspace", "rbac_user_id", "rbac_user_name")})
+    return Entry(value, f"change-{number}", f"change-{number}.{number}", timestamp, 1000, context)
+
+
+CHANGES = [
+    changed(1, NOW - 7100, 2),
+    changed(2, NOW - 3500, 3, operation="delete", rbac_user_id=None),
+    # Of a gateway that records no time of objects: the login is that of the story
+    changed(3, None, 5, dao_name="rbac_users", operation="update"),
+]
+
+
 def lines(line_format: str) -> list[tuple[Entry, dict[str, Any]]]:
+    return [line for stream in ("requests", "objects") for line in lines_of(line_format, stream)]
+
+
+def lines_of(line_format: str, stream: str) -> list[tuple[Entry, dict[str, Any]]]:
     mapper = FORMATS[line_format](
         Gateway("3.14.0.0-enterprise-edition", "kong-0", None),
         "kong",
-        "requests",
+        stream,
         recipient_account_id="111122223333",
         map_status_to_error_code=True,
     )
-    return [(one, json.loads(mapper.map(one).data)) for one in ENTRIES]
+    return [(one, json.loads(mapper.map(one).data)) for one in (ENTRIES if stream == "requests" else CHANGES)]
 
 
 @pytest.mark.parametrize("line_format", FORMATS)
@@ -295,11 +325,12 @@ READERS = {"Athena": as_athena_reads, "a laptop": as_a_laptop_reads}
 def answers(request: pytest.FixtureRequest, shaped: Shaped, tmp_path: Path) -> dict[str, list[dict[str, Any]]]:
     """Write parts as the function does; return the answer of each query."""
     line_format, reader = request.param
-    hours: dict[str, list[str]] = {}
-    for one, line in lines(line_format):
-        hours.setdefault(hour_of(one), []).append(json.dumps(line))
-    for hour, written in hours.items():
-        part = tmp_path / "source=kong" / "stream=requests" / f"{hour}-000000.json.gz"
+    hours: dict[tuple[str, str], list[str]] = {}
+    for stream in ("requests", "objects"):
+        for one, line in lines_of(line_format, stream):
+            hours.setdefault((stream, hour_of(one)), []).append(json.dumps(line))
+    for (stream, hour), written in hours.items():
+        part = tmp_path / "source=kong" / f"stream={stream}" / f"{hour}-000000.json.gz"
         part.parent.mkdir(parents=True, exist_ok=True)
         text = "".join(f"{line}\n" for line in written)
         # Finding out the types, DuckDB takes no two keys that differ in case alone.
@@ -343,16 +374,29 @@ def test_every_query_has_its_answer(answers: dict[str, list[dict[str, Any]]]) ->
 
 
 def test_the_story_is_that_of_the_newest_change(answers: dict[str, list[dict[str, Any]]]) -> None:
-    (row,) = answers["request-story"]
-    assert (row["stream"], row["call"], row["status"]) == ("requests", "POST/auth", 200)
-    assert "request-5" in str(row["entry"])
+    request, change = answers["request-story"]
+    assert (request["stream"], request["call"], request["status"]) == ("requests", "POST/auth", 200)
+    assert (change["stream"], change["call"], change["status"]) == ("objects", "update/rbac_users", None)
+    assert all("request-5" in str(row["entry"]) for row in (request, change))
+
+
+def test_changes_are_told_with_who_made_them(answers: dict[str, list[dict[str, Any]]]) -> None:
+    rows = answers["what-changed"]
+    assert [(row["operation"], row["dao_name"], row["entity_key"], row["request_id"]) for row in rows] == [
+        ("update", "rbac_users", "key-3", "request-5"),
+        ("delete", "services", "key-2", "request-3"),
+        ("create", "services", "key-1", "request-2"),
+    ]
+    assert [row["user_name"] for row in rows] == ["alice", "bob", "alice"]
+    assert {row["address"] for row in rows} == {"10.0.0.7"}
 
 
 def test_auditors_count_every_entry_once_undated_ones_too(answers: dict[str, list[dict[str, Any]]]) -> None:
-    days = {row["day"]: (row["entries"], row["different_entries"]) for row in answers["count-by-day"]}
-    assert days["2015-01-01"] == (1, 1)
-    assert sum(entries for entries, _ in days.values()) == len(ENTRIES)
-    assert all(entries == different for entries, different in days.values())
+    counts = {(row["stream"], row["day"]): row for row in answers["count-by-day"]}
+    for stream, entries in (("requests", ENTRIES), ("objects", CHANGES)):
+        assert counts[stream, "2015-01-01"]["entries"] == 1
+        assert sum(row["entries"] for (of, _), row in counts.items() if of == stream) == len(entries)
+    assert all(row["entries"] == row["different_entries"] for row in counts.values())
 
 
 def test_logins(answers: dict[str, list[dict[str, Any]]]) -> None:

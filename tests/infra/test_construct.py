@@ -290,7 +290,7 @@ def test_metrics(tmp_path: Path) -> None:
         assert (metric.namespace, metric.metric_name, metric.dimensions) == (
             "KongCloudTrail",
             name,
-            {"source": "emea", "destination": "cloudtrail-lake"},
+            {"source": "emea", "stream": "requests", "destination": "cloudtrail-lake"},
         )
     assert metrics["RunsFinished"].statistic == "Sum"
     assert metrics["CheckpointLagSeconds"].statistic == metrics["GapsOpen"].statistic == "Maximum"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -160,6 +161,12 @@ def test_the_real_bundle(tmp_path: Path) -> None:
     assert all("aarch64" in name and "314" in name for name in libraries)
     services = {path.name for path in (bundle / "botocore" / "data").iterdir() if path.is_dir()}
     assert services == {"cloudtrail", "cloudtrail-data", "kms", "s3", "secretsmanager", "sts"}
+    called = {
+        name
+        for path in (SOURCE / "kong_cloudtrail").rglob("*.py")
+        for name in re.findall(r'boto3\.client\(\s*"([a-z0-9-]+)"', path.read_text("utf-8"))
+    }
+    assert called == services - {"sts"}, "sts is what boto3 itself calls, for a role's credentials"
     assert not list(bundle.rglob("__pycache__"))
     assert not list(bundle.rglob("RECORD"))
     assert list(bundle.glob("redis-*.dist-info/licenses/LICENSE*"))

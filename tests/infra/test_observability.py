@@ -59,7 +59,7 @@ OPTIONS = {**OF_TRAILS, **SHARED}
 """Every option that makes alarms of a trail in CloudTrail Lake, and what no data means to them. Two are composites."""
 
 ALARMS = {
-    **{f"{LAKE}.{option}": missing for option, missing in OF_TRAILS.items()},
+    **{f"requests/{LAKE}.{option}": missing for option, missing in OF_TRAILS.items()},
     **{
         name: missing
         for option, missing in SHARED.items()
@@ -137,7 +137,7 @@ def metrics_of_dashboard(body: dict[str, Any]) -> Iterator[tuple[str, str]]:
             if isinstance(row[0], str):
                 yield row[0], row[1]
             elif search := re.search(
-                r'\{(\w+),destination,source\} MetricName="(\w+)" destination="', row[0]["expression"]
+                r'\{(\w+),destination,source,stream\} MetricName="(\w+)" destination="', row[0]["expression"]
             ):
                 yield search[1], search[2]
 
@@ -194,8 +194,8 @@ def _run() -> set[str]:
     for line in map(json.loads, filter(lambda line: '"_aws"' in line, output.getvalue().splitlines())):
         for directive in line["_aws"]["CloudWatchMetrics"]:
             assert directive["Namespace"] == "KongCloudTrail"
-            assert sorted(directive["Dimensions"][0]) == ["destination", "source"]
-            assert (line["source"], line["destination"]) == ("kong", LAKE)
+            assert sorted(directive["Dimensions"][0]) == ["destination", "source", "stream"]
+            assert (line["source"], line["stream"], line["destination"]) == ("kong", "requests", LAKE)
             for metric in directive["Metrics"]:
                 names.add(metric["Name"])
                 if sum(line[metric["Name"]]) > 0:
@@ -213,7 +213,7 @@ def test_every_metric_of_an_alarm_is_really_emitted(stack: Stack, emitted: dict[
     assert [m for m in watched if m["MetricName"] not in known[m["Namespace"]]] == []
     ours = [metric for metric in watched if metric["Namespace"] == "KongCloudTrail"]
     assert {frozenset((one["Name"], one["Value"]) for one in metric["Dimensions"]) for metric in ours} == {
-        frozenset({("source", "kong"), ("destination", LAKE)})
+        frozenset({("source", "kong"), ("stream", "requests"), ("destination", LAKE)})
     }
 
 
@@ -236,7 +236,7 @@ def test_a_good_run_ends_the_alarms_that_wait_for_one(emitted: dict[str, set[str
 
 
 def test_every_metric_is_a_public_attribute(stack: Stack, emitted: dict[str, set[str]]) -> None:
-    metrics = observe(stack).metrics[LAKE]
+    metrics = observe(stack).metrics[f"requests/{LAKE}"]
     offered = {getattr(value, "metric_name", None) for value in vars(metrics).values()}
     assert {name for name in emitted["good"] if ">" not in name} - offered == {"PagesRead"}
 
@@ -273,7 +273,7 @@ def test_every_description_names_a_section_of_the_runbook(stack: Stack) -> None:
     assert len(descriptions) == len(ALARMS)
     for description in map(synthesis.flat, descriptions):
         heading = description.partition(".")[0]
-        trail = "" if heading in SHARED_SECTIONS else f" Destination: {LAKE}."
+        trail = "" if heading in SHARED_SECTIONS else f" Stream: requests. Destination: {LAKE}."
         assert f" Source: kong.{trail} Runbook: docs/runbook.md#{sections[heading]} Dashboard: " in description
         assert len(description) <= 1024
         section = runbook.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
@@ -319,7 +319,8 @@ def test_a_gap_is_open_until_a_run_says_that_none_is(stack: Stack) -> None:
     alarms = observe(stack).alarms
     synthesis = synthesised(stack)
     gaps, late = (
-        properties_of(stack, synthesis, alarms[f"{LAKE}.{name}"]) for name in ("gaps_open", "entries_found_late")
+        properties_of(stack, synthesis, alarms[f"requests/{LAKE}.{name}"])
+        for name in ("gaps_open", "entries_found_late")
     )
     for alarm in (gaps, late):
         assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold")
@@ -344,7 +345,7 @@ def test_thresholds_are_the_callers(stack: Stack) -> None:
     alarms = observe(stack, alarms=options).alarms
     synthesis = synthesised(stack)
     properties = {
-        name.removeprefix(f"{LAKE}."): properties_of(stack, synthesis, alarm) for name, alarm in alarms.items()
+        name.removeprefix(f"requests/{LAKE}."): properties_of(stack, synthesis, alarm) for name, alarm in alarms.items()
     }
     missed, failed = properties.pop("missed_runs"), properties.pop("failed_runs")
     (helper,) = (one["Properties"] for one in synthesis.of_type(ALARM) if one["Properties"]["MetricName"] == "Errors")
@@ -495,12 +496,12 @@ def test_names_say_whose_and_what_is_wrong(stack: Stack) -> None:
     ).alarms
     synthesis = synthesised(stack)
     assert {name: properties_of(stack, synthesis, alarm)["AlarmName"] for name, alarm in alarms.items()} == {
-        "archive.missed_runs": "kong-eu, archive: no successful run, 3 missed",
-        "archive.lag": "kong-eu, archive: entries waiting longer than 1.5 h",
-        "archive.gaps_open": "kong-eu, archive: entries that Kong cannot show",
-        "archive.entries_found_late": "kong-eu, archive: entries found late",
-        "archive.misconfigurations": "kong-eu, archive: misconfigured, no run will succeed",
-        "archive.parts_damaged": "kong-eu, archive: parts removed or overwritten",
+        "requests/archive.missed_runs": "kong-eu, archive: no successful run, 3 missed",
+        "requests/archive.lag": "kong-eu, archive: entries waiting longer than 1.5 h",
+        "requests/archive.gaps_open": "kong-eu, archive: entries that Kong cannot show",
+        "requests/archive.entries_found_late": "kong-eu, archive: entries found late",
+        "requests/archive.misconfigurations": "kong-eu, archive: misconfigured, no run will succeed",
+        "requests/archive.parts_damaged": "kong-eu, archive: parts removed or overwritten",
         "failed_runs": "kong-eu: a run failed",
         "cache_memory_percent_1": "kong-eu: cache node 001 more than 75 % full",
         "cache_memory_percent_2": "kong-eu: cache node 002 more than 75 % full",
@@ -593,7 +594,7 @@ def test_the_nodes_of_the_cache_are_told_apart(stack: Stack) -> None:
 def test_quarantine_is_told_until_it_is_empty(stack: Stack) -> None:
     alarms = observe(stack).alarms
     synthesis = synthesised(stack)
-    alarm = properties_of(stack, synthesis, alarms[f"{LAKE}.quarantine_open"])
+    alarm = properties_of(stack, synthesis, alarms[f"requests/{LAKE}.quarantine_open"])
     assert (alarm["MetricName"], alarm["Statistic"], alarm["Threshold"]) == ("QuarantineOpen", "Maximum", 1)
     assert alarm["TreatMissingData"] == "ignore", "no data is no news"
     assert "EntriesQuarantined" not in {one["Properties"].get("MetricName") for one in synthesis.of_type(ALARM)}
@@ -634,13 +635,13 @@ def test_each_trail_has_its_own_alarms_and_what_they_share_is_watched_once(stack
     alarms = both(stack).alarms
     # An archive refuses no entry, so nothing of it goes to quarantine.
     of_archive = [*(name for name in OF_TRAILS if name != "quarantine_open"), "parts_damaged"]
-    assert list(alarms) == [*(f"{ARCHIVE}.{name}" for name in of_archive), *ALARMS]
+    assert list(alarms) == [*(f"requests/{ARCHIVE}.{name}" for name in of_archive), *ALARMS]
     synthesis = synthesised(stack)
     for name, alarm in alarms.items():
         properties = properties_of(stack, synthesis, alarm)
-        destination = name.rpartition(".")[0]
+        destination = name.rpartition(".")[0].removeprefix("requests/")
         said = synthesis.flat(properties["AlarmDescription"])
-        assert (f" Destination: {destination}. " in said) == bool(destination)
+        assert (f" Stream: requests. Destination: {destination}. " in said) == bool(destination)
         assert properties["AlarmName"].startswith(f"kong, {destination}: " if destination else "kong: ")
         if destination and "Dimensions" in properties:
             assert {"Name": "destination", "Value": destination} in properties["Dimensions"]
@@ -648,13 +649,13 @@ def test_each_trail_has_its_own_alarms_and_what_they_share_is_watched_once(stack
 
 def test_a_damaged_part_is_told(stack: Stack) -> None:
     alarms = both(stack).alarms
-    alarm = properties_of(stack, synthesised(stack), alarms[f"{ARCHIVE}.parts_damaged"])
+    alarm = properties_of(stack, synthesised(stack), alarms[f"requests/{ARCHIVE}.parts_damaged"])
     assert (alarm["MetricName"], alarm["Statistic"], alarm["Threshold"]) == ("PartsDamaged", "Maximum", 1)
     assert (alarm["ComparisonOperator"], alarm["TreatMissingData"]) == ("GreaterThanOrEqualToThreshold", "ignore")
 
 
 def test_the_alarm_on_damaged_parts_can_be_switched_off(stack: Stack) -> None:
-    assert f"{ARCHIVE}.parts_damaged" not in both(stack, alarms=without("parts_damaged")).alarms
+    assert f"requests/{ARCHIVE}.parts_damaged" not in both(stack, alarms=without("parts_damaged")).alarms
 
 
 def test_a_misconfiguration_of_any_trail_explains_a_failed_run(stack: Stack) -> None:
@@ -664,7 +665,7 @@ def test_a_misconfiguration_of_any_trail_explains_a_failed_run(stack: Stack) -> 
     suppressor = synthesis.template["Resources"][failed["ActionsSuppressor"]["Fn::GetAtt"][0]]["Properties"]
     rule = str(suppressor["AlarmRule"])
     for destination in (ARCHIVE, LAKE):
-        assert stack.get_logical_id(alarms[f"{destination}.misconfigurations"].node.default_child) in rule  # type: ignore[arg-type]
+        assert stack.get_logical_id(alarms[f"requests/{destination}.misconfigurations"].node.default_child) in rule  # type: ignore[arg-type]
     assert " OR " in rule
     assert "AlarmActions" not in suppressor
 
@@ -687,6 +688,57 @@ def test_the_dashboard_tells_the_trails_apart(stack: Stack) -> None:
 
 def test_two_trails_pass_the_rule_packs(stack: Stack) -> None:
     both(stack)
+    for pack in (AwsSolutionsChecks(), NIST80053R5Checks()):
+        assert list(pack.validate_scope(stack).violations) == []
+
+
+# -- two streams
+
+
+def all_four(stack: Stack, **options: Any) -> Observability:
+    return both(stack, streams=["requests", "objects"], **options)
+
+
+def test_each_stream_has_its_own_alarms_and_renames_none_of_the_others(stack: Stack, tmp_path: Path) -> None:
+    alarms = all_four(stack).alarms
+    synthesis = synthesised(stack)
+    names = {name: properties_of(stack, synthesis, alarm)["AlarmName"] for name, alarm in alarms.items()}
+    assert len(set(names.values())) == len(names)
+    assert names[f"objects/{ARCHIVE}.lag"] == "kong, objects, archive: entries waiting longer than 6 h"
+    assert names[f"objects/{LAKE}.gaps_open"] == f"kong, objects, {LAKE}: entries that Kong cannot show"
+    for name, alarm in alarms.items():
+        stream, _, destination = name.rpartition(".")[0].partition("/")
+        properties = properties_of(stack, synthesis, alarm)
+        if destination and "Dimensions" in properties:
+            assert {"Name": "stream", "Value": stream} in properties["Dimensions"]
+            assert f" Stream: {stream}. Destination: {destination}. " in synthesis.flat(properties["AlarmDescription"])
+    # The ones of before are the same: with their names, and with their ids in the template.
+    before = Stack(new_app(tmp_path), "Foreign", env=Environment(region="eu-central-1", account="111122223333"))
+    of_requests = both(before).alarms
+    synthesis = synthesised(before)
+    assert {
+        name: properties_of(before, synthesis, alarm)["AlarmName"] for name, alarm in of_requests.items()
+    }.items() <= (names.items())
+    assert {before.get_logical_id(alarm.node.default_child) for alarm in of_requests.values()} <= {  # type: ignore[arg-type]
+        stack.get_logical_id(alarm.node.default_child)  # type: ignore[arg-type]
+        for alarm in alarms.values()
+    }
+
+
+def test_the_dashboard_tells_the_streams_apart(stack: Stack) -> None:
+    all_four(stack)
+    body = dashboard_body(synthesised(stack))
+    titles = [w["properties"]["title"] for w in body["widgets"] if w["properties"].get("title")]
+    assert len(set(titles)) == len(titles)
+    for stream in ("requests", "objects"):
+        for destination in (ARCHIVE, LAKE):
+            assert f"Now ({stream}/{destination})" in titles
+    [heading] = [w for w in body["widgets"] if w["properties"].get("markdown", "").startswith("# Kong")]
+    assert "in S3 and in CloudTrail Lake: kong" in heading["properties"]["markdown"]
+
+
+def test_two_streams_pass_the_rule_packs(stack: Stack) -> None:
+    all_four(stack)
     for pack in (AwsSolutionsChecks(), NIST80053R5Checks()):
         assert list(pack.validate_scope(stack).violations) == []
 

@@ -58,7 +58,8 @@ def via(service: str) -> str:
 
 
 EVENT_DATA_STORE = "<AWS::CloudTrail::EventDataStore.EventDataStoreArn>"
-PUT_EVENTS = (LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL_ARN, "")
+LAKE_USE = "cloudtrail-data:PutAuditEvents cloudtrail:GetChannel"
+PUT_EVENTS = (LAMBDA, "Allow", LAKE_USE, CHANNEL_ARN, "")
 WRITE_LOGS = (LAMBDA, "Allow", "logs:CreateLogStream logs:PutLogEvents", LOG_GROUP, "")
 CONNECT = (
     LAMBDA,
@@ -88,6 +89,13 @@ def use_archive(bucket: str = BUCKET, prefix: str = "archive") -> list[Statement
     return [
         (LAMBDA, "Allow", "s3:GetObject s3:GetObjectVersion s3:PutObject", f"{bucket}/{folder}", ""),
         (LAMBDA, "Allow", "s3:ListBucketVersions", bucket, f'{{"StringLike": {{"s3:prefix": "{folder}"}}}}'),
+        (
+            LAMBDA,
+            "Allow",
+            "s3:GetBucketObjectLockConfiguration s3:GetBucketPolicy s3:GetBucketVersioning",
+            bucket,
+            "",
+        ),
         (LAMBDA, "Allow", "s3:ListBucket", bucket, f'{{"StringLikeIfExists": {{"s3:prefix": "{folder}"}}}}'),
     ]
 
@@ -169,11 +177,16 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
     "event store": (
         [PUT_EVENTS],
         [
-            (LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL, ""),
+            (LAMBDA, "Allow", LAKE_USE, CHANNEL, ""),
+            (LAMBDA, "Allow", "cloudtrail:GetEventDataStore", STORE, ""),
             (LAMBDA, "Allow", "cloudtrail:GetQueryResults cloudtrail:StartQuery", EVENT_DATA_STORE, ""),
         ],
     ),
     "archive": ([PUT_EVENTS, CONNECT, LEAVE_QUARANTINE], use_archive()),
+    "archive of both streams": (
+        [PUT_EVENTS, CONNECT, LEAVE_QUARANTINE],
+        [*use_archive(), INVOKE, TELL_MISSED_TICKS],
+    ),
     "archive and Lake": ([], [*use_archive(), INVOKE, TELL_MISSED_TICKS]),
     "archive in a bucket that is there": (
         [PUT_EVENTS, CONNECT, LEAVE_QUARANTINE],
@@ -250,6 +263,7 @@ OF_THE_DASHBOARD = (
 )
 RESOURCE_POLICIES: dict[str, list[Statement]] = {
     "archive": ARCHIVE_POLICIES,
+    "archive of both streams": ARCHIVE_POLICIES,
     "archive and Lake": ARCHIVE_POLICIES,
     "archive in a bucket that is there": [*LEDGER_POLICY, *LEDGER_POLICY, *QUEUE_POLICY],
     "archive, compliance": ARCHIVE_POLICIES,

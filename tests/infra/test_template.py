@@ -31,7 +31,7 @@ INVOKE = "AWS::Lambda::EventInvokeConfig"
 # Resource type, path of a property, the value that it must have.
 SCHEDULED_EVENT = (
     '{"execution_id":"<aws.scheduler.execution-id>","scheduled_time":"<aws.scheduler.scheduled-time>",'
-    '"destination":"cloudtrail-lake"}'
+    '"stream":"requests","destination":"cloudtrail-lake"}'
 )
 
 REQUIRED: list[tuple[str, str, Any]] = [

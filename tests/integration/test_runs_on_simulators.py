@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tempfile
 import threading
@@ -26,7 +27,7 @@ from sandbox.machinery.certificates import Certificates
 from sandbox.machinery.faults import Fault
 from sandbox.machinery.local_aws import LocalAws
 from tests.conftest import KONG_TOKEN, Site
-from tests.helpers import NOW, entry
+from tests.helpers import NOW, change, entry
 
 Run = Callable[..., RunReport]
 DAY = 86_400
@@ -126,6 +127,48 @@ def test_own_reads_are_excluded_and_those_of_others_are_delivered(
     assert all(by_rule["own_reads"] > 0 for by_rule in excluded)
     assert len(reads()) == 3
     assert user not in reads()
+
+
+@pytest.mark.parametrize("destination", ["archive", "cloudtrail-lake"])
+@pytest.mark.parametrize("newest_first", [True, False])
+@pytest.mark.parametrize("release", ["2.8", "3.4", "3.8", "3.10"])
+def test_changes_of_objects_are_read_completely_and_once(
+    run: Run,
+    site: Site,
+    certificates: Certificates,
+    release: str,
+    newest_first: bool,
+    destination: str,
+    tmp_path: Path,
+) -> None:
+    options = {"STREAMS": "objects", "DESTINATION": destination, "ARCHIVE": str(tmp_path / "archive")}
+    with KongSimulator(version=release, certificates=certificates, token=KONG_TOKEN) as kong:
+        kong.set_clock(frozen_at=NOW)
+        kong.configure(objects_newest_first=newest_first)
+        # Ids are in no order of time
+        rows = [change(number * 7919 % 1009, request_timestamp=NOW - 1 - number * 3600) for number in range(250)]
+        kong.add_objects(rows)
+        kong.add_entries(entry(number * 7919 % 1009, request_timestamp=NOW - 1 - number * 3600) for number in range(50))
+
+        for hour in range(1, 4):
+            run(KONG_ADMIN_API=kong.url, PAGE_SIZE="40", **options)
+            kong.set_clock(frozen_at=NOW + 3600 * hour)
+            new = [
+                change(10_000 + 100 * hour + number * 7 % 5, request_timestamp=NOW + 3600 * (hour - 1) - 400 + number)
+                for number in range(5)
+            ]
+            kong.add_objects(new)
+            rows += new
+        report = run(KONG_ADMIN_API=kong.url, PAGE_SIZE="40", **options)
+
+    delivered_ids = site.cloudtrail.accepted_uids() if destination == "cloudtrail-lake" else archived(tmp_path)
+    assert sorted(delivered_ids) == sorted(row["id"] for row in rows)
+    assert (report.trail.stream, report.finished, report.gaps) == ("objects", True, 0)
+
+
+def archived(folder: Path) -> list[str]:
+    parts = (folder / "archive").glob("source=kong-eu/stream=objects/day=*/*.json.gz")
+    return [json.loads(line)["UID"] for part in parts for line in gzip.decompress(part.read_bytes()).splitlines()]
 
 
 def test_work_of_a_run_is_what_is_new(run: Run, site: Site) -> None:

@@ -23,13 +23,19 @@ from tests.helpers import NOW, Budget, entry, examples
 
 HOUR, DAY = 3600, 86_400
 
+KINDS = {
+    "filtering gateway": {"filters": True},
+    "filtering gateway, in any order": {"filters": True, "newest_first": False},
+    "gateway without filters": {"filters": False},
+}
+
 Step = tuple[str, int, int]
 
 
 class History:
     """A world, and the true time, from which its clocks may differ."""
 
-    def __init__(self, *, filters: bool, page_size: int) -> None:
+    def __init__(self, *, page_size: int, filters: bool, newest_first: bool = True) -> None:
         self.time = NOW
         self.kong_offset = self.own_offset = 0
         self.date_offset: int | None = None
@@ -37,10 +43,11 @@ class History:
         self.rows: list[dict[str, Any]] = []
         self.poisoned: set[str] = set()
         self.has_died = False
-        self.world = World(kong=Kong(filters=filters, page_size=page_size))
+        self.world = World(kong=Kong(page_size=page_size, filters=filters, newest_first=newest_first))
         kong = self.world.kong
         kong.hides = lambda row: self.visible_at[self.id_of(row)] > self.time
         kong.poison = lambda row: self.id_of(row) in self.poisoned
+        kong.own_clock = lambda: self.time + self.own_offset
         kong.clock = lambda: None if self.date_offset is None else self.time + self.date_offset
         self.plan: dict[str, Any] = {"overlap_seconds": 900}
 
@@ -148,11 +155,11 @@ STEPS: dict[str, Callable[[History, int, int], None]] = {
 steps = st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 200), st.integers(0, 200)), max_size=25)
 
 
-@pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(steps=steps, page_size=st.integers(1, 5))
 @settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_after_a_sweep_everything_has_arrived_once(filters: bool, steps: list[Step], page_size: int) -> None:
-    history = History(filters=filters, page_size=page_size)
+def test_after_a_sweep_everything_has_arrived_once(kind: dict[str, bool], steps: list[Step], page_size: int) -> None:
+    history = History(page_size=page_size, **kind)
     history.record(3, 0)
     for name, one, other in steps:
         STEPS[name](history, one, other)
@@ -178,11 +185,11 @@ steps_without_lateness = st.lists(
 )
 
 
-@pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(steps=steps_without_lateness, page_size=st.integers(1, 5))
 @settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_what_shows_in_time_arrives_without_a_sweep(filters: bool, steps: list[Step], page_size: int) -> None:
-    history = History(filters=filters, page_size=page_size)
+def test_what_shows_in_time_arrives_without_a_sweep(kind: dict[str, bool], steps: list[Step], page_size: int) -> None:
+    history = History(page_size=page_size, **kind)
     history.plan["sweep_seconds"] = 0
     history.record(3, 0)
     for name, one, other in steps:
@@ -201,11 +208,13 @@ CALM = ("record", "wait", "run", "short run", "killed run", "a page fails", "Clo
 calm_steps = st.lists(st.tuples(st.sampled_from(CALM), st.integers(0, 200), st.integers(0, 200)), max_size=12)
 
 
-@pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(before=calm_steps, after=calm_steps)
 @settings(max_examples=examples(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_an_emptied_cache_costs_duplicates_and_no_entry(filters: bool, before: list[Step], after: list[Step]) -> None:
-    history = History(filters=filters, page_size=3)
+def test_an_emptied_cache_costs_duplicates_and_no_entry(
+    kind: dict[str, bool], before: list[Step], after: list[Step]
+) -> None:
+    history = History(page_size=3, **kind)
     history.record(3, 0)
     for name, one, other in before:
         STEPS[name](history, one, other)
@@ -247,7 +256,7 @@ def excluded_in(history: History, steps: list[Step]) -> tuple[int, int]:
 
 @pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
 @given(steps=steps_that_count, page_size=st.integers(1, 5))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_excluded_entries_are_counted_once_whatever_fails(filters: bool, steps: list[Step], page_size: int) -> None:
     counted, present = excluded_in(History(filters=filters, page_size=page_size), steps)
 
@@ -256,7 +265,7 @@ def test_excluded_entries_are_counted_once_whatever_fails(filters: bool, steps: 
 
 @pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
 @given(steps=steps, page_size=st.integers(1, 5))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_excluded_entry_is_counted_twice(filters: bool, steps: list[Step], page_size: int) -> None:
     counted, present = excluded_in(History(filters=filters, page_size=page_size), steps)
 

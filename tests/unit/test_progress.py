@@ -61,6 +61,7 @@ def stretch(until: int, **changes: object) -> Stretch:
         reading_proven=True,
         failed="",
         began_at=NOW,
+        newest_first=True,
         retried=None,
     )
     return replace(usual, **changes)  # type: ignore[arg-type]

@@ -3,7 +3,7 @@
 from .connections import DEFAULT_LEDGER, Connections, Limits, open_archive, open_store
 from .installation import StoredInstallation, WholeInstallation
 from .runs import Assembly, TrailParts, exclusion_of
-from .trails import SystemClock, UnlimitedTime, trail_of
+from .trails import SystemClock, UnlimitedTime, trails_of
 
 __all__ = [
     "DEFAULT_LEDGER",
@@ -18,5 +18,5 @@ __all__ = [
     "exclusion_of",
     "open_archive",
     "open_store",
-    "trail_of",
+    "trails_of",
 ]

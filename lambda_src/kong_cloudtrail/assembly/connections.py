@@ -20,19 +20,19 @@ from ..destinations.archive.folder import FolderParts
 from ..destinations.archive.part_log import PartLog, PartStore
 from ..destinations.archive.s3 import S3Parts
 from ..destinations.cloudtrail.destination import CloudTrailLake
+from ..domain.trail import Trail
 from ..errors import SettingsError
 from ..ports import ObjectStore
 from ..runtime.redaction import Redactor
 from ..runtime.secrets import Secrets
 from ..runtime.signing import KmsSigner
 from ..settings import Settings
-from ..sources import kong
 from ..state.elasticache_iam import ElastiCacheIam
 from ..state.folder_store import FolderStore
 from ..state.ledger import Ledger
 from ..state.s3_store import S3Store
 from ..state.valkey import connect
-from .trails import SystemClock, trail_of
+from .trails import SystemClock
 
 _T = TypeVar("_T")
 
@@ -105,6 +105,8 @@ class Connections:
         self._settings = settings
         self.limits = limits
         self._redactor = redactor
+        self._lakes: dict[str, CloudTrailLake] = {}
+        self._part_logs: dict[str, PartLog] = {}
 
     @cached_property
     def cache(self) -> redis.Redis:
@@ -144,19 +146,24 @@ class Connections:
         """Where the ledgers are."""
         return open_store(self._settings.ledger, self.limits)
 
-    @cached_property
-    def cloudtrail_lake(self) -> CloudTrailLake:
-        """CloudTrail Lake as the destination."""
+    def cloudtrail_lake(self, stream: str) -> CloudTrailLake:
+        """Return CloudTrail Lake as the destination of a stream."""
+        if stream not in self._lakes:
+            self._lakes[stream] = self._new_lake(stream)
+        return self._lakes[stream]
+
+    def _new_lake(self, stream: str) -> CloudTrailLake:
         settings = self._settings
         channel = settings.channel
         if channel is None:
             raise SettingsError(["CHANNEL_ARN: is missing"])
-        ledger = Ledger(self.store, trail_of(settings.source_name, cloudtrail.NAME), SystemClock())
+        ledger = Ledger(self.store, Trail(settings.source_name, stream, cloudtrail.NAME), SystemClock())
         return with_aws(
             lambda: CloudTrailLake(
                 channel.arn,
                 channel.region,
                 channel.account_id,
+                stream=stream,
                 external_id=settings.external_id,
                 map_status_to_error_code=settings.map_status_to_error_code,
                 locate_original=ledger.locate_original,
@@ -166,11 +173,14 @@ class Connections:
             )
         )
 
-    @cached_property
-    def part_log(self) -> PartLog:
-        """The part log of the archive."""
-        settings = self._settings
-        return PartLog(self.part_store, settings.source_name, kong.REQUESTS, workers=settings.parallel_deliveries)
+    def part_log(self, stream: str) -> PartLog:
+        """Return the part log of a stream in the archive."""
+        if stream not in self._part_logs:
+            settings = self._settings
+            self._part_logs[stream] = PartLog(
+                self.part_store, settings.source_name, stream, workers=settings.parallel_deliveries
+            )
+        return self._part_logs[stream]
 
     @cached_property
     def part_store(self) -> PartStore:
@@ -218,8 +228,8 @@ class Connections:
         """Close the connections to Valkey; the others are closed when they are garbage-collected."""
         if "cache" in self.__dict__:
             self.cache.close()
-        if "part_log" in self.__dict__:
-            self.part_log.close()
+        for part_log in self._part_logs.values():
+            part_log.close()
 
 
 def open_store(place: str | None, limits: Limits | None = None) -> ObjectStore:

@@ -14,7 +14,7 @@ from ..settings import StoredTrails
 from ..state.ledger import Ledger
 from .connections import open_archive, open_store
 from .runs import Assembly, TrailParts
-from .trails import SystemClock, trail_of
+from .trails import SystemClock, trails_of
 
 
 class WholeInstallation:
@@ -69,9 +69,7 @@ class StoredInstallation:
     def __init__(self, settings: StoredTrails, is_signed: IsSignedBy | None = None) -> None:
         self.clock = SystemClock()
         self.is_signed = is_signed
-        self.stored_trails: Sequence[StoredParts] = [
-            StoredParts(settings, trail_of(settings.source_name, name)) for name in settings.destinations
-        ]
+        self.stored_trails: Sequence[StoredParts] = [StoredParts(settings, trail) for trail in trails_of(settings)]
 
 
 class StoredParts:

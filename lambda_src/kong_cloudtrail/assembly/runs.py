@@ -15,24 +15,40 @@ from ..destinations.archive.inspection import ArchiveInspector
 from ..destinations.archive.inventory import ArchiveInventory
 from ..destinations.cloudtrail.inventory import LakeInventory
 from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS
-from ..domain.audit_event import uid_of
+from ..domain.composing import uid_of
 from ..domain.exclusion import Exclusion
 from ..domain.moment import utc
-from ..domain.trail import Trail
+from ..domain.trail import OBJECTS, REQUESTS, Trail
 from ..errors import RequestInvalid
-from ..ports import Destination, Inspector, Inventory, RunLock, SeenSet, Signer, Source, Telemetry, TimeBudget
+from ..ports import (
+    CacheGauge,
+    Destination,
+    Inspector,
+    Inventory,
+    RunLock,
+    SeenSet,
+    Signer,
+    Source,
+    Telemetry,
+    TimeBudget,
+)
 from ..run.collector import Collector
 from ..run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
 from ..run.plan import Plan
 from ..runtime.redaction import Redactor
 from ..settings import Settings
+from ..sources.kong.objects_stream import KongObjects
 from ..sources.kong.own_reads import own_reads
 from ..sources.kong.requests_stream import KongRequests
+from ..sources.kong.stream import KongStream
+from ..state.cache_checkup import ValkeyGauge
 from ..state.ledger import Ledger
 from ..state.marked import MarkedEntries
 from ..state.valkey import ValkeyLock, ValkeySeenSet
 from .connections import Connections, Limits, with_aws
-from .trails import SystemClock, trail_of
+from .trails import SystemClock, trails_of
+
+_STREAMS: dict[str, type[KongStream]] = {REQUESTS: KongRequests, OBJECTS: KongObjects}
 
 
 class Assembly:
@@ -48,7 +64,7 @@ class Assembly:
 
     def __init__(self, settings: Settings, redactor: Redactor) -> None:
         self.settings = settings
-        self.trails = tuple(trail_of(settings.source_name, name) for name in settings.destinations)
+        self.trails = trails_of(settings)
         self._redactor = redactor
         self._clock = SystemClock()
         self._connections: Connections | None = None
@@ -179,13 +195,14 @@ class TrailParts:
     @cached_property
     def exclusion(self) -> Exclusion:
         """The rules that leave entries out."""
-        return exclusion_of(self._settings)
+        # The rules are about requests. A change that an excluded request made is a change all the same.
+        return exclusion_of(self._settings) if self.trail.stream == REQUESTS else Exclusion()
 
     @cached_property
     def source(self) -> Source:
         """The gateway."""
         connections, settings = self._connections, self._settings
-        return KongRequests(
+        return _STREAMS[self.trail.stream](
             settings.kong_admin_api,
             token=connections.kong_token,
             root_ca=connections.kong_root_ca_path,
@@ -200,9 +217,9 @@ class TrailParts:
         """The destination."""
         settings = self._settings
         if self.trail.destination == cloudtrail.NAME:
-            return self._connections.cloudtrail_lake
+            return self._connections.cloudtrail_lake(self.trail.stream)
         return Archive(
-            self._connections.part_log,
+            self._connections.part_log(self.trail.stream),
             self.trail.source,
             self.trail.stream,
             self.run_id,
@@ -215,7 +232,7 @@ class TrailParts:
     def seen(self) -> SeenSet:
         """Which entries were delivered. Needs the cache, unless the destination knows. Raises `SecretUnavailable`."""
         if self._excludes_doubles:
-            return HeldEntries(self._connections.part_log, self.delivery_guard.seconds_to_end)
+            return HeldEntries(self._connections.part_log(self.trail.stream), self.delivery_guard.seconds_to_end)
         marks_in_flight = 2 * self._settings.parallel_deliveries * MAX_BATCH_EVENTS
         lock = self._valkey_lock if self._under_lock else None
         return ValkeySeenSet(self._connections.cache, self.trail, lock, marks_in_flight=marks_in_flight)
@@ -224,6 +241,11 @@ class TrailParts:
     def lock(self) -> RunLock:
         """The lock of the trail. Raises `SecretUnavailable`."""
         return NoLock() if self._excludes_doubles else self._valkey_lock
+
+    @property
+    def cache_gauge(self) -> CacheGauge | None:
+        """Measures the cache; ``None`` if the trail needs none. Raises `SecretUnavailable`."""
+        return None if self._excludes_doubles else ValkeyGauge(self._connections.cache)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -245,7 +267,7 @@ class TrailParts:
                 store.arn,
                 store.region,
                 channel.arn,
-                uid_of=uid_of,
+                uid_of=uid_of(self.trail.stream),
                 estimate_bytes=self.ledger.delivered_bytes,
                 sleep=self.reading_guard.sleep,
                 connect_seconds=connections.limits.connect_seconds,

@@ -7,7 +7,7 @@ import time
 from functools import partial
 
 from ..domain.trail import Trail
-from ..sources import kong
+from ..settings import Settings, StoredTrails
 
 
 class SystemClock:
@@ -28,6 +28,10 @@ class UnlimitedTime:
         return math.inf
 
 
-def trail_of(source_name: str, destination: str) -> Trail:
-    """Return the trail of a source into a destination."""
-    return Trail(source_name, kong.REQUESTS, destination)
+def trails_of(settings: Settings | StoredTrails) -> tuple[Trail, ...]:
+    """Return the trails: each stream into each destination."""
+    return tuple(
+        Trail(settings.source_name, stream, destination)
+        for stream in settings.streams
+        for destination in settings.destinations
+    )

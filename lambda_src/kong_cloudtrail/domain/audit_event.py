@@ -1,4 +1,4 @@
-"""How an entry becomes an audit event, in the form that CloudTrail defines, before any destination's limits.
+"""How the entry of a request becomes an audit event, in the form that CloudTrail defines, before any limits.
 
 docs/field-mapping.md has the rules. A field that it does not name goes to ``additionalEventData`` under its own name:
 no field of an entry is ever left out.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http
 import ipaddress
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from .moment import utc
 EVENT_SOURCE = "kong-gateway"
 """The value that CloudTrail expects on a channel whose source is Kong Gateway."""
 
-_ANONYMOUS = {
+ANONYMOUS = {
     "type": "Anonymous",
     "principalId": "anonymous",
     "details": {"RBAC": "Anonymous User on Kong Gateway: Please Enable RBAC on Kong Gateway"},
@@ -28,7 +29,7 @@ _ANONYMOUS = {
 
 
 class AuditEvents:
-    """Composes events from the entries of one gateway. Nothing is shortened.
+    """Composes events from the entries of requests to one gateway. Nothing is shortened.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ class AuditEvents:
 
         event: dict[str, Any] = {
             "version": self._gateway.version,
-            "userIdentity": _user_identity(fields, additional),
+            "userIdentity": user_identity(fields, additional),
             "eventSource": EVENT_SOURCE,
             "eventName": _event_name(fields),
             "eventTime": _event_time(entry, additional),
@@ -89,14 +90,15 @@ class AuditEvents:
 _PLACED_ELSEWHERE = frozenset({"request_id", "request_timestamp", "client_ip", "payload", "rbac_user_id"})
 
 
-def _user_identity(fields: dict[str, Any], additional: dict[str, Any]) -> dict[str, Any]:
+def user_identity(fields: Mapping[str, Any], additional: dict[str, Any]) -> dict[str, Any]:
+    """Return the caller of ``rbac_user_id`` and ``rbac_user_name``; what is no id goes to `additional` as well."""
     user_id = fields.get("rbac_user_id")
     if user_id is None:
-        return _ANONYMOUS
+        return ANONYMOUS
     if not isinstance(user_id, str) or not user_id:
         additional["rbac_user_id"] = user_id
         if user_id == "":
-            return _ANONYMOUS
+            return ANONYMOUS
         user_id = encode(user_id)
     identity: dict[str, Any] = {"type": "RBACUser", "principalId": user_id}
     user_name = fields.get("rbac_user_name")
@@ -154,14 +156,15 @@ def _source_ip_address(fields: dict[str, Any], additional: dict[str, Any]) -> st
     client_ip = fields.get("client_ip")
     if client_ip is None:
         return None
-    if isinstance(client_ip, str) and _is_address(client_ip):
+    if isinstance(client_ip, str) and is_address(client_ip):
         return client_ip
     additional["client_ip"] = client_ip
     return None
 
 
 @lru_cache(maxsize=1024)
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Return whether a text is an IPv4 or IPv6 address."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,25 @@ LATEST_SECOND = 253_402_300_799
 """9999-12-31T23:59:59Z in Unix seconds, the last moment that has a year of four digits."""
 
 _MAX_TIMESTAMP_DIGITS = 12  # the year 9999 has 12
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a source knew about an entry beside the entry itself, when it was read.
+
+    The next reading may know more or less. So nothing that identifies an entry, and nothing that says where it is kept,
+    depends on it.
+
+    Parameters
+    ----------
+    read_at
+        When the entry was read, Unix seconds.
+    request
+        The entry of the request that caused this one, without its payload; ``None`` if it was not at hand.
+    """
+
+    read_at: int
+    request: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +54,8 @@ class Entry:
         When the request was made, Unix seconds; ``None`` if the entry does not say.
     remaining_seconds
         For how long the source will still show the entry.
+    context
+        What else was known; ``None`` for entries that say everything themselves.
     """
 
     value: Any
@@ -41,6 +63,7 @@ class Entry:
     key: str
     timestamp: int | None
     remaining_seconds: int
+    context: Context | None = None
 
     def original(self) -> bytes:
         """Return the whole entry as JSON, as the ledger keeps it if the event is shortened."""

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+REQUESTS = "requests"
+"""The stream of who called what: an entry for each request to the gateway's admin API."""
+
+OBJECTS = "objects"
+"""The stream of what changed: an entry for each object that was created, changed or deleted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trail:
@@ -16,7 +22,7 @@ class Trail:
     source
         Name of the gateway: ``SOURCE_NAME``.
     stream
-        What the gateway records, such as ``requests``.
+        What the gateway records: `REQUESTS` or `OBJECTS`.
     destination
         Where its entries are kept, such as ``cloudtrail-lake``.
     """

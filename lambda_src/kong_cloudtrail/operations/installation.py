@@ -8,6 +8,8 @@ from typing import Protocol
 from ..domain.report_chain import IsSignedBy
 from ..domain.trail import Trail
 from ..ports import (
+    CacheGauge,
+    Check,
     Clock,
     Destination,
     Inspector,
@@ -76,13 +78,32 @@ class TrailParts(StoredTrailParts, Protocol):
     def lock(self) -> RunLock:
         """The lock of the trail. Raises `SecretUnavailable`."""
 
+    @property
+    def cache_gauge(self) -> CacheGauge | None:
+        """Measures the cache; ``None`` if the trail needs none. Raises `SecretUnavailable`."""
 
-class StoredInstallation(Protocol):
-    """What the trails of an installation have stored."""
+
+class AnyInstallation(Protocol):
+    """What every operation has to work with."""
 
     @property
     def clock(self) -> Clock:
         """The machine's time."""
+
+
+class ExaminedInstallation(AnyInstallation, Protocol):
+    """An installation of which nothing is taken for granted, not even that its settings are right."""
+
+    @property
+    def checks(self) -> Sequence[Check]:
+        """What finds out how it is, in the order in which it is reported."""
+
+    def clean(self, text: str) -> str:
+        """Return a text with every known secret masked."""
+
+
+class StoredInstallation(AnyInstallation, Protocol):
+    """What the trails of an installation have stored."""
 
     @property
     def stored_trails(self) -> Sequence[StoredTrailParts]:

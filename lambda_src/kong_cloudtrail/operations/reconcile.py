@@ -678,6 +678,7 @@ class _Delivering:
         )
         self._intake = Intake(
             parts.destination.mapper(gateway),
+            parts.source.complete,
             parts.destination.packer(),
             _Unseen(parts.seen),
             self._delivery,

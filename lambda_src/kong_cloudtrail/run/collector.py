@@ -169,6 +169,7 @@ class Collector:
         delivery = self._delivery(gateway, report)
         intake = Intake(
             self._destination.mapper(gateway),
+            self._source.complete,
             self._destination.packer(),
             self._seen,
             delivery,

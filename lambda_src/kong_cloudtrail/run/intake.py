@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from ..domain.entry import MAX_RETENTION_SECONDS, Entry
@@ -21,6 +21,8 @@ class Intake:
     ----------
     mapper
         Maps entries to events.
+    complete
+        Adds what the source knows beside an entry: `Source.complete`.
     packer
         Packs events into batches.
     seen
@@ -40,6 +42,7 @@ class Intake:
     def __init__(
         self,
         mapper: Mapper,
+        complete: Callable[[Sequence[Entry]], Sequence[Entry]],
         packer: Packer,
         seen: SeenSet,
         delivery: Delivery,
@@ -50,6 +53,7 @@ class Intake:
         excluded: Excluded,
     ) -> None:
         self._mapper = mapper
+        self._complete = complete
         self._seen = seen
         self._delivery = delivery
         self._report = report
@@ -104,7 +108,7 @@ class Intake:
         self._report.duplicates += len(page) - len(fresh) - counted
         if checkpoint is not None:
             self._count_late(fresh, checkpoint)
-        for entry in fresh:
+        for entry in self._complete(fresh):
             self._send(entry)
 
     def end_stretch(self) -> list[Future[bool]]:

@@ -102,6 +102,8 @@ class Progress:
         self._retried: list[tuple[Stretch, list[Future[bool]]]] = []
         self._still_open: set[OpenGap] = set()
         self._narrowed: dict[OpenGap, OpenGap] = {}
+        self._passed: dict[OpenGap, list[Gap]] = {}
+        """Rows of gaps that are not read to their end yet, which still could not be read."""
         self._has_reported = False
         self._names_all_parts = True
         self._cannot_save: LedgerError | None = None
@@ -432,6 +434,10 @@ class Progress:
 
     def _narrow(self, gap: OpenGap, stretch: Stretch) -> None:
         """Shrink a gap by what a settled stretch of it has read: rows come newest first."""
+        if stretch.position is not None and not stretch.newest_first:
+            # What was read may be anywhere in the gap, so it stays as it is until everything is read.
+            self._passed.setdefault(gap, []).extend(stretch.gaps)
+            return
         current = self._narrowed.pop(gap, gap)
         others = list(self._checkpoint.gaps)
         with contextlib.suppress(ValueError):
@@ -440,7 +446,8 @@ class Progress:
             current = replace(gap, window=Window(gap.window.after, stretch.span.after + 1))
             self._narrowed[gap] = current
             others.append(current)
-        self._set_gaps([*others, *(_unreadable(one, gap.since) for one in stretch.gaps)])
+        passed = dict.fromkeys([*self._passed.pop(gap, []), *stretch.gaps])
+        self._set_gaps([*others, *(_unreadable(one, gap.since) for one in passed)])
 
     def _add_gaps(self, gaps: Sequence[OpenGap]) -> bool:
         """Add gaps, unless they cannot be kept; return whether they were added."""

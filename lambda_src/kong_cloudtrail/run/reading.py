@@ -80,6 +80,8 @@ class Stretch:
         Why the rest of the slice could not be read; "" if it was read.
     began_at
         When the reading began, Unix seconds by our own clock.
+    newest_first
+        Whether the entries come newest first, so that what is left of the slice is older than `span`.
     retried
         The gap that is being read again.
     """
@@ -95,6 +97,7 @@ class Stretch:
     reading_proven: bool
     failed: str
     began_at: int
+    newest_first: bool
     retried: OpenGap | None
 
     def as_gap(self, since: int) -> OpenGap | None:
@@ -477,6 +480,7 @@ class _StretchBuilder:
         self._has_undated = False
         self._gaps: list[Gap] = []
         self._proven = True
+        self._newest_first = True
         self.reading_proven = begin.proven
 
     @property
@@ -497,6 +501,7 @@ class _StretchBuilder:
         """Add a page."""
         self.pages += 1
         self._proven &= page.as_asked
+        self._newest_first &= page.newest_first
         self.reading_proven &= page.as_asked
         if page.gap is not None:
             self._gaps.append(page.gap)
@@ -526,6 +531,7 @@ class _StretchBuilder:
             reading_proven=self.reading_proven,
             failed=self.failed,
             began_at=self._begin.began_at,
+            newest_first=self._newest_first,
             retried=self._retried,
         )
 

@@ -57,8 +57,7 @@ class LambdaTelemetry:
 
     def publish(self, report: RunReport) -> None:
         """Write the run's metrics and its report."""
-        self._metrics.add_dimension("source", report.trail.source)
-        self._metrics.add_dimension("destination", report.trail.destination)
+        _add_dimensions(self._metrics, report.trail)
         for name, unit, value in _metrics_of(report):
             self._metrics.add_metric(name, unit, value)
         self._metrics.flush_metrics()
@@ -73,12 +72,16 @@ class LambdaTelemetry:
         self._metrics.flush_metrics()
 
 
-def publish_misconfiguration(metrics: Metrics, source: str, destination: str) -> None:
+def publish_misconfiguration(metrics: Metrics, trail: Trail) -> None:
     """Publish that wrong settings or secrets kept a run from beginning: there is no report that could say so."""
-    metrics.add_dimension("source", source)
-    metrics.add_dimension("destination", destination)
+    _add_dimensions(metrics, trail)
     metrics.add_metric("Misconfigurations", MetricUnit.Count, 1)
     metrics.flush_metrics()
+
+
+def _add_dimensions(metrics: Metrics, trail: Trail) -> None:
+    for name, value in trail.fields.items():
+        metrics.add_dimension(name, value)
 
 
 def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:

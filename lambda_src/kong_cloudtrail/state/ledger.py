@@ -22,12 +22,12 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from .. import __version__
 from ..domain.checkpoint import Checkpoint
-from ..domain.entry import Entry
+from ..domain.entry import Context, Entry
 from ..domain.event import Original
 from ..domain.gateway import Gateway
 from ..domain.jsontext import encode
@@ -110,6 +110,7 @@ class Ledger:
             "shownUntil": now + entry.remaining_seconds,
             "gateway": {"version": gateway.version, "hostname": gateway.hostname},
             "entry": entry.value,
+            **({} if entry.context is None else {"context": asdict(entry.context)}),
         }
         name = self._quarantine_name(entry.key.replace(":", "-"))
         self._store.write(name, encode(record).encode("ascii"))
@@ -268,6 +269,15 @@ class Ledger:
             checkpoint = replace(checkpoint, run_number=number, run_sha256=hashlib.sha256(body).hexdigest())
             if written:
                 return checkpoint
+
+    def newest_report(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """Return the fields of the newest run report that a checkpoint knows; ``None`` if there is none."""
+        body = self._body(self._report_name(checkpoint.run_number)) if checkpoint.run_number else None
+        try:
+            fields = json.loads(body or b"")
+        except (ValueError, RecursionError):
+            return None
+        return fields if isinstance(fields, dict) else None
 
     def verify_reports(self) -> Iterator[str]:
         """Check the chain of run reports; yield one sentence for each fault."""
@@ -449,4 +459,5 @@ def _entry_of(record: dict[str, Any], now: float) -> Entry:
         key=str(record["key"]),
         timestamp=None if timestamp is None else int(timestamp),
         remaining_seconds=max(int(record["shownUntil"] - now), 0),
+        context=Context(**record["context"]) if "context" in record else None,
     )

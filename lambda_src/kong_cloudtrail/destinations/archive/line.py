@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...domain.audit_event import AuditEvents
+from ...domain.composing import composer_of
 from ...domain.entry import Entry
 from ...domain.event import Event
 from ...domain.gateway import Gateway
@@ -40,7 +40,9 @@ class LineMapper:
         recipient_account_id: str | None = None,
         map_status_to_error_code: bool = False,
     ) -> None:
-        self._events = AuditEvents(gateway, recipient_account_id, map_status_to_error_code=map_status_to_error_code)
+        self._events = composer_of(
+            stream, gateway, recipient_account_id, map_status_to_error_code=map_status_to_error_code
+        )
         self._names = {"source": source, "stream": stream, "schemaVersion": SCHEMA_VERSION}
 
     def map(self, entry: Entry) -> Event:

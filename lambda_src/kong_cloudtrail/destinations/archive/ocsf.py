@@ -7,13 +7,17 @@ needs itself is where OCSF has room for it. The key is ``metadata.uid``, and the
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from typing import Any
 
-from ...domain.audit_event import EVENT_SOURCE, AuditEvents
+from ...domain.audit_event import EVENT_SOURCE
+from ...domain.composing import composer_of
 from ...domain.entry import Entry
 from ...domain.event import Event
 from ...domain.gateway import Gateway
 from ...domain.jsontext import encode
+from ...domain.object_event import TIME_SOURCE, time_of
+from ...domain.trail import OBJECTS
 from ...errors import EntryNotMappable
 from .line import readable
 
@@ -49,6 +53,7 @@ _ACTIVITIES = {
     "PATCH": (3, "Update"),
     "DELETE": (4, "Delete"),
 }
+_OPERATIONS = {"create": (1, "Create"), "update": (3, "Update"), "delete": (4, "Delete")}
 # OCSF 1.3.0 does not know PATCH.
 _METHODS = frozenset({"OPTIONS", "GET", "HEAD", "POST", "PUT", "DELETE", "TRACE", "CONNECT"})
 
@@ -78,7 +83,10 @@ class OcsfMapper:
         map_status_to_error_code: bool = False,
     ) -> None:
         # The fields that both formats have are derived in one place, so that they cannot differ.
-        self._events = AuditEvents(gateway, recipient_account_id, map_status_to_error_code=map_status_to_error_code)
+        self._events = composer_of(
+            stream, gateway, recipient_account_id, map_status_to_error_code=map_status_to_error_code
+        )
+        self._describe = self._describe_object if stream == OBJECTS else self._describe_request
         self._product = {"name": "Kong Gateway", "vendor_name": "Kong", "version": _cut(gateway.version)}
         self._node = {"name": _cut(gateway.hostname)}
         self._names: dict[str, Any] = {"source": source, "stream": stream, "schemaVersion": SCHEMA_VERSION}
@@ -97,9 +105,10 @@ class OcsfMapper:
         except EntryNotMappable as reason:
             what_happened = _unknown()
             unmapped["notMappable"] = str(reason)
+        unmapped |= what_happened.pop("unmapped", {})
         unmapped["entry"] = entry.value
         line = {
-            "metadata": self._metadata(entry),
+            "metadata": self._metadata(entry) | what_happened.pop("metadata", {}),
             **_CLASS,
             "time": 0 if entry.timestamp is None else entry.timestamp * 1000,
             **_SEVERITY,
@@ -117,7 +126,7 @@ class OcsfMapper:
             metadata["original_time"] = _cut(stamp if isinstance(stamp, str) else encode(stamp))
         return metadata
 
-    def _describe(self, entry: Entry) -> dict[str, Any]:
+    def _describe_request(self, entry: Entry) -> dict[str, Any]:
         event = self._events.compose(entry)
         fields: dict[str, Any] = entry.value
         method, path, status = fields.get("method"), fields.get("path"), _http_status(fields.get("status"))
@@ -131,6 +140,45 @@ class OcsfMapper:
         if http_request := _http_request(method, path):
             described["http_request"] = http_request
         return described
+
+    def _describe_object(self, entry: Entry) -> dict[str, Any]:
+        event = self._events.compose(entry)
+        fields: dict[str, Any] = entry.value
+        additional = event["additionalEventData"]
+        request_id = fields.get("request_id")
+        caused_by = request_id if isinstance(request_id, str) and request_id.strip() else None
+        described = {
+            "time": time_of(entry)[0] * 1000,
+            **_activity(fields.get("operation"), _OPERATIONS),
+            "status_id": 1,  # Kong records changes that were made
+            "status": "Success",
+            "actor": _actor(event["userIdentity"], None),
+            "src_endpoint": _caller(event.get("sourceIPAddress"), additional.get("client_ip")),
+            "api": {
+                "operation": _cut(event["eventName"]),
+                "service": {"name": EVENT_SOURCE},
+                "request": {"uid": _cut(event["UID"] if caused_by is None else caused_by)},
+            },
+            "unmapped": {name: additional[name] for name in ("workspace", TIME_SOURCE) if name in additional},
+        }
+        if resource := _resource(fields, event.get("requestParameters", {})):
+            described["resources"] = [resource]
+        if caused_by is not None:
+            described["metadata"] = {"correlation_uid": _cut(caused_by)}
+        return described
+
+
+def _resource(fields: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the object that was changed; empty if the entry does not say which one, without which there is none."""
+    key, kind = fields.get("entity_key"), fields.get("dao_name")
+    if not isinstance(key, str) or not key:
+        return {}
+    resource: dict[str, Any] = {"uid": _cut(key)}
+    if isinstance(kind, str) and kind:
+        resource["type"] = _cut(kind)
+    if "entity" in parameters:
+        resource["data"] = parameters["entity"]
+    return resource
 
 
 def _cut(text: str) -> str:
@@ -147,10 +195,10 @@ def _unknown() -> dict[str, Any]:
     }
 
 
-def _activity(method: object) -> dict[str, Any]:
+def _activity(word: object, known: Mapping[str, tuple[int, str]] = _ACTIVITIES) -> dict[str, Any]:
     number, name = _UNKNOWN
-    if isinstance(method, str) and method:
-        number, name = _ACTIVITIES.get(method, (_OTHER, _cut(method)))
+    if isinstance(word, str) and word:
+        number, name = known.get(word, (_OTHER, _cut(word)))
     return {
         "activity_id": number,
         "activity_name": name,

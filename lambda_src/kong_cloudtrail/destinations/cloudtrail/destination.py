@@ -25,6 +25,7 @@ from botocore.exceptions import (
 from ... import __version__
 from ...domain.event import Event
 from ...domain.gateway import Gateway
+from ...domain.trail import REQUESTS
 from ...errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
 from ...ports import Advice, Answer, Failure, Verdict
 from .codes import Meaning, advice_on, meaning_of
@@ -60,6 +61,8 @@ class CloudTrailLake:
         Region and account of the channel.
     external_id
         Sent with each call, if the channel's policy requires it.
+    stream
+        The stream of the trail.
     map_status_to_error_code
         As in `EventMapper`.
     locate_original
@@ -76,6 +79,7 @@ class CloudTrailLake:
         region: str,
         account_id: str,
         *,
+        stream: str = REQUESTS,
         external_id: str | None,
         map_status_to_error_code: bool,
         locate_original: Callable[[str, str], str],
@@ -84,6 +88,7 @@ class CloudTrailLake:
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._account_id = account_id
+        self._stream = stream
         self._map_status_to_error_code = map_status_to_error_code
         self._locate_original = locate_original
         self._channel = {"channelArn": channel_arn}
@@ -122,6 +127,7 @@ class CloudTrailLake:
             gateway,
             self._account_id,
             self._locate_original,
+            stream=self._stream,
             map_status_to_error_code=self._map_status_to_error_code,
         )
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ...domain.audit_event import AuditEvents
+from ...domain.composing import composer_of
 from ...domain.entry import Entry
 from ...domain.event import Event
 from ...domain.gateway import Gateway
 from ...domain.jsontext import encode
+from ...domain.trail import REQUESTS
 from .limits import MAX_ADDITIONAL_EVENT_DATA_BYTES, MAX_CODE_CHARACTERS, MAX_TEXT_CHARACTERS
 from .shortening import shorten
 
@@ -26,6 +27,8 @@ class EventMapper:
         The account that owns the channel.
     locate_original
         Returns where the ledger will keep a whole entry, given its ``id`` and the SHA-256 in hexadecimal digits.
+    stream
+        The stream that the entries are of.
     map_status_to_error_code
         Whether a status of 400 and above becomes ``errorCode`` and ``errorMessage``.
     """
@@ -36,9 +39,11 @@ class EventMapper:
         recipient_account_id: str,
         locate_original: Callable[[str, str], str],
         *,
+        stream: str = REQUESTS,
         map_status_to_error_code: bool = False,
     ) -> None:
-        self._events = AuditEvents(
+        self._events = composer_of(
+            stream,
             # The gateway's version is in every event, so it is cut here and not for each of them.
             replace(gateway, version=gateway.version[:MAX_CODE_CHARACTERS]),
             recipient_account_id,

@@ -31,11 +31,16 @@ _SMALLEST_EXCERPT_BYTES = 64
 # Dropped last, if there are too many fields for an excerpt of each.
 _WELL_KNOWN = frozenset(
     {
+        "dao_name",
+        "eventTimeSource",
         "hostname",
         "method",
+        "operation",
         "path",
         "rbac_user_name",
+        "removed_from_entity",
         "removed_from_payload",
+        "request_id",
         "request_source",
         "signature",
         "status",

@@ -1,4 +1,1 @@
 """Kong Gateway's Admin API as a source: its answers, paging and filters, and the cases in which they are unreliable."""
-
-REQUESTS = "requests"
-"""The name of the stream of ``/audit/requests``, as in the keys of trails."""

@@ -1,4 +1,4 @@
-"""Requests for pages of ``/audit/requests``, made once or with retries."""
+"""Requests for pages of ``/audit/requests`` and ``/audit/objects``, made once or with retries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from ...errors import SourceRefused, SourceUnavailable, TimeBudgetReached
 from ...ports import Clock
 from .http import HttpClient, Kind, Reply, Trouble
 
-AUDIT_PATH = "/audit/requests"
+REQUESTS_PATH = "/audit/requests"
+OBJECTS_PATH = "/audit/objects"
 TOKEN_HEADER = "Kong-Admin-Token"  # noqa: S105 - the name of the header
 
 MAX_ATTEMPTS = 5
@@ -42,18 +43,19 @@ _http_date = re.compile(
 ).fullmatch
 _gateway_version = re.compile(r"kong/(?P<version>\S+)", re.IGNORECASE).search
 
-_ADVICE = {
+ADVICE = {
     401: (
         "does not know the token. Check that the secret holds the token of an RBAC user and nothing else, and that "
         "KONG_SUPERADMIN is true"
     ),
-    403: "does not let the user of the token read it. Give the user a role with read permission on /audit/requests",
+    403: "does not let the user of the token read it. Give the user a role with read permission on {path}",
     404: (
         "does not have it. Switch audit_log on in kong.conf, and check that the URL leads to a control plane of Kong "
         "Gateway Enterprise, with the right base path"
     ),
     400: "does not accept the request. A certificate may be required of the client (mutual TLS), or a proxy interferes",
 }
+"""What to do about an answer of `AUDIT_PATH` that will not change by itself. The sentence begins with "it"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,8 @@ class AdminApi:
         The HTTP client.
     url
         URL of the Admin API, for messages.
+    path
+        Path of the audit log to read: `REQUESTS_PATH` or `OBJECTS_PATH`.
     token
         Returns the token, or ``None`` if the Admin API needs none. Called with ``True`` to read it again after Kong
         refused the last one.
@@ -136,12 +140,14 @@ class AdminApi:
         self,
         http: HttpClient,
         url: str,
+        path: str,
         *,
         token: Callable[[bool], str | None],
         clock: Clock,
         sleep: Callable[[float], None],
     ) -> None:
         self.host = urlsplit(url).hostname or url
+        self.path = path
         self._http = http
         self._token = token
         self._clock = clock
@@ -154,6 +160,10 @@ class AdminApi:
         """
         headers = self._headers(self._checked_token())
         return self._http.get("/", {}, headers, limit_bytes=MAX_PAGE_BYTES, seconds=min(seconds, QUICK_SECONDS))
+
+    def reply(self, question: Question, size: int, *, seconds: float) -> Reply:
+        """Request a page once, and return the answer whatever it is. Raises as `root`."""
+        return self._get_page(question, size, self._checked_token(), seconds)
 
     def ask(self, question: Question, size: int, *, seconds: float = math.inf) -> Answer:
         """Request a page once; a second time if the token was rotated in the meantime.
@@ -190,10 +200,12 @@ class AdminApi:
         if reply.status == 400 and "offset" in question:
             raise OffsetRefused
         if reply.status != 200:
-            advice = _ADVICE.get(
+            advice = ADVICE.get(
                 reply.status, "gave an answer that is not documented. Check that the URL is the Admin API's"
-            )
-            raise SourceRefused(f"Kong at {self.host} answered {AUDIT_PATH} with status {reply.status}: it {advice}.")
+            ).format(path=self.path)
+            if reply.status in (403, 404) and self.path == OBJECTS_PATH:
+                advice += ", or take objects out of STREAMS"
+            raise SourceRefused(f"Kong at {self.host} answered {self.path} with status {reply.status}: it {advice}.")
         return _page_of(reply)
 
     def insist(
@@ -274,7 +286,7 @@ class AdminApi:
     def unavailable(self, effort: Effort) -> SourceUnavailable:
         """Return the error to raise when all attempts failed."""
         return SourceUnavailable(
-            f"Kong at {self.host} did not answer {AUDIT_PATH} in {effort.total_attempts} attempts; the last ended with "
+            f"Kong at {self.host} did not answer {self.path} in {effort.total_attempts} attempts; the last ended with "
             f"{effort.trouble}. Check that the control plane is well and can be reached from here: address, port, "
             "security groups."
         )
@@ -291,14 +303,14 @@ class AdminApi:
         """Raise `SourceUnavailable` if failed attempts used up the run's time, and not reading."""
         if effort.trouble is not None:
             raise SourceUnavailable(
-                f"Kong at {self.host} did not answer {AUDIT_PATH} before the run's time was used up; the last of "
+                f"Kong at {self.host} did not answer {self.path} before the run's time was used up; the last of "
                 f"{effort.total_attempts} attempts ended with {effort.trouble}. Check that the control plane is well "
                 "and can be reached from here: address, port, security groups."
             ) from None
 
     def _get_page(self, question: Question, size: int, token: str | None, seconds: float) -> Reply:
         return self._http.get(
-            AUDIT_PATH,
+            self.path,
             {**question, "size": size},
             self._headers(token),
             limit_bytes=MAX_ENTRY_BYTES if size == 1 else MAX_PAGE_BYTES,

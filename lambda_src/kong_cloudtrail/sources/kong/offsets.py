@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+NO_TIME = 0
+"""Stands for the request time of rows that have none."""
+
 _CASELESS = string.digits + string.ascii_lowercase
 _CASED = string.digits + string.ascii_uppercase + string.ascii_lowercase
 
@@ -37,14 +40,14 @@ class Cursor:
     @classmethod
     def read(cls, offset: str, request_id: str, request_time: int) -> Cursor | None:
         """Read the offset that came with a page whose last row is known; ``None`` if it is not understood."""
-        if request_time <= 1:  # other elements may have the same value
+        if request_time <= 1 and request_time != NO_TIME:  # other elements may have the same value
             return None
         elements = _elements(offset)
         ids = [place for place, element in enumerate(elements) if element == request_id]
         times = [
             place
             for place, element in enumerate(elements)
-            if isinstance(element, int | float) and abs(element) == request_time
+            if isinstance(element, int | float) and abs(element) == request_time != NO_TIME
         ]
         if len(ids) != 1 or len(times) > 1:
             return None

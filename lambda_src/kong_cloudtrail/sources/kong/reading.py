@@ -1,4 +1,4 @@
-"""Reading ``/audit/requests`` page by page, and passing rows that cannot be read."""
+"""Reading an audit log page by page, and passing rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any
 
+from ...domain.entry import Entry
 from ...errors import SourceUnavailable
 from ...ports import Gap, Page
-from .admin_api import AUDIT_PATH, MAX_PAGE_BYTES, PAGE_ATTEMPTS, AdminApi, Answer, Effort, OffsetRefused, Question
+from .admin_api import MAX_PAGE_BYTES, PAGE_ATTEMPTS, AdminApi, Answer, Effort, OffsetRefused, Question
 from .checks import request_times
+from .entries import REQUEST, Shape, read_entries
 from .http import Kind, Trouble
-from .offsets import Cursor, IdSpace
+from .offsets import NO_TIME, Cursor, IdSpace
 from .poison import Shown, find_id
 
 QUICK_PAGES = 16
@@ -141,10 +143,15 @@ class Reading(ABC):
         Text of the position to continue at; with ``None`` or any other text, the reading begins anew.
     harmless
         A request that is cheap for Kong.
+    shape
+        What identifies the rows.
     """
 
-    def __init__(self, api: AdminApi, page_size: int, resume: str | None, *, harmless: Question) -> None:
+    def __init__(
+        self, api: AdminApi, page_size: int, resume: str | None, *, harmless: Question, shape: Shape = REQUEST
+    ) -> None:
         self._api = api
+        self._shape = shape
         self._page_size = page_size
         self._harmless = harmless
         self._position = Position.read(resume) or self._beginning()
@@ -156,7 +163,7 @@ class Reading(ABC):
         self._offsets = {self._position.offset}
         self._gaps = 0
         self._effort = Effort()
-        known = ((int(moment), str(request_id)) for moment, request_id in self._position.rows)
+        known = ((int(moment), str(row_id)) for moment, row_id in self._position.rows)
         self._rows = deque(known, maxlen=_REMEMBERED_ROWS)
         self._cursor = Cursor.restore(self._position.cursor)
         self._is_other_order = False
@@ -186,8 +193,8 @@ class Reading(ABC):
             self._gaps += 1
             if self._gaps > MAX_GAPS:
                 raise SourceUnavailable(
-                    f"Kong at {self._api.host} works, but cannot show more than {MAX_GAPS} rows of {AUDIT_PATH}; the "
-                    f"last one ended with {row.trouble}. Check the database and the log of the control plane."
+                    f"Kong at {self._api.host} works, but cannot show more than {MAX_GAPS} rows of {self._api.path}; "
+                    f"the last one ended with {row.trouble}. Check the database and the log of the control plane."
                 ) from row
             self._largest = self._page_size  # it was not the size
             gap = self._pass(row)
@@ -234,16 +241,20 @@ class Reading(ABC):
 
     def _remember(self, answer: Answer, times: list[int]) -> None:
         """Keep what is needed to pass a row that cannot be read, or to notice that another release answers."""
-        if len(times) == len(answer.entries):
-            rows = zip(times[-_ROWS_OF_A_PAGE:], answer.entries[-_ROWS_OF_A_PAGE:], strict=True)
-            ids = [(moment, row.get("request_id")) for moment, row in rows if isinstance(row, dict)]
+        if len(times) == len(answer.entries) or self._shape.may_lack_time:
+            rows = [row for row in answer.entries[-_ROWS_OF_A_PAGE:] if isinstance(row, dict)]
+            moments = [next(iter(request_times([row])), NO_TIME) for row in rows]
+            ids = zip(moments, [row.get(self._shape.id_field) for row in rows], strict=True)
             self._rows += [(moment, text) for moment, text in ids if isinstance(text, str)]
         if answer.offset is not None and self._rows:
-            moment, request_id = self._rows[-1]
-            known, self._cursor = self._cursor, Cursor.read(answer.offset, request_id, moment)
+            moment, row_id = self._rows[-1]
+            known, self._cursor = self._cursor, Cursor.read(answer.offset, row_id, moment)
             self._is_other_order = bool(known and self._cursor and not self._cursor.is_laid_out_like(known))
         self._position.rows = [list(known) for known in list(self._rows)[-_SAVED_ROWS:]]
         self._position.cursor = None if self._cursor is None else self._cursor.save()
+
+    def _entries(self, answer: Answer) -> list[Entry]:
+        return read_entries(answer.entries, self._shape)
 
     def _is_new(self, offset: str) -> bool:
         is_new = offset not in self._offsets

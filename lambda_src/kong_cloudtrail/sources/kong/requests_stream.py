@@ -1,4 +1,4 @@
-"""The stream of Kong's ``/audit/requests``.
+"""The stream of Kong's ``/audit/requests``: who called what.
 
 It relies on what Kong documents: "Audit logging" in the Gateway guides, the Admin API reference and the changelogs of
 3.1 to 3.11. Where versions differ, it uses what works in all of them: it builds each page's URL from its own parameters
@@ -7,133 +7,24 @@ and ``offset``. It never follows ``next``, which loses the filters before 3.9, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from ...domain.backoff import backoff_seconds
-from ...domain.gateway import UNKNOWN_VERSION, Gateway
 from ...domain.window import Window
-from ...errors import SourceError, TimeBudgetReached
-from ...ports import Clock, Page
-from .admin_api import AdminApi, Answer, Effort, is_cached, object_of, parse_date, version_of
-from .http import HttpClient, Reply, Trouble
+from ...ports import Page
+from .admin_api import REQUESTS_PATH
 from .scan import ScanReading
-from .window import HARMLESS, WindowReading
-
-_ROOT_ATTEMPTS = 2
-_ROOT_SHARE = 0.25
-_LEAST_ROOT_SECONDS = 0.1
+from .stream import KongStream
+from .window import WindowReading
 
 
-class KongRequests:
-    """Reads ``/audit/requests`` of one Kong Gateway.
+class KongRequests(KongStream):
+    """Reads ``/audit/requests``. Gateways that filter by time show the newest entries first."""
 
-    Parameters
-    ----------
-    admin_api
-        URL of the Admin API, without a slash at the end; may have a base path.
-    token
-        Returns the token, or ``None`` if the Admin API needs none. Called with ``True`` to read it again after Kong
-        refused the last one.
-    root_ca
-        Path of the PEM file of the CA to trust; ``None``: the public CAs.
-    page_size
-        Entries per page to request, 1 to 1000.
-    clock
-        The machine's clock.
-    sleep
-        Waits for the given seconds; raises if the run has no time for it.
-    remaining_seconds
-        Returns for how long the run may still read; may be infinite. No wait for Kong is longer.
-    """
-
-    def __init__(
-        self,
-        admin_api: str,
-        *,
-        token: Callable[[bool], str | None],
-        root_ca: str | None,
-        page_size: int,
-        clock: Clock,
-        sleep: Callable[[float], None],
-        remaining_seconds: Callable[[], float],
-    ) -> None:
-        http = HttpClient(admin_api, root_ca=root_ca, remaining_seconds=remaining_seconds)
-        self._api = AdminApi(http, admin_api, token=token, clock=clock, sleep=sleep)
-        self._page_size = page_size
-        self._clock = clock
-        self._sleep = sleep
-        self._remaining_seconds = remaining_seconds
-
-    def describe(self) -> Gateway:
-        """Ask for version, host name and clock.
-
-        Whatever happens with ``/``, the run continues: the ``Server`` header of any answer has the version, and if Kong
-        is down, the requests for entries fail.
-        """
-        reply = self._root()
-        if reply is None:
-            return Gateway(UNKNOWN_VERSION, self._api.host, None)
-        document = (object_of(reply) if reply.status == 200 else None) or {}
-        version, hostname = document.get("version"), document.get("hostname")
-        return Gateway(
-            version if isinstance(version, str) and version else version_of(reply.headers) or UNKNOWN_VERSION,
-            hostname if isinstance(hostname, str) and hostname else self._api.host,
-            parse_date(reply.headers.get("Date", "")),
-        )
-
-    def filters_by_time(self, later: int) -> bool:
-        """Ask for entries from the future: a gateway that answers with older ones ignores time filters."""
-        effort = Effort()
-        try:
-            answer = self._api.insist({"after": later}, 1, effort)
-        except Trouble:  # perhaps there is such an entry, and Kong cannot show it
-            return not self._api.check_alive(HARMLESS, effort).entries
-        if not answer.entries:
-            return True
-        # The first of all entries may happen to be dated in the future.
-        return _are_from(later, answer) and not self.has_entries_before(0)
-
-    def has_entries_before(self, timestamp: int) -> bool:
-        """Return whether there is any entry older than `timestamp`."""
-        effort = Effort()
-        try:
-            return bool(self._api.insist({"before": timestamp}, 1, effort).entries)
-        except Trouble:
-            self._api.check_alive(HARMLESS, effort)
-            return True  # there is one, and Kong cannot show it
+    path = REQUESTS_PATH
 
     def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
-        """Read a window page by page, or everything for ``None``.
-
-        Parameters
-        ----------
-        window
-            The window to read.
-        resume
-            `Page.resume` of the last page of an earlier reading of the same window.
-        """
+        """Read a window page by page, or everything for ``None``; as in `KongStream`."""
         if window is None:
             return ScanReading(self._api, self._page_size, resume).pages()
         now = int(self._clock.now())
         return WindowReading(self._api, self._page_size, resume, window=window, now=now).pages()
-
-    def _root(self) -> Reply | None:
-        """Request ``/``, with few attempts and a short time-out."""
-        reply: Reply | None = None
-        for attempt in range(1, _ROOT_ATTEMPTS + 1):
-            try:
-                if attempt > 1:
-                    self._sleep(backoff_seconds(1))
-                reply = self._api.root(max(self._remaining_seconds() * _ROOT_SHARE, _LEAST_ROOT_SECONDS))
-                if reply.status < 500 and reply.status != 429 and not is_cached(reply.headers):
-                    return reply
-            except Trouble:
-                continue
-            except (SourceError, TimeBudgetReached):
-                break  # the request for entries will fail with the same error
-        return None if reply is None or is_cached(reply.headers) else reply
-
-
-def _are_from(moment: int, answer: Answer) -> bool:
-    times = [entry.get("request_timestamp") for entry in answer.entries if isinstance(entry, dict)]
-    return all(isinstance(stamp, int | float) and stamp >= moment for stamp in times)

@@ -6,7 +6,6 @@ from ...domain.window import Window
 from ...ports import Gap, Page
 from .admin_api import AdminApi, Answer, Effort, OffsetRefused, Question
 from .checks import filters_by_time, never_rises, request_times
-from .entries import read_entries
 from .http import Trouble
 from .poison import LATEST, Shown, Stretch, find_second
 from .reading import ROW_ATTEMPTS, NotAsAsked, Position, Reading, RowUnreadable, refused_offset
@@ -59,21 +58,21 @@ class WindowReading(Reading):
     def _take(self, answer: Answer, times: list[int]) -> Page:
         position = self._position
         if not self._honours(answer, times):
-            return Page(read_entries(answer.entries), None, is_last=True, as_asked=False)
+            return Page(self._entries(answer), None, is_last=True, as_asked=False)
         if times:
             position.time = times[-1]
         had_offset, position.offset = position.offset is not None, answer.offset
         position.made = False
         if answer.offset is not None:
-            return Page(read_entries(answer.entries), position.text(), is_last=False)
+            return Page(self._entries(answer), position.text(), is_last=False)
         if not had_offset:
-            return Page(read_entries(answer.entries), None, is_last=True)
+            return Page(self._entries(answer), None, is_last=True)
         # After several pages, the end may be wrong: a node may have misread the offset.
         ends = [moment for moment in (position.time, position.before) if moment is not None]
         if position.time is None or min(ends) <= self._window.after:
-            return Page(read_entries(answer.entries), None, is_last=True, as_asked=position.time is not None)
+            return Page(self._entries(answer), None, is_last=True, as_asked=position.time is not None)
         position.before, position.ending = min(ends), True
-        return Page(read_entries(answer.entries), position.text(), is_last=False)
+        return Page(self._entries(answer), position.text(), is_last=False)
 
     def _honours(self, answer: Answer, times: list[int]) -> bool:
         position = self._position

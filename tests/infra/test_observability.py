@@ -301,7 +301,9 @@ def test_the_runbook_knows_every_code_of_a_log_line() -> None:
     codes = {
         code
         for file in source.rglob("*.py")
-        for code in re.findall(r'(?:code=|(?:info|warning)\(\s*)"([A-Z]+(?:_[A-Z]+)*)"', file.read_text("utf-8"))
+        for code in re.findall(
+            r'(?:code=|(?:telemetry|logger)\.(?:info|warning)\(\s*)"([A-Z]+(?:_[A-Z]+)*)"', file.read_text("utf-8")
+        )
     } - {"PAGE"}
     assert codes >= {"RUN_ENDED", "RUN_SKIPPED", "RUN_UNFINISHED", "RUN_REPEATED", "FAULT"}
     assert {code for code in codes if f"`{code}`" not in runbook} == set()

@@ -57,7 +57,6 @@ def via(service: str) -> str:
     return f'{{"StringEquals": {{"kms:ViaService": "{service}.eu-central-1.amazonaws.com"}}}}'
 
 
-EVENT_DATA_STORE = "<AWS::CloudTrail::EventDataStore.EventDataStoreArn>"
 LAKE_USE = "cloudtrail-data:PutAuditEvents cloudtrail:GetChannel"
 PUT_EVENTS = (LAMBDA, "Allow", LAKE_USE, CHANNEL_ARN, "")
 WRITE_LOGS = (LAMBDA, "Allow", "logs:CreateLogStream logs:PutLogEvents", LOG_GROUP, "")
@@ -178,8 +177,13 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         [PUT_EVENTS],
         [
             (LAMBDA, "Allow", LAKE_USE, CHANNEL, ""),
-            (LAMBDA, "Allow", "cloudtrail:GetEventDataStore", STORE, ""),
-            (LAMBDA, "Allow", "cloudtrail:GetQueryResults cloudtrail:StartQuery", EVENT_DATA_STORE, ""),
+            (
+                LAMBDA,
+                "Allow",
+                "cloudtrail:GetEventDataStore cloudtrail:GetQueryResults cloudtrail:StartQuery",
+                STORE,
+                "",
+            ),
         ],
     ),
     "archive": ([PUT_EVENTS, CONNECT, LEAVE_QUARANTINE], use_archive()),

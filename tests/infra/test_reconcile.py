@@ -34,7 +34,14 @@ def test_is_off_unless_it_is_asked_for(synthesis: Synthesis) -> None:
 
 
 def test_asks_for_yesterday_whenever_it_is(reconciled: Synthesis) -> None:
-    asked = {"verb": "reconcile", "after": "yesterday", "before": "today", "yes": True, "when": "cron(20 4 * * ? *)"}
+    asked = {
+        "stream": "requests",
+        "verb": "reconcile",
+        "after": "yesterday",
+        "before": "today",
+        "yes": True,
+        "when": "cron(20 4 * * ? *)",
+    }
 
     found = ticks(reconciled)
 

@@ -495,7 +495,7 @@ class _Reconciliation:
             lacking = len(shown) - copies
             absent: list[ShownEntry] = []
             for one in shown:
-                if lacking > len(absent) and self._is_accounted_for(one, found):
+                if lacking and self._is_accounted_for(one, found):
                     lacking -= 1
                 else:
                     absent.append(one)

@@ -33,6 +33,7 @@ RETENTION_SECONDS = 20 * 86_400
 NEW_ENTRIES = 100
 FIRST_SYNC_ENTRIES = 50_000
 STEADY_ENTRIES = (1_000, 10_000, 100_000)
+RECONCILED_ENTRIES = (100_000, 1_000_000)
 LARGEST = STEADY_ENTRIES[-1]
 BACKFILL_ENTRIES = 10_000
 BACKFILL_SLOWNESS = 5
@@ -251,6 +252,7 @@ def main() -> int:
         "backfill": {name: backfill(name) for name in ("archive", "cloudtrail-lake")},
         "without_filters": without_filters(quick=options.quick),
         "memory": memory(),
+        "reconcile": reconcile(),
         "import": importing(),
     }
     if options.json is not None:
@@ -398,6 +400,25 @@ def memory() -> dict[str, Any]:
     table.add_row("ratio", f"{ratio:.2f}")
     console.print(table, "")
     return {"peak_megabytes": peaks, "ratio": ratio}
+
+
+def reconcile() -> dict[str, Any]:
+    """Reconcile a day of a million entries with an archive, beside what Kong takes to show them."""
+    measured = {}
+    for entries in RECONCILED_ENTRIES:
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-m", "benchmarks.reconcile", folder, str(entries)]
+            subprocess.run([*command, "--prepare"], cwd=PROJECT_DIRECTORY, check=True)
+            output = subprocess.run(
+                command, cwd=PROJECT_DIRECTORY, stdout=subprocess.PIPE, text=True, check=True
+            ).stdout
+        measured[str(entries)] = json.loads(output)
+    columns = ("entries", "seconds, beside Kong", "CPU seconds", "peak")
+    table = Table(*columns, title="Reconcile a day with an archive", title_justify="left")
+    for count, one in measured.items():
+        table.add_row(count, f"{one['seconds']:.1f}", f"{one['cpu_seconds']:.1f}", f"{one['peak_megabytes']:.0f} MB")
+    console.print(table, "")
+    return measured
 
 
 def importing() -> dict[str, Any]:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_ANSWER_SECONDS = {"doctor": 60.0, "status": 60.0}
+"""For verbs that a function answers in seconds."""
+
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases of click only
     """A moment, as `parse_moment` reads it. The value is the moment in RFC 3339."""
@@ -92,21 +95,17 @@ class Asking:
         """Return the environment variables of an operation in this process. Raises `SettingsError`."""
         return environment.read(self.env_file, self.function, self.stack)
 
+    @property
+    def has_deployment(self) -> bool:
+        """Whether a deployed function is named, so that what is around it can be looked at."""
+        return bool(self.function or self.stack)
+
     def answer(self, verb: str, **fields: object) -> Mapping[str, Any]:
-        """Return the answer as JSON, and print it if it was asked for as JSON.
+        """Return the answer as JSON, and print it if it was asked for as JSON. Raises as `ask`."""
+        return self.printed(self.ask(verb, None, **fields))
 
-        Raises
-        ------
-        CollectorError
-            If there is none, also if the function says so.
-        """
-        document = self.ask(verb, fields)
-        if self.as_json:
-            click.echo(json.dumps(document))
-        return document
-
-    def ask(self, verb: str, fields: Mapping[str, object], budget: UntilInterrupted | None = None) -> Mapping[str, Any]:
-        """Return the answer as JSON, as `answer`, without printing it.
+    def ask(self, verb: str, /, budget: UntilInterrupted | None = None, **fields: object) -> Mapping[str, Any]:
+        """Return the answer as JSON.
 
         Parameters
         ----------
@@ -114,13 +113,29 @@ class Asking:
             The verb, and the fields of its request.
         budget
             Limits the time of an operation in this process.
+
+        Raises
+        ------
+        CollectorError
+            If there is none, also if the function says so.
         """
         return self._remote(verb, fields) if self.is_remote else self._local(verb, fields, budget)
+
+    def printed(self, document: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Print a document if it was asked for as JSON, and return it."""
+        if self.as_json:
+            click.echo(json.dumps(document))
+        return document
 
     def _remote(self, verb: str, fields: Mapping[str, object]) -> Mapping[str, Any]:
         from . import deployed
 
-        return deployed.ask(self.event(verb=verb, **fields), function=self.function, stack=self.stack)
+        return deployed.ask(
+            self.event(verb=verb, **fields),
+            function=self.function,
+            stack=self.stack,
+            answer_seconds=_ANSWER_SECONDS.get(verb, deployed.ANSWER_SECONDS),
+        )
 
     def event(self, **fields: object) -> dict[str, object]:
         """Return the event that asks the function: the fields that are given, and the trails."""
@@ -128,15 +143,21 @@ class Asking:
         return {name: value for name, value in event.items() if value is not None}
 
     def _local(self, verb: str, fields: Mapping[str, object], budget: UntilInterrupted | None) -> Mapping[str, Any]:
-        from kong_cloudtrail.assembly import Assembly, UnlimitedTime, WholeInstallation
-        from kong_cloudtrail.operations.verb import answer
-        from kong_cloudtrail.settings import Settings
+        from kong_cloudtrail.operations.verb import answer, find
 
-        program = self.program
-        settings = Settings.from_mapping(self.environment())
-        assembly = Assembly(settings, program.redactor)
-        trails = assembly.chosen(self.stream, self.destination)
-        with TerminalTelemetry(program.redactor.clean) as telemetry, showing_progress() as progress:
+        redactor = self.program.redactor
+        variables = self.environment()
+        with TerminalTelemetry(redactor.clean) as telemetry, showing_progress() as progress:
+            if not find(verb).needs_settings:
+                from kong_cloudtrail.assembly.examination import DoctorInstallation
+
+                examined = DoctorInstallation(variables, redactor, stream=self.stream, destination=self.destination)
+                return answer(verb, fields, examined, progress)
+            from kong_cloudtrail.assembly import Assembly, UnlimitedTime, WholeInstallation
+            from kong_cloudtrail.settings import Settings
+
+            assembly = Assembly(Settings.from_mapping(variables), redactor)
+            trails = assembly.chosen(self.stream, self.destination)
             installation = WholeInstallation(assembly, trails, telemetry, budget or UnlimitedTime())
             try:
                 return answer(verb, fields, installation, progress)

@@ -22,8 +22,8 @@ from kong_cloudtrail.errors import (
 from .errors import AnswerLost, RemoteRequestInvalid
 
 _OUTPUT = "FunctionName"
-_LONGEST_RUN_SECONDS = 900
-"""No function of Lambda may run longer."""
+ANSWER_SECONDS = 910.0
+"""No function of Lambda may run for more than 900 seconds."""
 
 _CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 3}, connect_timeout=5, read_timeout=10)
 
@@ -43,9 +43,9 @@ def variables(*, function: str | None, stack: str | None) -> Mapping[str, str]:
     SettingsError
         If they cannot be read, or the function is not a collector.
     """
-    name = _resolve(function, stack)
-    configuration = _call("lambda", "get_function_configuration", f"function {name}", FunctionName=name)
-    environment = configuration.get("Environment", {})
+    found_configuration = configuration(function=function, stack=stack)
+    name = function or found_configuration.get("FunctionName")
+    environment = found_configuration.get("Environment", {})
     if environment.get("Error"):
         code = environment["Error"].get("ErrorCode")
         problem = (
@@ -60,7 +60,26 @@ def variables(*, function: str | None, stack: str | None) -> Mapping[str, str]:
     return found
 
 
-def ask(event: Mapping[str, Any], *, function: str | None, stack: str | None) -> Mapping[str, Any]:
+def configuration(*, function: str | None, stack: str | None) -> Mapping[str, Any]:
+    """Return the configuration of a function, as Lambda shows it.
+
+    Parameters
+    ----------
+    function, stack
+        As in `variables`.
+
+    Raises
+    ------
+    SettingsError
+        If it cannot be read.
+    """
+    name = _resolve(function, stack)
+    return _call("lambda", "get_function_configuration", f"function {name}", FunctionName=name)
+
+
+def ask(
+    event: Mapping[str, Any], *, function: str | None, stack: str | None, answer_seconds: float = ANSWER_SECONDS
+) -> Mapping[str, Any]:
     """Let a function perform a verb, and return its answer.
 
     Parameters
@@ -71,6 +90,8 @@ def ask(event: Mapping[str, Any], *, function: str | None, stack: str | None) ->
         The function's name or ARN. The region of an ARN becomes the region of all AWS calls of this process.
     stack
         Name of its CloudFormation stack, instead of `function`.
+    answer_seconds
+        How long to wait for the answer.
 
     Raises
     ------
@@ -79,7 +100,7 @@ def ask(event: Mapping[str, Any], *, function: str | None, stack: str | None) ->
     CollectorError
         If the function answers with an error: the same one.
     """
-    name, answer = _invoke(event, function, stack)
+    name, answer = _invoke(event, function, stack, answer_seconds)
     if "error" in answer:
         raise _error_of(answer["error"]["type"], answer["error"]["message"])
     document = answer.get("document")
@@ -97,10 +118,12 @@ def run(event: Mapping[str, Any], *, function: str | None, stack: str | None) ->
     return reports
 
 
-def _invoke(event: Mapping[str, Any], function: str | None, stack: str | None) -> tuple[str, dict[str, Any]]:
+def _invoke(
+    event: Mapping[str, Any], function: str | None, stack: str | None, answer_seconds: float = ANSWER_SECONDS
+) -> tuple[str, dict[str, Any]]:
     name = _resolve(function, stack)
     # No repetition: an answer that was lost does not mean that nothing was done.
-    config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=_LONGEST_RUN_SECONDS + 10)
+    config = Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=answer_seconds)
     response = _call(
         "lambda", "invoke", f"function {name}", config, FunctionName=name, Payload=json.dumps(event).encode()
     )

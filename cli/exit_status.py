@@ -47,10 +47,12 @@ _MEANINGS = {
     ExitStatus.DONE: "Done. For `sync`: everything that Kong showed is delivered.",
     ExitStatus.FAILED: "Failed for a reason that may pass, such as an outage. Nothing is lost; run it again.",
     ExitStatus.USAGE: "The command line, the settings, the SQL or the Python version is wrong. Nothing was tried.",
-    ExitStatus.MISCONFIGURED: "Kong, the destination or Athena refuses, or a secret is unreadable. Change that first.",
+    ExitStatus.MISCONFIGURED: (
+        "Kong, the destination or Athena refuses, a secret is unreadable, or `doctor` found a fault. Change that first."
+    ),
     ExitStatus.SKIPPED: "Skipped: another run of this trail is in progress.",
     ExitStatus.QUARANTINED: "Everything else is delivered, but entries were refused and are in quarantine.",
-    ExitStatus.NOT_VERIFIED: "`verify` found something missing, altered or extra, or found nothing to verify.",
+    ExitStatus.NOT_VERIFIED: "`verify` or `reconcile` found something missing, altered, doubled or extra, or nothing.",
     ExitStatus.PROGRAM: "The output could not be written, the disk is full, or the program has a bug.",
     ExitStatus.INTERRUPTED: "Interrupted (Ctrl-C). What was delivered is marked; the next run continues.",
     ExitStatus.CLOSED_PIPE: "The program that reads the output has ended, as `head` does.",

@@ -20,9 +20,12 @@ from kong_cloudtrail.errors import (
 )
 
 from .commands.backfill import backfill
+from .commands.doctor import doctor
 from .commands.preview import preview
+from .commands.quarantine import quarantine
 from .commands.query import query
-from .commands.release import release
+from .commands.reconcile import reconcile
+from .commands.status import status
 from .commands.sync import sync
 from .commands.tfvars import tfvars
 from .commands.verify import verify
@@ -78,7 +81,7 @@ def commands() -> None:
     """
 
 
-for _command in (sync, preview, backfill, release, verify, query, tfvars):
+for _command in (sync, preview, backfill, doctor, status, quarantine, reconcile, verify, query, tfvars):
     commands.add_command(_command)
 
 

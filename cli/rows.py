@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
@@ -43,6 +44,32 @@ class Column(Protocol):
         """The type."""
 
 
+@dataclass(frozen=True, slots=True)
+class TextColumn:
+    """A column of an answer that does not come from Athena.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    type
+        As Athena names it: ``varchar``, or ``bigint`` for numbers.
+    """
+
+    name: str
+    type: str = "varchar"
+
+
+def escaped(text: str) -> str:
+    """Return text in which nothing can command a terminal."""
+    return "".join(map(_visible, text))
+
+
+def visible(text: str) -> str:
+    """Return text in which nothing can command a terminal but line feeds."""
+    return "\n".join(map(escaped, text.split("\n")))
+
+
 def print_rows(columns: Sequence[Column], rows: Iterable[Row], *, as_json: bool) -> int:
     """Print rows as they come, and return how many there were."""
     if as_json:
@@ -53,11 +80,6 @@ def print_rows(columns: Sequence[Column], rows: Iterable[Row], *, as_json: bool)
         return 0
     click.echo("\t".join(_escaped(column.name) for column in columns))
     return _print_each("\t".join(_escaped(value or "") for value in row) for row in rows)
-
-
-def visible(text: str) -> str:
-    """Return text with its control characters escaped, except for line feeds."""
-    return "\n".join("".join(map(_visible, line)) for line in text.split("\n"))
 
 
 def _print_each(lines: Iterable[str]) -> int:
@@ -153,13 +175,14 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
     from rich.cells import cell_len
 
     return [
-        max(cell_len(text) for text in (_shown(column.name), *(_shown(row[place]) for row in rows)))
+        max(cell_len(text) for text in (shown(column.name), *(shown(row[place]) for row in rows)))
         for place, column in enumerate(columns)
     ]
 
 
-def _shown(value: str | None) -> str:
-    return "" if value is None else "".join(map(_visible, value))
+def shown(value: str | None) -> str:
+    """Return a value for a terminal: control characters are visible, and do nothing."""
+    return "" if value is None else escaped(value)
 
 
 def _print_table(
@@ -171,9 +194,9 @@ def _print_table(
     table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=with_names, header_style="bold")
     for column, width in zip(columns, widths, strict=True):
         justify: Any = "right" if column.type.partition("(")[0] in _NUMBERS else "left"
-        table.add_column(Text(_shown(column.name)), width=max(width, 1), justify=justify, overflow="fold")
+        table.add_column(Text(shown(column.name)), width=max(width, 1), justify=justify, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_shown(value)) for value in row))
+        table.add_row(*(Text(shown(value)) for value in row))
     console.print(table)
 
 
@@ -188,6 +211,6 @@ def _print_records(console: Console, columns: Sequence[Column], rows: Sequence[R
         table.add_column(style="bold", no_wrap=True)
         table.add_column(overflow="fold")
         for column, value in zip(columns, row, strict=True):
-            table.add_row(Text(_shown(column.name)), Text(_shown(value)))
+            table.add_row(Text(shown(column.name)), Text(shown(value)))
         console.print(Rule(f"row {number}", align="left", style="dim"))
         console.print(table)

@@ -6,13 +6,14 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TextIO
 
 import click
 
 if TYPE_CHECKING:
     from kong_cloudtrail.domain.report import RunReport
+    from kong_cloudtrail.domain.trail import Trail
     from rich.console import Console
     from rich.progress import Progress
 
@@ -156,6 +157,9 @@ class TerminalTelemetry:
         """Remove the progress display; the caller prints the result."""
         self.misconfigured = report.misconfigured
         self._end_progress()
+
+    def count(self, trail: Trail, counts: Mapping[str, int]) -> None:
+        """Do nothing: the caller prints the result."""
 
     def _end_progress(self) -> None:
         if self._progress is not None:

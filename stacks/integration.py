@@ -28,6 +28,7 @@ from .parts.schedule import CollectorSchedule
 from .parts.shared import Sources
 from .parts.token import KongToken
 from .preflight import Given, Plan, check
+from .settings.cron import Schedule
 from .settings.groups import (
     Archive,
     CacheOptions,
@@ -41,6 +42,7 @@ from .settings.groups import (
 from .settings.names import DEFAULT_STREAM, TrailName
 
 _LONGEST_SCHEDULE_NAME = 64
+_RECONCILE = "-reconcile"
 """https://docs.aws.amazon.com/scheduler/latest/APIReference/API_CreateSchedule.html"""
 
 
@@ -109,6 +111,8 @@ class KongCloudTrailIntegration(Construct):
         Function, role, log group, dead-letter queue.
     schedules : Mapping of str to CollectorSchedule
         A schedule and its role for each trail, by stream and destination: ``requests/archive``.
+    reconcile_schedules : Mapping of str to CollectorSchedule
+        The same for reconciliations; empty unless they are asked for.
     backfill : BackfillStateMachine or None
         The state machine for backfills, and its role; None where there is none.
     schedule_period : Duration
@@ -226,6 +230,12 @@ class KongCloudTrailIntegration(Construct):
         self.schedules: Mapping[str, CollectorSchedule] = {
             str(trail): self._new_schedule(plan, trail) for trail in plan.trails
         }
+        when = plan.resolved.reconcile
+        self.reconcile_schedules: Mapping[str, CollectorSchedule] = (
+            {}
+            if when is None
+            else {str(trail): self._new_reconcile_schedule(plan, trail, when) for trail in plan.trails}
+        )
         self.backfill = self._new_backfill(plan)
         self.schedule_period = Duration.seconds(plan.resolved.schedule.longest_seconds)
         self.observability = self._new_observability(plan)
@@ -385,6 +395,10 @@ class KongCloudTrailIntegration(Construct):
         """Return how long ago a run last had delivered everything that Kong showed, in seconds; the maximum."""
         return self.metric("CheckpointLagSeconds", **{"statistic": cloudwatch.Stats.MAXIMUM, **properties})
 
+    def metric_entries_missing(self, **properties: Any) -> cloudwatch.Metric:
+        """Return the number of entries that a reconciliation found missing, and did not deliver; the maximum."""
+        return self.metric("EntriesMissing", **{"statistic": cloudwatch.Stats.MAXIMUM, **properties})
+
     def metric_parts_written(self, **properties: Any) -> cloudwatch.Metric:
         """Return the number of objects that were added to the archive."""
         return self.metric("PartsWritten", destination=Archive.destination, **properties)
@@ -419,6 +433,13 @@ class KongCloudTrailIntegration(Construct):
 
     def _new_event_store(self, plan: Plan) -> EventStore | None:
         return None if plan.event_store is None else EventStore(self, "EventStore", options=plan.event_store)
+
+    def _event_data_store_arn(self, plan: Plan) -> str | None:
+        """Return the store that `reconcile` may query."""
+        given = plan.resolved.environment.get("EVENT_DATA_STORE")
+        if given is not None or self.event_store is None:
+            return given
+        return self.event_store.event_data_store.attr_event_data_store_arn
 
     def _channel_arn(self, plan: Plan) -> str | None:
         if plan.lake is None:
@@ -504,6 +525,8 @@ class KongCloudTrailIntegration(Construct):
             variables |= self.cache.variables
         if self.channel_arn is not None:
             variables["CHANNEL_ARN"] = self.channel_arn
+        if (store := self._event_data_store_arn(plan)) is not None:
+            variables["EVENT_DATA_STORE"] = store
         if self.archive_queries is not None:
             # For the command line, which takes its settings from the function's.
             variables["ATHENA_WORKGROUP"] = self.archive_queries.workgroup_name
@@ -520,12 +543,20 @@ class KongCloudTrailIntegration(Construct):
     def _grant_what_it_needs(self, plan: Plan) -> None:
         role = self.collector.role
         if self.channel_arn is not None:
-            allow(role, ("cloudtrail-data:PutAuditEvents",), self.channel_arn)
+            # The second one, as below, for the verb doctor: whether channel and store take events.
+            allow(role, ("cloudtrail-data:PutAuditEvents", "cloudtrail:GetChannel"), self.channel_arn)
+        if self.event_store is not None:
+            own_store = self.event_store.event_data_store.attr_event_data_store_arn
+            allow(role, ("cloudtrail:GetEventDataStore",), own_store)
         if self.archive is not None:
             self.archive.grant_use(role)
         if self.cache is not None:
             self.cache.grant_connect(role)
         self.ledger.grant_use(role)
+        if self.channel_arn is not None:  # an archive refuses nothing
+            self.ledger.grant_leaving_quarantine(role)
+        if (store := self._event_data_store_arn(plan)) is not None:
+            allow(role, ("cloudtrail:StartQuery", "cloudtrail:GetQueryResults"), store)
         key = plan.kong.token_key
         if isinstance(key, str):
             key = kms.Key.from_key_arn(self, "KongAdminTokenKey", key)
@@ -563,6 +594,23 @@ class KongCloudTrailIntegration(Construct):
             encryption_key=plan.encryption_key,
         )
 
+    def _new_reconcile_schedule(self, plan: Plan, trail: TrailName, when: Schedule) -> CollectorSchedule:
+        name = None if plan.name is None else f"{plan.name[: _LONGEST_SCHEDULE_NAME - len(_RECONCILE)]}{_RECONCILE}"
+        return CollectorSchedule(
+            self,
+            "".join(part.capitalize() for part in (*_suffixes(trail), "reconcile", "schedule")),
+            function=self.collector.function,
+            trail=trail,
+            expression=scheduler.ScheduleExpression.expression(when.expression),
+            dead_letters=self.collector.dead_letters,
+            period_seconds=when.shortest_seconds,
+            options=plan.schedule,
+            name=_name_of_schedule(name, trail),
+            description="Reconciles the day before of {what} Kong Gateway with {destination}",
+            # The moments are evaluated by the function, when the time has come.
+            event={"verb": "reconcile", "after": "yesterday", "before": "today", "yes": True},
+        )
+
     def _new_observability(self, plan: Plan) -> Observability:
         return Observability(
             self,
@@ -576,6 +624,7 @@ class KongCloudTrailIntegration(Construct):
             cache=_watched(self.cache),
             schedule=plan.resolved.schedule,
             schedule_enabled=plan.schedule.enabled,
+            reconciles=plan.resolved.reconcile is not None,
             alarms=plan.alarms,
             kong_retention=plan.kong.audit_log_retention or KONG_RETENTION,
             watched_elsewhere=self._watched_elsewhere(plan.sources),

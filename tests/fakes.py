@@ -334,9 +334,9 @@ class Store:
         self.life.step()
         return _version(body)
 
-    def move(self, name: str, new_name: str) -> None:
+    def remove(self, name: str) -> None:
         self._step(name, writes=True)
-        self.objects[new_name] = self.objects.pop(name)
+        self.objects.pop(name, None)
 
     def names(self, prefix: str) -> Iterator[str]:
         self._step(prefix)
@@ -392,6 +392,7 @@ class Telemetry:
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
         self.published: list[RunReport] = []
+        self.counted: list[tuple[Trail, dict[str, int]]] = []
 
     @property
     def codes(self) -> list[str]:
@@ -408,6 +409,9 @@ class Telemetry:
 
     def publish(self, report: RunReport) -> None:
         self.published.append(report)
+
+    def count(self, trail: Trail, counts: Mapping[str, int]) -> None:
+        self.counted.append((trail, dict(counts)))
 
 
 @dataclass

@@ -14,7 +14,7 @@ from ..asking import Asking, asks, window_options
 from ..errors import AnswerLost
 from ..exit_status import ExitStatus
 from ..interruption import UntilInterrupted
-from ..rows import print_rows
+from ..rows import TextColumn, print_rows
 from ..terminal import OperationProgress, print_facts, say
 
 _WAIT_SECONDS = 5.0
@@ -22,13 +22,6 @@ _WAIT_SECONDS = 5.0
 _MAX_AT_ONCE = 8
 _ANSWERS_LOST = 3
 """Calls in a row without an answer before the command fails. The backfill continues where it is, whoever asks."""
-
-
-class _Column:
-    type = "varchar"
-
-    def __init__(self, name: str) -> None:
-        self.name = name
 
 
 @click.command(short_help="Deliver a range that runs do not read any more.")
@@ -140,7 +133,7 @@ def _until_finished(asking: Asking, fields: Mapping[str, object], budget: UntilI
     with OperationProgress() as progress:
         while True:
             try:
-                document = asking.ask("backfill", fields, budget)
+                document = asking.ask("backfill", budget, **fields)
             except AnswerLost as error:
                 lost += 1
                 if lost == _ANSWERS_LOST:
@@ -162,7 +155,7 @@ def _print_plan(document: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         return
     names = ("stream", "destination", "slice", "after", "before")
-    columns = [_Column(name) for name in names]
+    columns = [TextColumn(name) for name in names]
     plan = document["plan"]
     if plan:
         print_rows(columns, ([str(one[name]) for name in names] for one in plan), as_json=False)

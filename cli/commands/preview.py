@@ -6,14 +6,13 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from ..asking import Asking, asks
 from ..exit_status import ExitStatus
-from ..rows import print_rows, visible
+from ..rows import TextColumn, print_rows, visible
 from ..terminal import is_terminal, say, stdout_console
 
 _DEFAULT_LIMIT = 100
@@ -22,13 +21,7 @@ _SIDE_BY_SIDE_COLUMNS = 120
 """Width of a terminal that has room for two columns of JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Column:
-    name: str
-    type: str = "varchar"
-
-
-_COLUMNS = tuple(map(_Column, ("time", "fate", "what", "id")))
+_COLUMNS = tuple(map(TextColumn, ("time", "fate", "what", "id")))
 
 
 @click.command(short_help="Show what the next run would deliver, and write nothing.")

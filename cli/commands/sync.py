@@ -101,6 +101,8 @@ def _status(program: Program, summary: Mapping[str, Any]) -> ExitStatus:
         return ExitStatus.SKIPPED
     if summary["quarantined"]:
         count = summary["quarantined"]
-        say(f"Refused and put into quarantine: {count}. Run `kong-cloudtrail release` once the cause is gone.")
+        say(
+            f"Refused and put into quarantine: {count}. Run `kong-cloudtrail quarantine replay` once the cause is gone."
+        )
         return ExitStatus.DONE if program.quarantine_is_success else ExitStatus.QUARANTINED
     return ExitStatus.DONE

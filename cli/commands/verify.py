@@ -105,6 +105,8 @@ def _facts(name: str, trail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         begin = "everything that Kong retained" if first["after"] is None else _time(first["after"])
         yield "entries from", begin
         yield "entries until", _time(trail["complete_until"])
+    if trail["reconciliations"]:
+        yield "reconciled", f"{trail['reconciliations']} results"
     if archive is not None:
         yield "archive", archive["place"]
         yield "parts", str(archive["parts"])

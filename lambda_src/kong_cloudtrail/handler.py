@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     import redis
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
+    from .operations.installation import AnyInstallation
+
 INVOCATION_MEMORY_SECONDS = 2 * 86_400
 """How long a tick of the schedule is remembered as processed: longer than EventBridge and Lambda retry."""
 
@@ -141,7 +143,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     except CollectorError as error:
         assembly.cache_clear()  # the next invocation builds everything again: a password may have been rotated
         logger.error(str(error), code=type(error).__name__)
-        if isinstance(error, RequestInvalid | SecretUnavailable | SettingsError):
+        of_run = event.get("verb", _RUN) == _RUN
+        if of_run and isinstance(error, RequestInvalid | SecretUnavailable | SettingsError):
             source = value_or_default(SOURCE_NAME, os.environ) or ""
             for stream, destination in _asked_for(event):
                 publish_misconfiguration(metrics, Trail(source, stream, destination))
@@ -185,21 +188,32 @@ def _answer(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     verb = event["verb"]
     fields = {name: value for name, value in event.items() if name not in _FIELDS_OF_EVERY_VERB}
     try:
-        parts = assembly()
-        trails = parts.chosen(event.get("stream"), event.get("destination"))
-        installation = WholeInstallation(parts, trails, LambdaTelemetry(logger, metrics), _LambdaTime(context))
-        document = answer(verb, fields, installation)
+        document = answer(verb, fields, _installation(event, context))
         body = json.dumps(document).encode("ascii")
         logger.info("A verb was performed.", code="VERB_PERFORMED", verb=verb, answer_bytes=len(body))
         if len(body) <= MAX_ANSWER_BYTES:
             return {"verb": verb, "document": document}
-        return {"verb": verb, "stored": parts.keep_answer(verb, body, _LambdaTime(context))}
+        return {"verb": verb, "stored": assembly().keep_answer(verb, body, _LambdaTime(context))}
     except CollectorError as error:
         if event.get("execution_id"):
             raise
         assembly.cache_clear()  # as in `handler`
         logger.warning(str(error), code=type(error).__name__, verb=verb)
         return {"verb": verb, "error": {"type": type(error).__name__, "message": str(error)}}
+
+
+def _installation(event: dict[str, Any], context: LambdaContext) -> AnyInstallation:
+    """Return what a verb works with."""
+    from .operations.verb import find
+
+    stream, destination = event.get("stream"), event.get("destination")
+    if not find(event["verb"]).needs_settings:
+        from .assembly.examination import DoctorInstallation
+
+        return DoctorInstallation(os.environ, redactor, stream=stream, destination=destination)
+    parts = assembly()
+    trails = parts.chosen(stream, destination)
+    return WholeInstallation(parts, trails, LambdaTelemetry(logger, metrics), _LambdaTime(context))
 
 
 def _run(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Any, Protocol
 
 from .domain.backfill import Range, SliceProgress
 from .domain.checkpoint import CacheState, Checkpoint
 from .domain.entry import Entry
 from .domain.event import Batch, Event, Original
+from .domain.finding import Finding
 from .domain.gateway import Gateway
 from .domain.part import Part
 from .domain.report import RunReport
 from .domain.report_chain import IsSignedBy, ReportChain, ReportedPart
+from .domain.trail import Trail
 from .domain.window import Window
 
 
@@ -230,11 +232,97 @@ class Inspector(Protocol):
         """
 
 
+class Basis(StrEnum):
+    """What a reconciliation compares the source with."""
+
+    PARTS = "parts"
+    """The parts of an archive: every copy of every entry, by its key."""
+    LAKE = "lake"
+    """Answers of CloudTrail Lake: every copy, by ``UID``."""
+    MARKS = "marks"
+    """Our own marks: what the destination has confirmed, or the ledger has in quarantine. Copies are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What has to be agreed to, because it costs money.
+
+    Parameters
+    ----------
+    what
+        What is about to be done, in words.
+    bytes
+        About how much is read; ``None`` if that is not known.
+    dollars
+        About what it costs; ``None`` if that is not known.
+    """
+
+    what: str
+    bytes: int | None
+    dollars: float | None
+
+
+class Inventory(Protocol):
+    """What a destination holds, to be compared with what the source shows.
+
+    Every method may raise `DestinationError`, or `StateError` if it is known by marks. It is asked for one window after
+    the other, in order of time, once `begin` was called.
+    """
+
+    @property
+    def basis(self) -> Basis:
+        """What its answers are drawn from."""
+
+    @property
+    def grain_seconds(self) -> int:
+        """Windows that begin and end at multiples of this are answered with less effort."""
+
+    def needs_consent(self, window: Window) -> Consent | None:
+        """Return what it costs to look at a window; ``None`` if that is not worth a question."""
+
+    def begin(self, window: Window) -> None:
+        """Begin to look at a window, which is then asked for piece by piece."""
+
+    def identify(self, entry: Entry) -> tuple[bytes, str]:
+        """Return the digest by which an entry is compared, and what it is the digest of."""
+
+    def held(self, window: Window) -> Iterator[Sequence[bytes]]:
+        """Return the digests of what is held of a window, each copy once."""
+
+    def held_of(self, entries: Sequence[Entry]) -> Iterator[Sequence[bytes]]:
+        """Return the digests of those of some entries that are held, if `held` cannot tell."""
+
+    def held_without_time(self) -> Iterator[Sequence[bytes]]:
+        """Return the digests of entries that are held without a usable request time."""
+
+    def names(self, window: Window, identities: Collection[bytes]) -> Mapping[bytes, str]:
+        """Return what some digests of a window are the digests of, as far as it is known."""
+
+    def bytes_scanned(self) -> int | None:
+        """Return how much somebody bills for; ``None`` if nobody does."""
+
+
 class Reports(Protocol):
-    """The run reports of one trail."""
+    """The run reports of one trail, and the results of its reconciliations."""
 
     def read_reports(self, is_signed: IsSignedBy | None = None) -> ReportChain:
         """Read and check them. Raises `LedgerError`."""
+
+    def newest_report(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """Return the fields of the newest one that a checkpoint knows; ``None`` if there is none, or it is no report.
+
+        Raises `LedgerError`.
+        """
+
+    def read_reconciliations(self, is_signed: IsSignedBy | None = None) -> ReportChain:
+        """Read and check the results of reconciliations. Raises `LedgerError`."""
+
+
+class Reconciliations(Protocol):
+    """Where the results of reconciliations are kept."""
+
+    def add_reconciliation(self, result: Mapping[str, Any]) -> tuple[str, int]:
+        """Add a result to its chain; return where it is and its number. Raises `LedgerError`."""
 
 
 class Signer(Protocol):
@@ -358,7 +446,17 @@ class SliceLock(HeldLock, Protocol):
         """Release the lock if it is still held; never raises."""
 
 
-class Ledger(Protocol):
+class Keeping(Protocol):
+    """What a delivery keeps in the ledger. Every method may raise `LedgerError`."""
+
+    def keep_original(self, original: Original) -> None:
+        """Keep a whole entry, before its shortened event is delivered."""
+
+    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> str:
+        """Keep an entry that cannot be delivered, with the reason; return a location that a person can look up."""
+
+
+class Ledger(Keeping, Protocol):
     """The durable state of one trail. Every method may raise `LedgerError`."""
 
     def load_checkpoint(self) -> Checkpoint:
@@ -375,12 +473,6 @@ class Ledger(Protocol):
 
     def add_report(self, report: RunReport, checkpoint: Checkpoint) -> Checkpoint:
         """Add a run's report to the chain; return the checkpoint that refers to it, not yet saved."""
-
-    def keep_original(self, original: Original) -> None:
-        """Keep a whole entry, before its shortened event is delivered."""
-
-    def quarantine(self, entry: Entry, gateway: Gateway, failure: Failure, attempts: int) -> str:
-        """Keep an entry that cannot be delivered, with the reason; return a location that a person can look up."""
 
     def quarantine_size(self, at_most: int) -> int:
         """Return the number of entries in quarantine; counting stops at `at_most`."""
@@ -402,36 +494,83 @@ class BackfillLedger(Ledger, Protocol):
         """
 
 
+class QuarantineState(StrEnum):
+    """What has become of an entry that could not be delivered."""
+
+    QUARANTINED = "quarantined"
+    """It is in quarantine."""
+    RELEASED = "released"
+    """It was delivered from there."""
+    DISCARDED = "discarded"
+    """Somebody has decided that it stays undelivered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """An entry in quarantine.
+    """An entry that could not be delivered, as the ledger keeps it.
 
     Parameters
     ----------
     name
-        Name of its object in the store.
+        Its name in the quarantine of its trail.
+    state
+        Where it is now.
     entry
         The whole entry.
     gateway
         The gateway that showed it.
+    code, message
+        Why it could not be delivered. The message may repeat content.
+    attempts
+        How often it was sent; 0 if it could not be mapped.
+    since
+        When it was put into quarantine, Unix seconds.
+    left_at
+        When it left the quarantine, Unix seconds; ``None`` if it is there.
+    reason
+        Why somebody discarded it; empty otherwise.
+    size_bytes
+        Size of the record.
     """
 
     name: str
+    state: QuarantineState
     entry: Entry
     gateway: Gateway
+    code: str
+    message: str
+    attempts: int
+    since: float
+    left_at: float | None
+    reason: str
+    size_bytes: int
 
 
 class Quarantine(Protocol):
     """The quarantine of one trail. Every method may raise `LedgerError`."""
 
-    def quarantined(self) -> Iterator[Quarantined]:
-        """Return the entries in quarantine."""
+    def names_in_quarantine(self, state: QuarantineState = ...) -> Iterator[str]:
+        """Return the names of the entries in a state, sorted."""
+
+    def read_quarantined(self, name: str, state: QuarantineState = ...) -> Quarantined | None:
+        """Return an entry; ``None`` if there is none of this name in this state."""
 
     def keep_original(self, original: Original) -> None:
         """Keep a whole entry, before its shortened event is delivered."""
 
-    def release(self, quarantined: Quarantined) -> None:
-        """Move an entry out of quarantine, after it was delivered."""
+    def release(self, name: str) -> None:
+        """Move an entry out of quarantine, after it was delivered. Does nothing if it is not there."""
+
+    def discard(self, name: str, *, reason: str, by: str) -> None:
+        """Move an entry out of quarantine that is to stay undelivered. Does nothing if it is not there.
+
+        Parameters
+        ----------
+        name
+            Its name.
+        reason, by
+            Why, and who says so.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,11 +610,55 @@ class ObjectStore(Protocol):
             The new version; ``None`` if the object has another version, and nothing was written.
         """
 
-    def move(self, name: str, new_name: str) -> None:
-        """Rename an object; does nothing if it does not exist."""
+    def remove(self, name: str) -> None:
+        """Remove an object; does nothing if it does not exist."""
 
     def names(self, prefix: str) -> Iterator[str]:
         """Return the names that begin with `prefix`, sorted."""
+
+
+class Check(Protocol):
+    """Finds out whether something that runs need is as it should be."""
+
+    @property
+    def area(self) -> str:
+        """The part of the installation, as in `Finding`."""
+
+    @property
+    def name(self) -> str:
+        """What is looked at, for a check that does not end in time."""
+
+    def run(self) -> Iterator[Finding]:
+        """Yield each finding as soon as it is known. An error that is raised counts as a fault of the program."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheMemory:
+    """The memory of the cache.
+
+    Parameters
+    ----------
+    used_bytes
+        What is in use.
+    limit_bytes
+        The limit; ``None`` if there is none.
+    policy
+        What happens at the limit: ``maxmemory-policy``; ``None`` if the cache does not say.
+    entries_left
+        About how many further entries' marks have room; ``None`` without a limit.
+    """
+
+    used_bytes: int
+    limit_bytes: int | None
+    policy: str | None
+    entries_left: int | None
+
+
+class CacheGauge(Protocol):
+    """Measures the cache."""
+
+    def measure(self) -> CacheMemory | None:
+        """Return its memory; ``None`` if the user may not ask, or it does not say. Raises `SeenSetUnavailable`."""
 
 
 class Clock(Protocol):
@@ -512,3 +695,6 @@ class Telemetry(Protocol):
 
     def publish(self, report: RunReport) -> None:
         """Publish the run's counts as metrics, once, when it ends."""
+
+    def count(self, trail: Trail, counts: Mapping[str, int]) -> None:
+        """Publish counts of a trail as metrics, by their names."""

@@ -8,7 +8,17 @@ from typing import Any, TypeVar
 
 from . import variables
 from .errors import SettingsError
-from .variables import ARCHIVE, CLOUDTRAIL_LAKE, Address, Channel, InvalidValue, Items, Names, Variable
+from .variables import (
+    ARCHIVE,
+    CLOUDTRAIL_LAKE,
+    Address,
+    Channel,
+    EventDataStore,
+    InvalidValue,
+    Items,
+    Names,
+    Variable,
+)
 
 _T = TypeVar("_T")
 
@@ -58,6 +68,7 @@ class Settings:
     streams: tuple[str, ...]
     channel: Channel | None
     external_id: str | None
+    event_data_store: EventDataStore | None
     archive: str | None
     archive_format: str
     archive_account_id: str | None
@@ -90,6 +101,22 @@ class Settings:
         SettingsError
             Naming every problem, each with what to write instead. Never holds the value of a secret.
         """
+        settings, problems = cls.as_far_as_readable(environment)
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @classmethod
+    def as_far_as_readable(cls, environment: Mapping[str, str]) -> tuple[Settings, tuple[str, ...]]:
+        """Parse environment variables, to check what can be checked in spite of wrong ones.
+
+        Returns
+        -------
+        Settings
+            A wrong value is the empty one of its kind.
+        tuple of str
+            Every problem, as in `SettingsError`. Each begins with the variable's name and a colon.
+        """
         read = _Reader(environment)
         cache = read.value(variables.REDIS_HOST) or Address("", 0)
         channel = read.value(variables.CHANNEL_ARN)
@@ -98,7 +125,7 @@ class Settings:
         needs_token = read.value(variables.KONG_SUPERADMIN)
         read.value(variables.LOG_LEVEL)  # only checked here: the logger is made before
         settings = cls(
-            kong_admin_api=str(read.value(variables.KONG_ADMIN_API)),
+            kong_admin_api=str(read.value(variables.KONG_ADMIN_API) or ""),
             # Whoever gives a token and does not say otherwise wants it to be used.
             kong_needs_token=has_token if needs_token is None else needs_token,
             kong_admin_token=read.secret(variables.KONG_ADMIN_TOKEN),
@@ -117,6 +144,7 @@ class Settings:
             streams=read.streams(),
             channel=channel,
             external_id=read.value(variables.EXTERNAL_ID),
+            event_data_store=read.value(variables.EVENT_DATA_STORE),
             archive=archive,
             archive_format=read.value(variables.ARCHIVE_FORMAT) or "",
             archive_account_id=read.value(variables.ARCHIVE_ACCOUNT_ID),
@@ -142,8 +170,7 @@ class Settings:
             )
         if settings.redis_iam_cache is not None:
             read.iam(settings)
-        read.finish()
-        return settings
+        return settings, read.problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +255,10 @@ class _Reader:
 
     def problem(self, variable: Variable[_T], sentence: str) -> None:
         self._problems.append(f"{variable.name}: {sentence}.")
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(self._problems)
 
     def finish(self) -> None:
         if self._problems:

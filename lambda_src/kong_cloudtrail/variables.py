@@ -21,6 +21,9 @@ from urllib.parse import urlsplit
 _T = TypeVar("_T")
 
 EXAMPLE_CHANNEL_ARN = "arn:aws:cloudtrail:us-east-1:111122223333:channel/01234567-89ab-cdef-0123-456789abcdef"
+EXAMPLE_EVENT_DATA_STORE = (
+    "arn:aws:cloudtrail:us-east-1:111122223333:eventdatastore/01234567-89ab-cdef-0123-456789abcdef"
+)
 EXAMPLE_URL = "https://kong-admin.example.com:8444"
 
 CLOUDTRAIL_DATA_REGIONS = frozenset(
@@ -84,6 +87,9 @@ _BEGIN_CERTIFICATE, _END_CERTIFICATE = "-----BEGIN CERTIFICATE-----", "-----END 
 _CHANNEL_ARN = re.compile(
     r"arn:aws[a-z-]*:cloudtrail:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):channel/[A-Za-z0-9-]+"
 )
+_EVENT_DATA_STORE_ARN = re.compile(
+    r"arn:aws[a-z-]*:cloudtrail:(?P<region>[a-z0-9-]+):[0-9]{12}:eventdatastore/[A-Za-z0-9-]{3,64}"
+)
 _SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
 _NOT_IN_URLS = re.compile(r"[^A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]")  # RFC 3986, appendix A
@@ -131,6 +137,17 @@ class Channel:
     arn: str
     region: str
     account_id: str
+
+    def __str__(self) -> str:
+        return self.arn
+
+
+@dataclass(frozen=True, slots=True)
+class EventDataStore:
+    """An event data store of CloudTrail Lake. ``str`` returns its ARN."""
+
+    arn: str
+    region: str
 
     def __str__(self) -> str:
         return self.arn
@@ -263,6 +280,17 @@ def channel(text: str) -> Channel:
             "`aws cloudtrail list-channels` shows it"
         )
     return Channel(text, cloudtrail_data_region(match["region"]), match["account"])
+
+
+def event_data_store(text: str) -> EventDataStore:
+    """Return an event data store, taken apart."""
+    match = _EVENT_DATA_STORE_ARN.fullmatch(text)
+    if match is None:
+        raise InvalidValue(
+            f"is not the ARN of a CloudTrail event data store; it looks like {EXAMPLE_EVENT_DATA_STORE}, and "
+            "`aws cloudtrail list-event-data-stores` shows it"
+        )
+    return EventDataStore(text, match["region"])
 
 
 def cloudtrail_data_region(text: str) -> str:
@@ -618,6 +646,14 @@ EXTERNAL_ID = Variable(
     default_note="none",
     setting=True,
 )
+EVENT_DATA_STORE = Variable(
+    name="EVENT_DATA_STORE",
+    check=event_data_store,
+    values="ARN of a CloudTrail event data store",
+    meaning="the store behind the channel, which `reconcile` asks by SQL what it holds",
+    default_note="none: `reconcile` compares with marks",
+    setting=True,
+)
 MAP_STATUS_TO_ERROR_CODE = Variable(
     name="MAP_STATUS_TO_ERROR_CODE",
     check=boolean,
@@ -839,6 +875,7 @@ TABLE: tuple[Variable[Any], ...] = (
     KONG_ROOT_CA,
     REDIS_DB,
     EXTERNAL_ID,
+    EVENT_DATA_STORE,
     MAP_STATUS_TO_ERROR_CODE,
     SOURCE_NAME,
     OVERLAP_SECONDS,

@@ -20,6 +20,7 @@ from typing import Any, Literal, Self
 
 from sandbox.cloudtrail.calls import CallError, Channel, read_call
 from sandbox.cloudtrail.events import InvalidEvent, check_checksum, check_event
+from sandbox.cloudtrail.lake import EVENT_DATA_STORE_ARN, TARGET, LakeQueries
 from sandbox.cloudtrail.records import AcceptedEvent, EntryFault, PutCall, RefusedEvent
 from sandbox.machinery.control import Controlled, ControlServer, Remote, remote, remote_property
 from sandbox.machinery.faults import Fault, FaultPlan
@@ -60,6 +61,8 @@ class CloudTrailEmulator:
         For `endpoint_url=` or `AWS_ENDPOINT_URL_CLOUDTRAIL_DATA`.
     channel_arn
         As given.
+    lake
+        The event data store behind the channel, for queries; found by `AWS_ENDPOINT_URL_CLOUDTRAIL`.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class CloudTrailEmulator:
         self._refused: list[RefusedEvent] = []
         self._calls: list[PutCall] = []
         self._call_count = 0
+        self.lake = LakeQueries(EVENT_DATA_STORE_ARN, channel_arn)
         self._server = HttpServer(self._handle, port=port)
         self.url = self._server.origin
 
@@ -208,6 +212,16 @@ class CloudTrailEmulator:
         with self._lock:
             return list(self._refused)
 
+    def lose(self, uids: Collection[str]) -> None:
+        """Forget accepted events, as if they had never come."""
+        with self._lock:
+            self._accepted = [event for event in self._accepted if event.uid not in uids]
+
+    def double(self, uids: Collection[str]) -> None:
+        """Have accepted events once more."""
+        with self._lock:
+            self._accepted += [event for event in self._accepted if event.uid in uids]
+
     def clear(self) -> None:
         """Forget the accepted and the refused events and the calls, and start counting anew."""
         with self._lock:
@@ -234,6 +248,9 @@ class CloudTrailEmulator:
         return self._server.traffic.connections
 
     def _handle(self, request: Request) -> Response:
+        target = request.headers.get("x-amz-target", "")
+        if target.startswith(TARGET):
+            return self._answer_query(target.removeprefix(TARGET), request)
         received_at = time.time()
         with self._lock:
             self._call_count += 1
@@ -258,6 +275,12 @@ class CloudTrailEmulator:
         body = {"failed": failed, "successful": [{"id": event.id, "eventID": event.event_id} for event in accepted]}
         response = _json_response(200, body)
         return fault.spoil(response) if fault else response
+
+    def _answer_query(self, operation: str, request: Request) -> Response:
+        try:
+            return _json_response(200, self.lake.answer(operation, request.body, self.accepted()))
+        except CallError as error:
+            return _json_response(error.status, {"__type": error.code, "message": error.message})
 
     def _throttle(self, now: float, *, forced: bool) -> None:
         if self._calls_per_second is not None:

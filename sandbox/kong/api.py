@@ -102,6 +102,8 @@ class KongApi:
         Off: nothing is recorded, and the audit endpoints do not exist.
     self_audit
         Record reads of `/audit/...`, `/` and `/status` too; off, it is as if the operator had told Kong to ignore them.
+    ignore_paths
+        What `GET /` tells of the setting of that name; None: what goes with `self_audit`.
     visibility_delay_seconds
         How long after its time stamp a recorded call shows up.
     date_skew_seconds, date_text
@@ -134,6 +136,7 @@ class KongApi:
         self.users: list[AdminUser] = []
         self.audit_log = True
         self.self_audit = False
+        self.ignore_paths: Sequence[str] | None = None
         self.visibility_delay_seconds = 0.0
         self.date_skew_seconds = 0.0
         self.date_text: str | None = None
@@ -225,8 +228,19 @@ class KongApi:
             "hostname": self._hostname,
             "edition": "enterprise",
             "tagline": "Welcome to kong",
-            "configuration": {"audit_log": self.audit_log, "audit_log_record_ttl": 2_592_000, "database": "postgres"},
+            "configuration": {
+                "audit_log": self.audit_log,
+                "audit_log_ignore_paths": self._told_ignore_paths(),
+                "audit_log_record_ttl": 2_592_000,
+                "database": "postgres",
+                "enforce_rbac": "on" if self.users else "off",
+            },
         }
+
+    def _told_ignore_paths(self) -> list[str]:
+        if self.ignore_paths is not None:
+            return list(self.ignore_paths)
+        return [] if self.self_audit else ["^/audit/", "^/$", "^/status$"]
 
     def _audit_page(self, request: Request, route: str, node: Profile) -> Answer:
         tables = {"/audit/requests": self.requests, "/audit/objects": self.objects}

@@ -189,6 +189,7 @@ class KongSimulator:
         *,
         audit_log: bool | None = None,
         self_audit: bool | None = None,
+        ignore_paths: Sequence[str] | None = None,
         visibility_delay_seconds: float | None = None,
         latency_seconds: float | None = None,
         date_skew_seconds: float | None = None,
@@ -200,7 +201,8 @@ class KongSimulator:
 
         Parameters
         ----------
-        audit_log, self_audit, visibility_delay_seconds, latency_seconds, server_header, objects_newest_first
+        audit_log, self_audit, ignore_paths, visibility_delay_seconds, latency_seconds, server_header,
+        objects_newest_first
             As named there.
         date_skew_seconds
             A proxy writes the `Date` header, by a clock that is so far ahead of Kong's (behind, if negative). 0 is
@@ -212,6 +214,8 @@ class KongSimulator:
             self._api.audit_log = audit_log
         if self_audit is not None:
             self._api.self_audit = self_audit
+        if ignore_paths is not None:
+            self._api.ignore_paths = ignore_paths
         if visibility_delay_seconds is not None:
             self._api.visibility_delay_seconds = visibility_delay_seconds
         if latency_seconds is not None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import trustme
@@ -19,6 +21,10 @@ class Certificates:
     ----------
     directory
         Where the PEM files are, or are written to. It holds private keys, so it is made readable by its owner only.
+    server_names
+        What the certificate of the servers is for.
+    server_until
+        When that certificate expires.
 
     Attributes
     ----------
@@ -29,7 +35,9 @@ class Certificates:
         127.0.0.1); the same for a client, for mutual TLS.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self, directory: Path, *, server_names: Sequence[str] = LOCAL_NAMES, server_until: datetime | None = None
+    ) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.directory = directory
         self.ca_path = directory / "ca.pem"
@@ -38,7 +46,8 @@ class Certificates:
         if not self.client_path.exists():  # written last: where it is, the others are complete
             ca = trustme.CA()
             ca.cert_pem.write_to_path(str(self.ca_path))
-            ca.issue_cert(*LOCAL_NAMES).private_key_and_cert_chain_pem.write_to_path(str(self.server_path))
+            server = ca.issue_cert(*server_names, not_after=server_until)
+            server.private_key_and_cert_chain_pem.write_to_path(str(self.server_path))
             ca.issue_cert("collector@sandbox.invalid").private_key_and_cert_chain_pem.write_to_path(
                 str(self.client_path)
             )

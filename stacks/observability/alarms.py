@@ -74,6 +74,9 @@ class AlarmOptions(Group):
         Default: 1.
     misconfigurations : int or None
         Runs stopped by something that somebody has to change. Default: 1.
+    entries_missing : int or None
+        Entries that a reconciliation found missing; the alarm lasts until one finds none. Only if `run.reconcile` asks
+        for reconciliations. Default: 1.
     parts_damaged : int or None
         Parts of an archive that somebody removed or overwrote, as a run noticed. Default: 1.
     failed_runs : int or None
@@ -92,6 +95,7 @@ class AlarmOptions(Group):
     entries_found_late: int | None = 1
     quarantine_open: int | None = 1
     misconfigurations: int | None = 1
+    entries_missing: int | None = 1
     parts_damaged: int | None = 1
     failed_runs: int | None = 1
     cache_memory_percent: float | None = 75
@@ -107,6 +111,7 @@ class AlarmOptions(Group):
         "entries_found_late": _COUNT,
         "quarantine_open": _COUNT,
         "misconfigurations": _COUNT,
+        "entries_missing": _COUNT,
         "parts_damaged": _COUNT,
         "failed_runs": _COUNT,
         "cache_memory_percent": _or_off(Kind("a number above 0, at most 100", _is_percent)),
@@ -180,6 +185,11 @@ ABOUT: Mapping[str, About] = {
         heading="Misconfiguration",
         sentence="A setting, a secret or a permission is wrong; no run will succeed until somebody changes it.",
         first="The newest error of the log says what is wrong, and what to write instead.",
+    ),
+    "entries_missing": About(
+        heading="Entries missing",
+        sentence="A reconciliation found entries that Kong shows and the destination does not hold.",
+        first="Let `reconcile --repair` deliver them while Kong still has them. The ledger keeps the ids.",
     ),
     "parts_damaged": About(
         heading="Damaged parts",
@@ -477,6 +487,7 @@ def _rules_of_trail(metrics: TrailMetrics, options: AlarmOptions) -> list[_Rule]
             ("entries_found_late", "entries found late", metrics.entries_found_late),
             ("quarantine_open", "entries in quarantine", metrics.quarantine_open),
             ("misconfigurations", "misconfigured, no run will succeed", metrics.misconfigurations),
+            ("entries_missing", "entries missing", metrics.entries_missing),
             ("parts_damaged", "parts removed or overwritten", metrics.parts_damaged),
         )
         if metric is not None

@@ -52,6 +52,8 @@ class Observability(Construct):
         The cache. Default: nothing about it.
     schedule : Schedule, optional
         When runs take place. Default: nobody knows; bars stand for hours, and nothing is said about missed runs.
+    reconciles : bool
+        Whether the trails are reconciled by a schedule. Default: no.
     schedule_enabled : bool
         Whether runs take place by themselves. Default: yes.
     alarms : AlarmOptions, optional
@@ -95,6 +97,7 @@ class Observability(Construct):
         cache: CacheNodes | ServerlessCache | None = None,
         schedule: Schedule | None = None,
         schedule_enabled: bool = True,
+        reconciles: bool = False,
         alarms: AlarmOptions | None = None,
         kong_retention: Duration = KONG_RETENTION,
         watched_elsewhere: Collection[str] = (),
@@ -103,7 +106,8 @@ class Observability(Construct):
         super().__init__(scope, construct_id)
         options = alarms or AlarmOptions()
         self.metrics: Mapping[str, TrailMetrics] = {
-            str(trail): TrailMetrics(source=source, trail=trail) for trail in trails_of(streams, destinations)
+            str(trail): TrailMetrics(source=source, trail=trail, reconciles=reconciles)
+            for trail in trails_of(streams, destinations)
         }
         self.collector = CollectorMetrics(function=function, dead_letters=dead_letters, cache=cache)
         # The alarms' descriptions lead to the dashboard, so it is there first.

@@ -199,6 +199,13 @@ def _completeness(draw: _Drawing, metrics: TrailMetrics, options: AlarmOptions) 
         widgets.append(
             draw.graph("Open in quarantine", [quarantine], width=6, unit="entries", threshold=options.quarantine_open)
         )
+    found = (metrics.entries_missing, metrics.entries_doubled, metrics.entries_extra)
+    if reconciled := [metric for metric in found if metric is not None]:
+        widgets.append(
+            draw.graph(
+                "Found by reconciliations", reconciled, width=_WIDTH, unit="entries", threshold=options.entries_missing
+            )
+        )
     return widgets
 
 

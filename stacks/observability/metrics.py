@@ -24,9 +24,12 @@ MetricName = Literal[
     "DeliveriesThrottled",
     "DeliveryCalls",
     "DuplicatesSkipped",
+    "EntriesDoubled",
     "EntriesExcluded",
+    "EntriesExtra",
     "EntriesFetched",
     "EntriesFoundLate",
+    "EntriesMissing",
     "EntriesQuarantined",
     "EventsDelivered",
     "EventsFailed",
@@ -39,10 +42,11 @@ MetricName = Literal[
     "PartsDamaged",
     "PartsWritten",
     "QuarantineOpen",
+    "ReconciliationsFinished",
     "RunSeconds",
     "RunsFinished",
 ]
-"""What the function counts and measures in a run; ``docs/settings.md`` says what each is."""
+"""What the function counts and measures in a run or a reconciliation; ``docs/settings.md`` says what each is."""
 
 METRIC_NAMES: tuple[str, ...] = get_args(MetricName)
 
@@ -114,6 +118,8 @@ class TrailMetrics:
         ``SOURCE_NAME`` of the function.
     trail : TrailName
         Which stream, in which destination. All three are the metrics' dimensions.
+    reconciles : bool
+        Whether the trail is reconciled by a schedule.
 
     Attributes
     ----------
@@ -149,9 +155,11 @@ class TrailMetrics:
         Counts.
     parts_written, parts_damaged : cloudwatch.Metric or None
         Of an archive: objects written, and objects that somebody removed or overwrote, as a run noticed.
+    entries_missing, entries_doubled, entries_extra : cloudwatch.Metric or None
+        What reconciliations found. None if the trail is not reconciled by a schedule.
     """
 
-    def __init__(self, *, source: str, trail: TrailName) -> None:
+    def __init__(self, *, source: str, trail: TrailName, reconciles: bool = False) -> None:
         self.source, self.trail = source, trail
         is_archive = trail.destination == Archive.destination
         service = "S3" if is_archive else "CloudTrail"
@@ -196,6 +204,14 @@ class TrailMetrics:
         self.delivery_calls = self._of_runs("DeliveryCalls", "Sum", "calls answered")
         self.deliveries_throttled = self._of_runs("DeliveriesThrottled", "Sum", f"throttled by {service}")
         self.misconfigurations = self._of_runs("Misconfigurations", "Sum", "misconfigured")
+        self.entries_missing, self.entries_doubled, self.entries_extra = (
+            self._of_runs(name, "Maximum", label) if reconciles else None
+            for name, label in (
+                ("EntriesMissing", "missing"),
+                ("EntriesDoubled", "doubled"),
+                ("EntriesExtra", "extra"),
+            )
+        )
         self.parts_written = self._of_runs("PartsWritten", "Sum", "parts written") if is_archive else None
         self.parts_damaged = self._of_runs("PartsDamaged", "Maximum", "parts damaged") if is_archive else None
 

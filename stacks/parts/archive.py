@@ -220,6 +220,12 @@ class ArchiveBucket(Construct):
                     actions=[action], resources=[self.bucket.bucket_arn], conditions={condition: {"s3:prefix": folder}}
                 )
             )
+        # For the verb doctor: whether what protects the archive is still there. It shows nothing of what is in it.
+        allow(
+            role,
+            ("s3:GetBucketObjectLockConfiguration", "s3:GetBucketPolicy", "s3:GetBucketVersioning"),
+            self.bucket.bucket_arn,
+        )
         if self.bucket.encryption_key is not None:
             allow_key(role, self.bucket.encryption_key, ("kms:Decrypt", "kms:GenerateDataKey"), service="s3")
         if self.signing_key is not None:

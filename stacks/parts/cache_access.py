@@ -21,6 +21,8 @@ ACCESS_STRING = (
     " +get +set +del +exists +hmget +hset +ttl +pttl +expire +pexpire +eval +evalsha +script|load"
     # The client's handshake.
     " +auth +hello +ping +select +client|setinfo"
+    # Memory and eviction policy, for the verbs doctor and status.
+    " +info"
 )
 """What the user of the cache may do: this project's keys and commands. A test runs a whole run with it on Valkey."""
 

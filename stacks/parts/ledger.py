@@ -1,6 +1,8 @@
 """The bucket that outlives everything else: checkpoint, quarantine, originals, run reports."""
 
-from aws_cdk import RemovalPolicy
+from collections.abc import Iterator
+
+from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_s3 as s3
@@ -11,6 +13,10 @@ from ..settings.groups import LedgerOptions
 from .buckets import private_bucket
 from .grants import allow, allow_key
 from .nag import accept, accept_amazons_key, accept_wildcard, controls
+
+PASSING = ("answers", "doctor")
+"""Folders of what nobody needs for long: long answers to verbs, and what `doctor` writes to see whether it can."""
+PASSING_DAYS = 7
 
 
 class Ledger(Construct):
@@ -93,6 +99,7 @@ class Ledger(Construct):
             encryption_key=encryption_key,
             versioned=True,
             server_access_logs_bucket=options.server_access_logs_bucket,
+            lifecycle_rules=list(_lifecycle(options.prefix or "")),
             removal_policy=options.removal_policy or RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE,
         )
         if options.server_access_logs_bucket is None:
@@ -127,6 +134,14 @@ class Ledger(Construct):
         """Let somebody read this ledger's objects, and list the bucket: an auditor, say."""
         return self.bucket.grant_read(grantee, self._objects)
 
+    def grant_leaving_quarantine(self, role: iam.IRole) -> None:
+        """Let a role remove entries from quarantine, once they are kept elsewhere. The bucket keeps the versions."""
+        objects = self.bucket.arn_for_objects(f"{self.prefix}/quarantine/*" if self.prefix else "quarantine/*")
+        allow(role, ("s3:DeleteObject",), objects)
+        accept_wildcard(
+            role, objects, "An entry's name contains its id; the wildcard ends at this ledger's quarantine."
+        )
+
     def grant_use(self, role: iam.IRole) -> None:
         """Let a role read and add objects; not delete them, nor their versions."""
         objects = self.bucket.arn_for_objects(self._objects)
@@ -139,3 +154,14 @@ class Ledger(Construct):
         allow(role, ("s3:ListBucket",), self.bucket.bucket_arn)
         if self.bucket.encryption_key is not None:
             allow_key(role, self.bucket.encryption_key, ("kms:Decrypt", "kms:GenerateDataKey"), service="s3")
+
+
+def _lifecycle(prefix: str) -> Iterator[s3.LifecycleRule]:
+    for folder in PASSING:
+        yield s3.LifecycleRule(
+            id=folder.capitalize(),
+            prefix=f"{prefix}/{folder}/" if prefix else f"{folder}/",
+            expiration=Duration.days(PASSING_DAYS),
+            # The bucket keeps versions, so what has expired is only hidden until this.
+            noncurrent_version_expiration=Duration.days(1),
+        )

@@ -1,5 +1,7 @@
 """The clock: EventBridge Scheduler invokes the function."""
 
+from collections.abc import Mapping
+
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
@@ -13,6 +15,7 @@ from ..settings.names import TrailName
 from .grants import allow, allow_key
 from .nag import accept_own_policy
 
+_RUN: Mapping[str, object] = {"scheduled_time": scheduler.ContextAttribute.scheduled_time}
 _LONGEST_EVENT_AGE_SECONDS = 86_400
 _SHORTEST_EVENT_AGE_SECONDS = 60
 
@@ -40,6 +43,10 @@ class CollectorSchedule(Construct):
         Retries, window, group.
     name : str or None
         Physical name of the schedule.
+    description : str
+        What it is for.
+    event : Mapping of str to object
+        What the function gets beside the destination and the id of the tick. Default: what a run gets.
 
     Attributes
     ----------
@@ -61,6 +68,8 @@ class CollectorSchedule(Construct):
         period_seconds: int,
         options: ScheduleOptions,
         name: str | None,
+        description: str = "Collects {what} Kong Gateway for {destination}",
+        event: Mapping[str, object] = _RUN,
     ) -> None:
         super().__init__(scope, construct_id)
         group_arn = (
@@ -91,7 +100,7 @@ class CollectorSchedule(Construct):
             self,
             "Schedule",
             schedule_name=name,
-            description=f"Collects {_WHAT[trail.stream]} Kong Gateway for {trail.destination}",
+            description=description.format(what=_WHAT[trail.stream], destination=trail.destination),
             schedule=expression,
             enabled=options.enabled,
             time_window=options.time_window,
@@ -107,9 +116,9 @@ class CollectorSchedule(Construct):
                 input=scheduler.ScheduleTargetInput.from_object(
                     {
                         "execution_id": scheduler.ContextAttribute.execution_id,
-                        "scheduled_time": scheduler.ContextAttribute.scheduled_time,
                         "stream": trail.stream,
                         "destination": trail.destination,
+                        **event,
                     }
                 ),
             ),

@@ -26,6 +26,9 @@ from .groups import (
 )
 from .variables import VARIABLES, table
 
+DAILY = "cron(20 4 * * ? *)"
+"""When a trail is reconciled if it is just to be done daily: the day before has long been settled by then."""
+
 _LOOKUP_PLACEHOLDER = "dummy-value-for-"
 """What CDK's lookups return while the app is synthesised for the first time, only to find out what to look up.
 https://docs.aws.amazon.com/cdk/v2/guide/get-ssm-value.html"""
@@ -427,6 +430,20 @@ def service_url(value: object) -> ServiceUrl:
         host=url.host if url.host == otherwise.host else "",
         port=url.port if url.port == otherwise.port else None,
     )
+
+
+def reconcile(value: object) -> Schedule | None:
+    """Read when a trail is reconciled: ``off``, ``daily``, or ``cron(…)``."""
+    known(value, "the schedule is part of the template")
+    text = value.strip() if isinstance(value, str) else ""
+    if text.lower() == "off":
+        return None
+    if text.lower() != "daily" and not text.startswith("cron("):
+        raise ValueError("must be off, daily, or cron(SIX FIELDS) for another time of the day, e.g. cron(0 3 * * ? *)")
+    found = cron.parse(DAILY if text.lower() == "daily" else text)
+    if found.shortest_seconds < 82_800:  # a day on which the clock is set forward
+        raise ValueError("must be once a day at most, as each time the day before is reconciled")
+    return found
 
 
 def schedule(value: object, *, clock_changes: bool = False) -> Schedule:

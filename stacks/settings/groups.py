@@ -510,6 +510,9 @@ class RunOptions(Group):
     exclude_own_reads : str or None
         The same for the collector's own reads of the audit log: name or id of the RBAC user that its token belongs to.
         Default: they are delivered.
+    reconcile : str or None
+        When the day before is reconciled: ``daily`` (at 04:20 UTC), ``cron(…)`` for another time of the day, or
+        ``off``. If something is missing, an alarm follows. A query of CloudTrail Lake costs money. Default: ``off``.
     log_level : str or None
         ``DEBUG``, ``INFO``, ``WARNING``, ``ERROR`` or ``CRITICAL``. Default: ``INFO``.
     backfill : int or None
@@ -532,6 +535,7 @@ class RunOptions(Group):
     exclude_paths: str | None = None
     exclude_statuses: str | None = None
     exclude_own_reads: str | None = None
+    reconcile: str | None = None
     log_level: str | None = None
     backfill: int | None = None
 
@@ -551,6 +555,7 @@ class RunOptions(Group):
             "exclude_paths",
             "exclude_statuses",
             "exclude_own_reads",
+            "reconcile",
             "log_level",
         )
     }
@@ -568,6 +573,7 @@ class RunOptions(Group):
         "exclude_paths": kinds.SETTING,
         "exclude_statuses": kinds.SETTING,
         "exclude_own_reads": kinds.SETTING,
+        "reconcile": kinds.SETTING,
         "log_level": kinds.SETTING,
         "backfill": kinds.whole(1, MAX_SLICES_AT_ONCE),
     }
@@ -730,17 +736,22 @@ class CloudTrailLake(Destination):
         An event data store and a channel to create, instead of `channel_arn`. Default: neither is created.
     external_id : str or None
         External id that the channel's resource policy asks for. Default: none.
+    event_data_store : str or None
+        ARN of the event data store behind the channel, which `reconcile` may query. Default: that of `event_store`;
+        without either, `reconcile` compares with the collector's own marks.
     """
 
     channel_arn: str | None = None
     event_store: EventStoreOptions | None = None
     external_id: str | None = None
+    event_data_store: str | None = None
 
     destination: ClassVar[str] = "cloudtrail-lake"
     place: ClassVar[str] = "CloudTrailLake"
-    settings: ClassVar[Mapping[str, str]] = {"external_id": "external_id"}
+    settings: ClassVar[Mapping[str, str]] = {"external_id": "external_id", "event_data_store": "event_data_store"}
     kinds: ClassVar[Mapping[str, Kind]] = {
         "channel_arn": kinds.SETTING,
+        "event_data_store": kinds.SETTING,
         "event_store": kinds.of("EventStoreOptions(…)", EventStoreOptions),
         "external_id": kinds.SETTING,
     }

@@ -116,6 +116,8 @@ class IntegrationSettings:
         ARN of the CloudTrail Lake channel; empty where it is still to be created, or there is none.
     schedule : Schedule
         When the function runs.
+    reconcile : Schedule or None
+        When the day before is reconciled; None for never.
     environment : Mapping of str to str
         The function's variables as far as they are known before deployment.
     resource_name : str or None
@@ -131,6 +133,7 @@ class IntegrationSettings:
     streams: tuple[str, ...]
     channel_arn: str
     schedule: Schedule
+    reconcile: Schedule | None
     environment: Mapping[str, str]
     resource_name: str | None
     security_group: str | None
@@ -352,6 +355,7 @@ _INTEGRATION_SETTINGS = (
     "resource_name",
     "security_group",
     "schedule",
+    "reconcile",
 )
 _CACHE_SETTINGS = (
     "cache_engine",
@@ -491,6 +495,7 @@ def _read_integration(
     environment = _read_environment(reader, lambda_env, destinations, new_channel=new_channel)
     expression = reader.settings.get("schedule") or DEFAULT_SCHEDULE
     schedule = reader.check("schedule", lambda: checks.schedule(expression, clock_changes=clock_changes))
+    reconcile = reader.optional("reconcile", checks.reconcile)
     resource_name = reader.optional("resource_name", checks.resource_name)
     security_group = reader.optional("security_group", checks.security_group_name)
     channel_arn, admin_api = environment.get("CHANNEL_ARN"), environment.get("KONG_ADMIN_API")
@@ -523,6 +528,7 @@ def _read_integration(
         streams=tuple((environment.get("STREAMS") or variables.DEFAULTS["STREAMS"]).split(",")),
         channel_arn=channel_arn or "",
         schedule=schedule,
+        reconcile=reconcile,
         environment=environment,
         resource_name=resource_name,
         security_group=security_group or resource_name,
@@ -643,7 +649,7 @@ def _read_environment(
 def _unused_variables(environment: Mapping[str, str], destinations: Sequence[str]) -> Iterator[str]:
     """Say which variables belong to a destination that is not named."""
     if destinations and CloudTrailLake.destination not in destinations:
-        for name in ("channel_arn", "external_id"):
+        for name in ("channel_arn", "external_id", "event_data_store"):
             if name.upper() in environment:
                 yield (
                     f"{name}: is given, and destination leaves CloudTrail Lake out; name cloudtrail-lake there too, or "

@@ -23,7 +23,7 @@ from cli.exit_status import ExitStatus
 from tests.conftest import Site
 from tests.contract.test_command_line import Terminal, odd, recent
 from tests.contract.test_handler import Context
-from tests.helpers import REPOSITORY, entry, wait_until
+from tests.helpers import REPOSITORY, change, entry, wait_until
 from tests.lambda_endpoint import LambdaEndpoint
 
 HOUR = 3600
@@ -332,6 +332,30 @@ class TestBackfill:
         uids = accepted(site)
         assert {row["request_id"] for row in many} <= uids.keys()
         assert set(uids.values()) == {1}
+
+
+class TestChangesOfObjects:
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_are_previewed_and_delivered_in_whatever_order_kong_shows_them(
+        self, terminal: Terminal, site: Site, newest_first: bool
+    ) -> None:
+        terminal.environment["STREAMS"] = "objects"
+        site.kong.configure(objects_newest_first=newest_first)
+        now = int(site.kong.now())
+        older = [change(number * 7919 % 1009, request_timestamp=now - (3 + number) * HOUR) for number in range(9)]
+        site.kong.add_objects([*older, change(2000, request_timestamp=now - 20 * HOUR)])
+        site.kong.add_objects([change(3000 + number, request_timestamp=now - 60) for number in range(3)])
+        [previewed] = conforms(terminal.run("preview", "--json").report, "preview")["trails"]
+        terminal.run("sync")
+        assert {one["id"] for one in previewed["entries"]} == accepted(site).keys()
+
+        output = terminal.run("backfill", "--after", utc(now - 12 * HOUR), "--before", utc(now - 2 * HOUR), "--json")
+
+        assert output.status == ExitStatus.DONE
+        [trail] = conforms(output.report, "backfill")["trails"]
+        assert (trail["stream"], trail["finished"], trail["delivered"]) == ("objects", True, len(older))
+        assert {row["id"] for row in older} <= accepted(site).keys()
+        assert site.cloudtrail.accepted_count() == len(older) + 3
 
 
 @pytest.mark.parametrize("verb", ["preview", "backfill"])

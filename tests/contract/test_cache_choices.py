@@ -12,6 +12,7 @@ import pytest
 import redis
 from botocore.credentials import Credentials
 from botocore.exceptions import CredentialRetrievalError
+from kong_cloudtrail.domain.moment import utc
 from kong_cloudtrail.errors import SecretUnavailable, SettingsError
 from kong_cloudtrail.settings import Settings
 from kong_cloudtrail.state.elasticache_iam import ElastiCacheIam
@@ -76,7 +77,7 @@ class Context:
 
 
 @pytest.mark.usefixtures("bare_environment")
-def test_a_run_needs_no_more_rights_than_the_users(
+def test_runs_and_verbs_need_no_more_rights_than_the_users(
     cache: tuple[Valkey, TlsProxy], site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server, proxy = cache
@@ -90,17 +91,22 @@ def test_a_run_needs_no_more_rights_than_the_users(
     for name, value in {**site.environment, **changes}.items():
         monkeypatch.setenv(name, value)
     site.kong.set_clock(frozen_at=NOW)
-    site.kong.add_entries([entry(number, request_timestamp=NOW - 60) for number in range(250)])
+    site.kong.add_entries([entry(number, request_timestamp=NOW - 60 - 40 * number) for number in range(250)])
     invocations: list[Any] = [{"execution_id": "tick-1"}, {"execution_id": "tick-1"}, {"execution_id": "tick-2"}, {}]
+    bounds = {"after": utc(NOW - 7200), "before": utc(NOW - 3600)}
+    verbs: list[Any] = [{"verb": "preview"}, {"verb": "backfill", **bounds}]
     module.assembly.cache_clear()
     try:
         reports = [module.handler(event, Context()) for event in invocations]  # type: ignore[arg-type]
+        answers = [module.handler(event, Context()) for event in verbs]  # type: ignore[arg-type]
     finally:
         module.assembly().close()
         module.assembly.cache_clear()
 
     assert [report["delivered"] for report in reports] == [250, 250, 0, 0]
     assert reports[1]["repeated"], "the same tick twice is processed once"
+    preview, backfill = (answer["document"] for answer in answers)
+    assert (preview["trails"][0]["found"], backfill["finished"]) == (0, True)
     with server.client() as admin:
         refused = admin.execute_command("ACL", "LOG")
         assert refused == [], "the client asked for more than the user may do"

@@ -185,7 +185,7 @@ class TestSync:
 
         assert (output.status, output.report["quarantined"], output.report["delivered"]) == (5, 1, 2)
         assert "Refused and put into quarantine: 1." in output.err
-        assert "kong-cloudtrail release" in output.err
+        assert "kong-cloudtrail quarantine replay" in output.err
         [quarantined] = terminal.folder.glob("ledger/quarantine/kong-eu/requests/cloudtrail-lake/*.json")
         assert json.loads(quarantined.read_text())["entry"]["request_id"] == "odd"
         assert terminal.run("sync").status == ExitStatus.DONE
@@ -485,7 +485,7 @@ class TestSignals:
         handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
         monkeypatch.setattr("cli.environment.read", lambda *_: signal.raise_signal(number))
 
-        output = terminal.run("release")
+        output = terminal.run("verify")
 
         assert (output.status, output.err) == (status, "kong-cloudtrail: Interrupted.\n")
         assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -508,45 +508,6 @@ def test_killed_run_holds_its_lock_for_seconds(terminal: Terminal, site: Site) -
         observer.delete("kong-cloudtrail:{kong-eu/requests/cloudtrail-lake}:lock")  # as if they had passed
     assert terminal.run("sync").status == 0
     assert sorted(site.cloudtrail.accepted_uids()) == [row["request_id"] for row in entries(5)]
-
-
-class TestRelease:
-    def test_delivers_what_was_refused_once_it_is_not_any_more(self, terminal: Terminal, site: Site) -> None:
-        site.kong.add_entries(recent(site, 3))
-        site.cloudtrail.fail_entries("InvalidData")
-        assert terminal.run("sync", "--json").report["quarantined"] == 3
-        site.cloudtrail.clear_faults()
-
-        output = terminal.run("release")
-
-        assert (output.status, output.out) == (0, "delivered 3, still refused 0\n")
-        assert sorted(site.cloudtrail.accepted_uids()) == sorted(row["request_id"] for row in entries(3))
-        assert list(terminal.folder.glob("ledger/quarantine/kong-eu/requests/cloudtrail-lake/*")) == []
-
-    def test_names_what_is_still_refused(self, terminal: Terminal, site: Site) -> None:
-        site.kong.add_entries([odd(site)])
-        terminal.run("sync")
-
-        output = terminal.run("release")
-
-        assert output.status == ExitStatus.QUARANTINED
-        assert output.out.startswith(
-            "delivered 0, still refused 1\nNotMappable  quarantine/kong-eu/requests/cloudtrail-lake/odd-"
-        )
-
-    def test_needs_neither_kong_nor_the_cache(self, terminal: Terminal) -> None:
-        terminal.environment |= {"KONG_ADMIN_API": "http://127.0.0.1:9", "REDIS_HOST": "127.0.0.1:9"}
-
-        assert terminal.run("release").out == "delivered 0, still refused 0\n"
-
-    def test_cloudtrail_away_is_told_in_words(self, terminal: Terminal, site: Site) -> None:
-        site.kong.add_entries([{"request_id": "odd", "request_timestamp": "x", "path": "/"}, *recent(site, 1)])
-        site.cloudtrail.fail_entries("InvalidData")
-        terminal.run("sync")
-        site.cloudtrail.clear_faults()
-        terminal.environment["AWS_ENDPOINT_URL_CLOUDTRAIL_DATA"] = "http://127.0.0.1:9"
-
-        terminal.run("release").assert_failed(ExitStatus.FAILED, "CloudTrail could not be reached")
 
 
 class TestVerify:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import trustme
 from kong_cloudtrail.settings import Settings
-from kong_cloudtrail.variables import TABLE
+from kong_cloudtrail.variables import EXAMPLE_EVENT_DATA_STORE, TABLE
 
 from tests.infra.synthesis import CHANNEL_ARN, KEY_ARN, Shaped, Synthesis, function_environment, synthesise
 
@@ -64,6 +64,7 @@ def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path)
         "KONG_ROOT_CA": trustme.CA().cert_pem.bytes().decode("ascii"),
         "REDIS_DB": "3",
         "EXTERNAL_ID": "ours-42",
+        "EVENT_DATA_STORE": EXAMPLE_EVENT_DATA_STORE,
         "MAP_STATUS_TO_ERROR_CODE": "true",
         "SOURCE_NAME": "emea",
         "OVERLAP_SECONDS": "60",

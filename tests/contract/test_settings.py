@@ -76,6 +76,7 @@ def test_channel_alone_is_enough() -> None:
         "archive_format": "json",
         "archive_signing_key": None,
         "external_id": None,
+        "event_data_store": None,
         "map_status_to_error_code": False,
         "source_name": "kong",
         "ledger": None,

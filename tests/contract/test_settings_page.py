@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from kong_cloudtrail.domain.report import RunReport
+from kong_cloudtrail.operations.reconcile import METRICS
 from kong_cloudtrail.runtime.telemetry import _metrics_of
 from kong_cloudtrail.variables import TABLE
 
@@ -38,6 +39,10 @@ def test_the_app_takes_what_the_first_two_tables_name() -> None:
 def test_the_tables_of_variables_are_up_to_date() -> None:
     assert render(PAGE) == PAGE, "run: python -m tools.settings_reference"
     assert {name.upper() for name in rows("The function")} | set(rows("On a laptop")) == {it.name for it in TABLE}
+
+
+def test_the_metrics_of_reconciliations_are_those_that_are_written() -> None:
+    assert set(rows("Metrics of reconciliations")) == set(METRICS)
 
 
 def test_the_app_has_the_defaults_of_the_table() -> None:

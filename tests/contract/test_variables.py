@@ -33,6 +33,10 @@ VALID: dict[str, list[str]] = {
     "KONG_ADMIN_TOKEN_SECRET": ["kong/token", "arn:aws:secretsmanager:us-east-1:111122223333:secret:kong/token-a1B2c3"],
     "KONG_ROOT_CA": [PEM, f"Issuer: x\n{PEM}# y\n{PEM}".replace("\n", "\r\n"), str(REPOSITORY), "Disabled", "NULL"],
     "EXTERNAL_ID": ["ours-42", "üñïçödé-42", "a+b=c,d.e@f:g/h-i_j", "x" * 1224, "x" * 1225],
+    "EVENT_DATA_STORE": [
+        variables.EXAMPLE_EVENT_DATA_STORE,
+        variables.EXAMPLE_EVENT_DATA_STORE.replace("us-east-1", "eu-central-1"),
+    ],
     "SOURCE_NAME": ["kong.eu-1_a", "x" * 64, "x" * 65],
     "LOG_LEVEL": ["debug", "Warning", "ınfo", "LOUD"],
     "KONG_ADMIN_TOKEN": ["a token"],

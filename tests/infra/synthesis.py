@@ -156,6 +156,7 @@ _SAMPLES = {
     ("AWS::ElastiCache::ReplicationGroup", "Ref"): "kong-replication-group",
     ("AWS::ElastiCache::ServerlessCache", "Endpoint.Address"): "kong.serverless.euc1.cache.amazonaws.com",
     ("AWS::CloudTrail::Channel", "ChannelArn"): CHANNEL_ARN,
+    ("AWS::CloudTrail::EventDataStore", "EventDataStoreArn"): CHANNEL_ARN.replace("channel/", "eventdatastore/"),
     ("AWS::SecretsManager::Secret", "Ref"): "arn:aws:secretsmanager:eu-central-1:111122223333:secret:Password-a1B2c3",
     ("AWS::S3::Bucket", "Ref"): "kong-ledger-bucket",
     ("AWS::KMS::Key", "Arn"): KEY_ARN,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -159,7 +160,13 @@ def test_the_real_bundle(tmp_path: Path) -> None:
     assert libraries
     assert all("aarch64" in name and "314" in name for name in libraries)
     services = {path.name for path in (bundle / "botocore" / "data").iterdir() if path.is_dir()}
-    assert services == {"cloudtrail-data", "kms", "s3", "secretsmanager", "sts"}
+    assert services == {"cloudtrail", "cloudtrail-data", "kms", "s3", "secretsmanager", "sts"}
+    called = {
+        name
+        for path in (SOURCE / "kong_cloudtrail").rglob("*.py")
+        for name in re.findall(r'boto3\.client\(\s*"([a-z0-9-]+)"', path.read_text("utf-8"))
+    }
+    assert called == services - {"sts"}, "sts is what boto3 itself calls, for a role's credentials"
     assert not list(bundle.rglob("__pycache__"))
     assert not list(bundle.rglob("RECORD"))
     assert list(bundle.glob("redis-*.dist-info/licenses/LICENSE*"))
@@ -169,7 +176,8 @@ def test_the_real_bundle(tmp_path: Path) -> None:
     # The libraries' Python parts run here too; the compiled ones have pure twins.
     script = (
         "import json, sys; import boto3, redis, requests, aws_lambda_powertools, kong_cloudtrail.handler;"
-        "[boto3.client(name, region_name='us-east-1') for name in ('cloudtrail-data', 's3', 'secretsmanager')];"
+        "names = ('cloudtrail', 'cloudtrail-data', 's3', 'secretsmanager');"
+        "[boto3.client(name, region_name='us-east-1') for name in names];"
         "print(json.dumps([m.__file__ for m in (boto3, redis, requests, kong_cloudtrail.handler)]))"
     )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(bundle), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -57,7 +57,8 @@ def via(service: str) -> str:
     return f'{{"StringEquals": {{"kms:ViaService": "{service}.eu-central-1.amazonaws.com"}}}}'
 
 
-PUT_EVENTS = (LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL_ARN, "")
+LAKE_USE = "cloudtrail-data:PutAuditEvents cloudtrail:GetChannel"
+PUT_EVENTS = (LAMBDA, "Allow", LAKE_USE, CHANNEL_ARN, "")
 WRITE_LOGS = (LAMBDA, "Allow", "logs:CreateLogStream logs:PutLogEvents", LOG_GROUP, "")
 CONNECT = (
     LAMBDA,
@@ -68,6 +69,7 @@ CONNECT = (
 )
 READ_SECRET = READ_PASSWORD = (LAMBDA, "Allow", "secretsmanager:GetSecretValue", SECRET, "")
 USE_LEDGER = (LAMBDA, "Allow", "s3:GetObject s3:PutObject", f"{BUCKET}/*", "")
+LEAVE_QUARANTINE = (LAMBDA, "Allow", "s3:DeleteObject", f"{BUCKET}/quarantine/*", "")
 LIST_LEDGER = (LAMBDA, "Allow", "s3:ListBucket", BUCKET, "")
 TELL_FAILURES = (LAMBDA, "Allow", SEND, QUEUE, "")
 # Lambda's own work on the function's network interfaces, denied to the function's code.
@@ -86,6 +88,13 @@ def use_archive(bucket: str = BUCKET, prefix: str = "archive") -> list[Statement
     return [
         (LAMBDA, "Allow", "s3:GetObject s3:GetObjectVersion s3:PutObject", f"{bucket}/{folder}", ""),
         (LAMBDA, "Allow", "s3:ListBucketVersions", bucket, f'{{"StringLike": {{"s3:prefix": "{folder}"}}}}'),
+        (
+            LAMBDA,
+            "Allow",
+            "s3:GetBucketObjectLockConfiguration s3:GetBucketPolicy s3:GetBucketVersioning",
+            bucket,
+            "",
+        ),
         (LAMBDA, "Allow", "s3:ListBucket", bucket, f'{{"StringLikeIfExists": {{"s3:prefix": "{folder}"}}}}'),
     ]
 
@@ -111,11 +120,21 @@ BACKFILL: list[Statement] = [
 FROM_LOGS = '{"StringEquals": {"kms:EncryptionContext:SourceArn": "arn:aws:logs:eu-central-1:<AWS::AccountId>:*"}}'
 FROM_MACHINE = f'{{"StringEquals": {{"kms:EncryptionContext:aws:states:stateMachineArn": "{MACHINE}"}}}}'
 
+
+def ledger_below(prefix: str) -> list[Statement]:
+    """Return what the function may do with the objects of a ledger with a prefix."""
+    return [
+        (LAMBDA, "Allow", "s3:GetObject s3:PutObject", f"{BUCKET}/{prefix}/*", ""),
+        (LAMBDA, "Allow", "s3:DeleteObject", f"{BUCKET}/{prefix}/quarantine/*", ""),
+    ]
+
+
 REVIEWED: list[Statement] = [
     PUT_EVENTS,
     WRITE_LOGS,
     CONNECT,
     USE_LEDGER,
+    LEAVE_QUARANTINE,
     LIST_LEDGER,
     TELL_FAILURES,
     LOOK_AT_INTERFACES,
@@ -147,7 +166,7 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         ],
     ),
     "imported": (
-        [WRITE_LOGS, CONNECT, USE_LEDGER, LIST_LEDGER, TELL_FAILURES, TELL_MISSED_TICKS],
+        [WRITE_LOGS, CONNECT, USE_LEDGER, LEAVE_QUARANTINE, LIST_LEDGER, TELL_FAILURES, TELL_MISSED_TICKS],
         [
             (
                 LAMBDA,
@@ -165,6 +184,7 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
             ),
             (LAMBDA, "Allow", "kms:Decrypt", KEY_ARN, via("secretsmanager")),
             (LAMBDA, "Allow", "s3:GetObject s3:PutObject", "arn:aws:s3:::their-bucket/kong/*", ""),
+            (LAMBDA, "Allow", "s3:DeleteObject", "arn:aws:s3:::their-bucket/kong/quarantine/*", ""),
             (LAMBDA, "Allow", "s3:ListBucket", "arn:aws:s3:::their-bucket", ""),
             (LAMBDA, "Allow", KEY_USE, KEY_ARN, via("s3")),
             (LAMBDA, "Allow", SEND, THEIR_QUEUE, ""),
@@ -175,10 +195,26 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         [MAKE_INTERFACES],
         [(*MAKE_INTERFACES[:3], " ".join([*SHARED_SUBNETS, MAKE_INTERFACES[3]]), "")],
     ),
-    "event store": ([PUT_EVENTS], [(LAMBDA, "Allow", "cloudtrail-data:PutAuditEvents", CHANNEL, "")]),
-    "archive": ([PUT_EVENTS, CONNECT], use_archive()),
+    "event store": (
+        [PUT_EVENTS],
+        [
+            (LAMBDA, "Allow", LAKE_USE, CHANNEL, ""),
+            (
+                LAMBDA,
+                "Allow",
+                "cloudtrail:GetEventDataStore cloudtrail:GetQueryResults cloudtrail:StartQuery",
+                STORE,
+                "",
+            ),
+        ],
+    ),
+    "archive": ([PUT_EVENTS, CONNECT, LEAVE_QUARANTINE], use_archive()),
+    "archive of both streams": (
+        [PUT_EVENTS, CONNECT, LEAVE_QUARANTINE],
+        [*use_archive(), INVOKE, TELL_MISSED_TICKS],
+    ),
     "archive and Lake": ([], [*use_archive(), INVOKE, TELL_MISSED_TICKS]),
-    "backfill": ([PUT_EVENTS, CONNECT], [*use_archive(), *BACKFILL]),
+    "backfill": ([PUT_EVENTS, CONNECT, LEAVE_QUARANTINE], [*use_archive(), *BACKFILL]),
     "backfill, customer's key": (
         [],
         [
@@ -191,7 +227,7 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
         ],
     ),
     "archive in a bucket that is there": (
-        [PUT_EVENTS, CONNECT],
+        [PUT_EVENTS, CONNECT, LEAVE_QUARANTINE],
         [
             *use_archive("arn:aws:s3:::their-archive", "audit/kong"),
             READ_SECRET,
@@ -202,9 +238,9 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
             (SCHEDULER, "Allow", KEY_USE, KEY_ARN, via("sqs")),
         ],
     ),
-    "archive, compliance": ([PUT_EVENTS, CONNECT], use_archive()),
+    "archive, compliance": ([PUT_EVENTS, CONNECT, LEAVE_QUARANTINE], use_archive()),
     "archive, OCSF, signed": (
-        [PUT_EVENTS],
+        [PUT_EVENTS, LEAVE_QUARANTINE],
         [
             *use_archive(),
             (LAMBDA, "Allow", KEY_USE, KEY, via("s3")),
@@ -265,6 +301,7 @@ OF_THE_DASHBOARD = (
 )
 RESOURCE_POLICIES: dict[str, list[Statement]] = {
     "archive": ARCHIVE_POLICIES,
+    "archive of both streams": ARCHIVE_POLICIES,
     "archive and Lake": ARCHIVE_POLICIES,
     "backfill": ARCHIVE_POLICIES,
     "backfill, customer's key": [
@@ -333,6 +370,7 @@ WITH_A_WILDCARD = {
     f"{ENI_LOOKUPS} xray:PutTelemetryRecords xray:PutTraceSegments",
     ENI_ACTIONS,
     "s3:GetObject s3:PutObject",  # below one prefix
+    "s3:DeleteObject",  # below its quarantine
     "s3:GetObject s3:GetObjectVersion s3:PutObject",  # below the gateway's folder
     "logs:CreateLogStream logs:PutLogEvents",  # the streams of one group
     DELIVER_LOGS,
@@ -371,8 +409,9 @@ def test_wildcards_are_the_reviewed_ones(shaped: Shaped, shape: str) -> None:
 
 
 def test_the_apps_stack_differs_by_the_ledgers_prefix(synthesis: Synthesis) -> None:
-    with_prefix = (LAMBDA, "Allow", "s3:GetObject s3:PutObject", f"{BUCKET}/kong-cloudtrails-integration/*", "")
-    assert sorted(statements(synthesis)) == sorted([*(set(REVIEWED) - {USE_LEDGER}), with_prefix])
+    assert sorted(statements(synthesis)) == sorted(
+        [*(set(REVIEWED) - {USE_LEDGER, LEAVE_QUARANTINE}), *ledger_below("kong-cloudtrails-integration")]
+    )
 
 
 def test_a_boundary_is_on_every_role(shaped: Shaped) -> None:

@@ -17,7 +17,15 @@ from tests.infra.synthesis import (
     statements,
     synthesise_shape,
 )
-from tests.infra.test_policies import LEDGER_POLICY, QUEUE_POLICY, REVIEWED, USE_LEDGER, named
+from tests.infra.test_policies import (
+    LEAVE_QUARANTINE,
+    LEDGER_POLICY,
+    QUEUE_POLICY,
+    REVIEWED,
+    USE_LEDGER,
+    ledger_below,
+    named,
+)
 from tests.infra.test_template import CHECKS, NAME, REQUIRED, value_at
 
 PLANTED = "planted-Secret-4711"
@@ -144,8 +152,7 @@ def complaints(synthesis: Synthesis) -> list[str]:
         except (AttributeError, IndexError, KeyError, TypeError):
             found.append(f"{kind} {path}")
     found += [name for name, (holds, _) in CHECKS.items() if not holds(synthesis)]
-    own = {("lambda.amazonaws.com", "Allow", "s3:GetObject s3:PutObject", f"{USE_LEDGER[3][:-1]}{NAME}/*", "")}
-    if set(statements(synthesis)) != set(REVIEWED) - {USE_LEDGER} | own:
+    if set(statements(synthesis)) != set(REVIEWED) - {USE_LEDGER, LEAVE_QUARANTINE} | set(ledger_below(NAME)):
         found.append("statements of roles")
     if named(resource_statements(synthesis)) != sorted([*LEDGER_POLICY, *QUEUE_POLICY]):
         found.append("statements of resources")

@@ -166,9 +166,11 @@ def test_entry_without_a_time_is_the_same_one_after_an_upgrade_shows_it_as_null(
 
 def test_quarantine_keeps_what_was_known() -> None:
     ledger = Ledger(Store(), TRAIL, FakeClock())
-    ledger.quarantine(read(change()), GATEWAY, Failure("Odd", "odd"), attempts=1)
+    entry = read(change())
+    ledger.quarantine(entry, GATEWAY, Failure("Odd", "odd"), attempts=1)
 
-    [kept] = ledger.quarantined()
+    kept = ledger.read_quarantined(entry.key.replace(":", "-"))
+    assert kept is not None
     assert MAPPER.map(kept.entry).data == MAPPER.map(read(change())).data
 
 

@@ -8,7 +8,6 @@ from kong_cloudtrail import __version__
 from kong_cloudtrail.destinations.cloudtrail.destination import failure_of, read_answer
 from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable, RunFailed
-from kong_cloudtrail.operations.release import QuarantineRelease
 from kong_cloudtrail.ports import Answer
 from kong_cloudtrail.run.delivery import MAX_QUARANTINED_LOGGED
 from kong_cloudtrail.run.shipment import MAX_ATTEMPTS
@@ -16,6 +15,7 @@ from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.fakes import Kong, Reaction, World, accept_all, fail_with, refuse
 from tests.helpers import GATEWAY, NOW, Budget, entries, entry
+from tests.installed import Installed
 
 BAD_RECORD_CODES = ("FieldTooLong", "FieldNotFound", "InvalidData")
 TRANSIENT_CODES = ("Throttling", "InternalFailure")
@@ -186,7 +186,7 @@ class TestLoudQuarantine:
         world.cloudtrail.always = accept_all
         assert world.run().quarantine_open == 1
 
-        QuarantineRelease(world.ledger, world.cloudtrail).run()
+        Installed(world).ask("quarantine", action="replay")
         assert world.run().quarantine_open == 0
 
     def test_is_not_said_to_be_empty_where_the_ledger_is_down(self) -> None:
@@ -236,6 +236,7 @@ class TestBadRecord:
                 "attempts": 1,
                 "codeVersion": __version__,
                 "quarantinedAt": NOW,
+                "shownUntil": NOW + 2_591_990,
                 "gateway": {"version": GATEWAY.version, "hostname": GATEWAY.hostname},
                 "entry": entry(2),
             }

@@ -158,7 +158,7 @@ class Connections:
         if channel is None:
             raise SettingsError(["CHANNEL_ARN: is missing"])
         ledger = Ledger(self.store, Trail(settings.source_name, stream, cloudtrail.NAME), SystemClock())
-        return _with_aws(
+        return with_aws(
             lambda: CloudTrailLake(
                 channel.arn,
                 channel.region,
@@ -191,7 +191,7 @@ class Connections:
     @cached_property
     def signer(self) -> KmsSigner:
         """The key that signs the run reports of the archive."""
-        return _with_aws(
+        return with_aws(
             lambda: KmsSigner(
                 self._settings.archive_signing_key or "",
                 connect_seconds=self.limits.ledger_connect_seconds,
@@ -202,7 +202,7 @@ class Connections:
     @cached_property
     def secrets(self) -> Secrets:
         """Secrets Manager."""
-        return _with_aws(
+        return with_aws(
             lambda: Secrets(
                 self._redactor.conceal,
                 connect_seconds=self.limits.ledger_connect_seconds,
@@ -237,7 +237,7 @@ def open_store(place: str | None, limits: Limits | None = None) -> ObjectStore:
     limits = limits or Limits.within(math.inf)
     if place is None or "://" not in place:
         return FolderStore(place or DEFAULT_LEDGER)
-    return _with_aws(
+    return with_aws(
         lambda: S3Store(
             place,
             connect_seconds=limits.ledger_connect_seconds,
@@ -251,7 +251,7 @@ def open_archive(place: str, limits: Limits | None = None, *, connections: int =
     limits = limits or Limits.within(math.inf)
     if "://" not in place:
         return FolderParts(place)
-    return _with_aws(
+    return with_aws(
         lambda: S3Parts(
             place,
             connections=connections,
@@ -271,7 +271,7 @@ def _as_file(text: str) -> str:
     return str(path)
 
 
-def _with_aws(make: Callable[[], _T]) -> _T:
+def with_aws(make: Callable[[], _T]) -> _T:
     """Create a client that needs boto3's own configuration: profile, region, files."""
     try:
         return make()

@@ -13,13 +13,29 @@ from ..destinations import archive, cloudtrail
 from ..destinations.archive.destination import Archive
 from ..destinations.archive.held import HeldEntries
 from ..destinations.archive.inspection import ArchiveInspector
+from ..destinations.archive.inventory import ArchiveInventory
+from ..destinations.cloudtrail.inventory import LakeInventory
 from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS
 from ..domain.backfill import Range
+from ..domain.composing import uid_of
 from ..domain.exclusion import Exclusion
 from ..domain.moment import utc
 from ..domain.trail import OBJECTS, REQUESTS, Trail
 from ..errors import RequestInvalid
-from ..ports import Destination, HeldLock, Inspector, RunLock, SeenSet, Signer, SliceLock, Source, Telemetry, TimeBudget
+from ..ports import (
+    CacheGauge,
+    Destination,
+    HeldLock,
+    Inspector,
+    Inventory,
+    RunLock,
+    SeenSet,
+    Signer,
+    SliceLock,
+    Source,
+    Telemetry,
+    TimeBudget,
+)
 from ..run.collector import Collector
 from ..run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
 from ..run.plan import Plan
@@ -30,9 +46,11 @@ from ..sources.kong.objects_stream import KongObjects
 from ..sources.kong.own_reads import own_reads
 from ..sources.kong.requests_stream import KongRequests
 from ..sources.kong.stream import KongStream
+from ..state.cache_checkup import ValkeyGauge
 from ..state.ledger import Ledger
+from ..state.marked import MarkedEntries
 from ..state.valkey import ValkeyLock, ValkeySeenSet, ValkeySliceLock
-from .connections import Connections, Limits
+from .connections import Connections, Limits, with_aws
 from .trails import SystemClock, trails_of
 
 _STREAMS: dict[str, type[KongStream]] = {REQUESTS: KongRequests, OBJECTS: KongObjects}
@@ -234,10 +252,38 @@ class TrailParts:
         """The lock of the trail. Raises `SecretUnavailable`."""
         return NoLock() if self._excludes_doubles else self._valkey_lock
 
+    @property
+    def cache_gauge(self) -> CacheGauge | None:
+        """Measures the cache; ``None`` if the trail needs none. Raises `SecretUnavailable`."""
+        return None if self._excludes_doubles else ValkeyGauge(self._connections.cache)
+
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger of the trail."""
         return Ledger(self._connections.store, self.trail, self.clock, self._signer)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """What the destination holds. Raises `SecretUnavailable` if that is known by marks only."""
+        connections = self._connections
+        if self.trail.destination == archive.NAME:
+            return ArchiveInventory(connections.part_store, self.trail.source, self.trail.stream)
+        settings = self._settings
+        store, channel = settings.event_data_store, settings.channel
+        if store is None or channel is None:
+            return MarkedEntries(self.seen)
+        return with_aws(
+            lambda: LakeInventory(
+                store.arn,
+                store.region,
+                channel.arn,
+                uid_of=uid_of(self.trail.stream),
+                estimate_bytes=self.ledger.delivered_bytes,
+                sleep=self.reading_guard.sleep,
+                connect_seconds=connections.limits.connect_seconds,
+                answer_seconds=connections.limits.answer_seconds,
+            )
+        )
 
     @property
     def inspector(self) -> Inspector | None:

@@ -127,13 +127,17 @@ def _event_time(entry: Entry, additional: dict[str, Any]) -> str:
     return utc(seconds)
 
 
+def uid_of(entry: Entry) -> str:
+    """Return the ``UID`` of an entry's event: the request id, if it has one, as the entry says it."""
+    request_id = entry.value.get("request_id") if isinstance(entry.value, dict) else None
+    return request_id if isinstance(request_id, str) and request_id.strip() else entry.id
+
+
 def _uid(entry: Entry, additional: dict[str, Any]) -> str:
-    request_id = entry.value.get("request_id")
-    if isinstance(request_id, str) and request_id.strip():
-        return request_id
-    if request_id is not None:
+    request_id, uid = entry.value.get("request_id"), uid_of(entry)
+    if request_id is not None and uid != request_id:
         additional["request_id"] = request_id
-    return entry.id
+    return uid
 
 
 def _request_parameters(fields: dict[str, Any]) -> dict[str, Any]:

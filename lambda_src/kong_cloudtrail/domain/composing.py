@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
+from . import audit_event, object_event
 from .audit_event import AuditEvents
 from .entry import Entry
 from .gateway import Gateway
 from .object_event import ObjectEvents
 from .trail import OBJECTS
+
+
+def uid_of(stream: str) -> Callable[[Entry], str]:
+    """Return what tells the ``UID`` of the events of a stream."""
+    return object_event.uid_of if stream == OBJECTS else audit_event.uid_of
 
 
 class Composer(Protocol):

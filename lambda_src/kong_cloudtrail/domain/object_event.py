@@ -130,13 +130,17 @@ def _event_name(fields: Mapping[str, Any]) -> str:
     return name
 
 
+def uid_of(entry: Entry) -> str:
+    """Return the ``UID`` of an entry's event: its own id, if it has one, as the entry says it."""
+    own_id = entry.value.get("id") if isinstance(entry.value, dict) else None
+    return own_id if isinstance(own_id, str) and own_id.strip() else entry.id
+
+
 def _uid(entry: Entry, additional: dict[str, Any]) -> str:
-    own_id = entry.value.get("id")
-    if isinstance(own_id, str) and own_id.strip():
-        return own_id
-    if own_id is not None:
+    own_id, uid = entry.value.get("id"), uid_of(entry)
+    if own_id is not None and uid != own_id:
         additional["id"] = own_id
-    return entry.id
+    return uid
 
 
 def _request_parameters(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -117,10 +117,15 @@ class ChainCheck:
         The checkpoint, which remembers the newest report.
     is_signed
         Checks signatures; ``None``: they are not checked.
+    noun, document, head
+        What a document of the chain is called in messages, in short and in full, and what remembers the newest one.
     """
 
     checkpoint: Checkpoint
     is_signed: IsSignedBy | None = None
+    noun: str = "Report"
+    document: str = "run report"
+    head: str = "checkpoint"
     count: int = 0
     signed: int = 0
     first: StoredReport | None = None
@@ -134,7 +139,7 @@ class ChainCheck:
         """Check the next object."""
         number_text = name.rpartition("/")[2].removesuffix(".json")
         if not number_text.isdecimal() or number_text != f"{int(number_text):010}":
-            self._faults.append(f"{name} is not a run report.")
+            self._faults.append(f"{name} is not a {self.document}.")
             return
         number = int(number_text)
         fields = _fields(body)
@@ -142,26 +147,34 @@ class ChainCheck:
         self.last = StoredReport.of(number, fields)
         self.first = self.first or self.last
         if number != self._expected:
-            self._faults.append(f"Report(s) {self._expected} to {number - 1} are missing.")
+            self._faults.append(f"{self.noun}(s) {self._expected} to {number - 1} are missing.")
         elif fields.get("previousSha256") != self._previous:
-            self._faults.append(f"Report {number} does not continue report {number - 1}: one of the two was altered.")
+            self._faults.append(
+                f"{self.noun} {number} does not continue {self._what} {number - 1}: one of the two was altered."
+            )
         self._previous = hashlib.sha256(body).hexdigest()
         self._expected = number + 1
         if number == self.checkpoint.run_number and self._previous != self.checkpoint.run_sha256:
-            self._faults.append(f"Report {number} is not the one that the checkpoint remembers: it was altered.")
+            self._faults.append(f"{self.noun} {number} is not the one that the {self.head} remembers: it was altered.")
         self._check_signature(number, body, signature)
         self._collect_parts(number, fields)
 
     def end(self) -> list[str]:
         """Return all faults, once the last report was checked."""
         if self.is_signed is not None and self.count and not self.signed:
-            self._faults.append("No report has a right signature.")
+            self._faults.append(f"No {self._what} has a right signature.")
         if self.count and self.checkpoint.version is None:
-            self._faults.append("There are reports, but no checkpoint: it was removed, so the last ones may be, too.")
+            self._faults.append(
+                f"There are {self._what}s, but no {self.head}: it was removed, so the last ones may be, too."
+            )
         newest = self.checkpoint.run_number
         if self._expected > newest:
             return self._faults
-        return [*self._faults, f"Report(s) {self._expected} to {newest} are missing at the end."]
+        return [*self._faults, f"{self.noun}(s) {self._expected} to {newest} are missing at the end."]
+
+    @property
+    def _what(self) -> str:
+        return self.noun.lower()
 
     def _check_signature(self, number: int, body: bytes, signature: bytes | None) -> None:
         if self.is_signed is None:
@@ -169,12 +182,12 @@ class ChainCheck:
         if signature is None:
             # Reports from before there was a key are not signed. From the first signed one on, every one is.
             if self.signed:
-                self._faults.append(f"Report {number} has no signature.")
+                self._faults.append(f"{self.noun} {number} has no signature.")
         elif self.is_signed(body, signature):
             self.signed += 1
         else:
             self._faults.append(
-                f"The signature of report {number} is wrong: the report was altered, or another key has signed it."
+                f"The signature of {self._what} {number} is wrong: it was altered, or another key has signed it."
             )
 
     def _collect_parts(self, number: int, fields: Mapping[str, Any]) -> None:

@@ -10,10 +10,14 @@ from ..domain.report_chain import IsSignedBy
 from ..domain.trail import Trail
 from ..ports import (
     BackfillLedger,
+    CacheGauge,
+    Check,
     Clock,
     Destination,
     Inspector,
+    Inventory,
     Quarantine,
+    Reconciliations,
     Reports,
     RunLock,
     SeenSet,
@@ -27,7 +31,7 @@ from ..run.plan import Plan
 from ..run.slice import SliceRun
 
 
-class TrailLedger(BackfillLedger, Quarantine, Reports, Protocol):
+class TrailLedger(BackfillLedger, Quarantine, Reconciliations, Reports, Protocol):
     """The ledger of a trail, all of it."""
 
 
@@ -66,12 +70,20 @@ class TrailParts(StoredTrailParts, Protocol):
         """The destination."""
 
     @property
+    def inventory(self) -> Inventory:
+        """What the destination holds, by the best evidence that the settings allow."""
+
+    @property
     def seen(self) -> SeenSet:
         """Which entries were delivered. Raises `SecretUnavailable`."""
 
     @property
     def lock(self) -> RunLock:
         """The lock of the trail. Raises `SecretUnavailable`."""
+
+    @property
+    def cache_gauge(self) -> CacheGauge | None:
+        """Measures the cache; ``None`` if the trail needs none. Raises `SecretUnavailable`."""
 
     @property
     def reading_guard(self) -> RunGuard:
@@ -81,12 +93,27 @@ class TrailParts(StoredTrailParts, Protocol):
         """Return what delivers a slice of a backfill. Raises `SecretUnavailable`."""
 
 
-class StoredInstallation(Protocol):
-    """What the trails of an installation have stored."""
+class AnyInstallation(Protocol):
+    """What every operation has to work with."""
 
     @property
     def clock(self) -> Clock:
         """The machine's time."""
+
+
+class ExaminedInstallation(AnyInstallation, Protocol):
+    """An installation of which nothing is taken for granted, not even that its settings are right."""
+
+    @property
+    def checks(self) -> Sequence[Check]:
+        """What finds out how it is, in the order in which it is reported."""
+
+    def clean(self, text: str) -> str:
+        """Return a text with every known secret masked."""
+
+
+class StoredInstallation(AnyInstallation, Protocol):
+    """What the trails of an installation have stored."""
 
     @property
     def stored_trails(self) -> Sequence[StoredTrailParts]:

@@ -7,7 +7,7 @@ may deliver meanwhile what it shows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..domain.entry import Entry
 from ..domain.jsontext import encode
 from ..domain.moment import utc
 from ..domain.report import RunReport
+from ..domain.trail import Trail
 from ..errors import EntryNotMappable, TimeBudgetReached
 from ..ports import Mapper
 from ..run.beginning import Beginning, begin
@@ -157,6 +158,9 @@ class PreviewedTrail:
         """Drop it."""
 
     def publish(self, report: RunReport) -> None:
+        """Drop it."""
+
+    def count(self, trail: Trail, counts: Mapping[str, int]) -> None:
         """Drop it."""
 
 

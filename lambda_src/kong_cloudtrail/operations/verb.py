@@ -10,13 +10,13 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..domain.moment import utc
 from ..errors import RequestInvalid
 from .fields import Fields
-from .installation import StoredInstallation
+from .installation import AnyInstallation
 
-NAMES = ("backfill", "preview", "verify")
+NAMES = ("backfill", "doctor", "preview", "quarantine", "reconcile", "status", "verify")
 """The verbs. Each has a module of the same name."""
 
 _Request = TypeVar("_Request")
-_InstallationT = TypeVar("_InstallationT", bound=StoredInstallation)
+_InstallationT = TypeVar("_InstallationT", bound=AnyInstallation)
 
 
 class Progress(Protocol):
@@ -47,10 +47,13 @@ class Verb(Generic[_Request, _InstallationT]):
         Reads a request.
     perform
         Performs it. Raises `CollectorError` if it cannot be performed.
+    needs_settings
+        Whether it works only with right settings. If not, it gets an `ExaminedInstallation`.
     """
 
     read: Callable[[Fields], _Request]
     perform: Callable[[_Request, _InstallationT, Progress], Result]
+    needs_settings: bool = True
 
 
 def find(name: object) -> Verb[Any, Any]:
@@ -63,7 +66,7 @@ def find(name: object) -> Verb[Any, Any]:
 
 
 def answer(
-    name: object, fields: Mapping[str, object], installation: StoredInstallation, progress: Progress = no_progress
+    name: object, fields: Mapping[str, object], installation: AnyInstallation, progress: Progress = no_progress
 ) -> dict[str, Any]:
     """Perform what a request asks for.
 

@@ -33,15 +33,19 @@ class VerifiedTrail:
         The run reports.
     inspection
         The parts; ``None`` if the destination keeps none.
+    reconciliations
+        The results of reconciliations.
     """
 
     chain: ReportChain
     inspection: Inspection | None
+    reconciliations: ReportChain
 
     @property
     def faults(self) -> tuple[str, ...]:
         """One sentence for each fault."""
-        return self.chain.faults + (self.inspection.faults if self.inspection is not None else ())
+        of_parts = self.inspection.faults if self.inspection is not None else ()
+        return self.chain.faults + of_parts + self.reconciliations.faults
 
     @property
     def found_nothing(self) -> bool:
@@ -68,6 +72,7 @@ class VerifiedTrail:
             "complete_until": chain.complete_until,
             "other_trails": list(chain.other_trails),
             "archive": None if inspection is None else {k: v for k, v in asdict(inspection).items() if k != "faults"},
+            "reconciliations": self.reconciliations.count,
             "faults": list(self.faults),
         }
 
@@ -124,11 +129,13 @@ def verify(
         If something cannot be read.
     """
     # Only the reports of a destination that keeps parts are signed.
-    chain = reports.read_reports(None if inspector is None else is_signed)
     if inspector is None:
-        return VerifiedTrail(chain, None)
-    inspection = inspector.inspect(chain.parts, lambda done, total: progress("parts", done, total))
-    return VerifiedTrail(chain, inspection)
+        is_signed = None
+    chain, reconciliations = reports.read_reports(is_signed), reports.read_reconciliations(is_signed)
+    inspection = None
+    if inspector is not None:
+        inspection = inspector.inspect(chain.parts, lambda done, total: progress("parts", done, total))
+    return VerifiedTrail(chain, inspection, reconciliations)
 
 
 def _run(report: StoredReport) -> dict[str, Any]:

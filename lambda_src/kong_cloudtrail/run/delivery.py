@@ -33,7 +33,7 @@ from ..errors import (
     SeenSetUnavailable,
     TimeBudgetReached,
 )
-from ..ports import NOT_MAPPABLE, Advice, Answer, Clock, Destination, Failure, Ledger, SeenSet, Telemetry, Verdict
+from ..ports import NOT_MAPPABLE, Advice, Answer, Clock, Destination, Failure, Keeping, SeenSet, Telemetry, Verdict
 from .guard import RunGuard
 from .pace import POLL_SECONDS, Pace, Places
 from .shipment import LifeSigns, Shipment, shows_life
@@ -91,7 +91,7 @@ class Delivery:
         *,
         destination: Destination,
         seen: SeenSet,
-        ledger: Ledger,
+        ledger: Keeping,
         guard: RunGuard,
         clock: Clock,
         gateway: Gateway,
@@ -390,7 +390,7 @@ class Delivery:
             self._telemetry.warning(
                 "ENTRY_QUARANTINED",
                 f"An entry was put into quarantine ({code}): {entry.id}. It is kept whole in {place}. Remove the cause,"
-                " then deliver it with the command `release`.",
+                " then deliver it by `quarantine replay`.",
             )
         if count == MAX_QUARANTINED_LOGGED:
             self._telemetry.warning(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aws_lambda_powertools import Logger
@@ -62,6 +62,14 @@ class LambdaTelemetry:
             self._metrics.add_metric(name, unit, value)
         self._metrics.flush_metrics()
         self._logger.info("The run ended.", code="RUN_ENDED", report=report.summary())
+
+    def count(self, trail: Trail, counts: Mapping[str, int]) -> None:
+        """Write counts of a trail as metrics."""
+        self._metrics.add_dimension("source", trail.source)
+        self._metrics.add_dimension("destination", trail.destination)
+        for name, value in counts.items():
+            self._metrics.add_metric(name, MetricUnit.Count, value)
+        self._metrics.flush_metrics()
 
 
 def publish_misconfiguration(metrics: Metrics, trail: Trail) -> None:

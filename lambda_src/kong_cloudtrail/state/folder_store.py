@@ -58,14 +58,10 @@ class FolderStore:
             self.write(name, body)
         return hashlib.sha256(body).hexdigest()
 
-    def move(self, name: str, new_name: str) -> None:
-        """Rename an object; does nothing if it does not exist."""
-        target = self._folder / new_name
+    def remove(self, name: str) -> None:
+        """Remove an object; does nothing if it does not exist."""
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (self._folder / name).replace(target)
-        except FileNotFoundError:
-            return
+            (self._folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise self._failed("written", error) from error
 

@@ -5,10 +5,13 @@ Names in the store, where ``{trail}`` is ``{source}/{stream}/{destination}``::
     checkpoints/{trail}.json            how far the trail is done, and what is still to be read
     quarantine/{trail}/{key}.json       a whole entry that could not be delivered, with the reason
     released/{trail}/{key}.json         the same, after it was delivered from quarantine
+    discarded/{trail}/{key}.json        the same, after somebody decided that it stays undelivered
     originals/{trail}/{id}-{hash}.json  a whole entry that was delivered shortened
     runs/{trail}/{number}.json          the report of a run that delivered something, with the hash of the one before
     runs/{trail}/{number}.sig           its signature, if there is a key
     backfills/{trail}/{range}/{slice}.json  how far a slice of a backfill is done
+    reconciled/{trail}/{number}.json    the result of a reconciliation, with the hash of the one before; signed, too
+    reconciled/{trail}/newest           number and hash of the newest one
 
 The checkpoint also contains the number and hash of the newest run report. So a report that is missing at the end is
 noticed like one that is missing in the middle.
@@ -19,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -34,11 +37,16 @@ from ..domain.part import Part
 from ..domain.report import RunReport
 from ..domain.report_chain import ChainCheck, IsSignedBy, ReportChain
 from ..domain.trail import Trail
+from ..domain.window import Window
 from ..errors import CheckpointConflict, LedgerError
-from ..ports import Clock, Failure, ObjectStore, Quarantined, Signer
+from ..ports import Clock, Failure, ObjectStore, Quarantined, QuarantineState, Signer
 from . import checkpoint_document
 
+_RECORD = ".json"
 _SIGNATURE = ".sig"
+_NEWEST = "newest"
+_DELIVERED_WITHIN_SECONDS = 7200
+_MOST_REPORTS_READ = 1500
 
 
 class Ledger:
@@ -91,6 +99,7 @@ class Ledger:
         str
             Where it is kept.
         """
+        now = self._clock.now()
         record = {
             **self._trail.fields,
             "id": entry.id,
@@ -100,12 +109,13 @@ class Ledger:
             "message": failure.message,
             "attempts": attempts,
             "codeVersion": __version__,
-            "quarantinedAt": self._clock.now(),
+            "quarantinedAt": now,
+            "shownUntil": now + entry.remaining_seconds,
             "gateway": {"version": gateway.version, "hostname": gateway.hostname},
             "entry": entry.value,
             **({} if entry.context is None else {"context": asdict(entry.context)}),
         }
-        name = f"quarantine/{self._trail.path}/{entry.key.replace(':', '-')}.json"
+        name = self._quarantine_name(entry.key.replace(":", "-"))
         self._store.write(name, encode(record).encode("ascii"))
         return self._store.locate(name)
 
@@ -113,29 +123,74 @@ class Ledger:
         """Return the number of entries in quarantine; counting stops at `at_most`. Raises `LedgerError`."""
         return sum(1 for _ in itertools.islice(self._store.names(f"quarantine/{self._trail.path}/"), at_most))
 
-    def quarantined(self) -> Iterator[Quarantined]:
-        """Return the entries in quarantine.
+    def names_in_quarantine(self, state: QuarantineState = QuarantineState.QUARANTINED) -> Iterator[str]:
+        """Return the names of the entries in a state, sorted. Raises `LedgerError`, also for other objects."""
+        prefix = self._quarantine_name("", state).removesuffix(_RECORD)
+        for name in self._store.names(prefix):
+            if not name.endswith(_RECORD):
+                raise self._not_ours(name)
+            yield name.removeprefix(prefix).removesuffix(_RECORD)
+
+    def read_quarantined(self, name: str, state: QuarantineState = QuarantineState.QUARANTINED) -> Quarantined | None:
+        """Return an entry; ``None`` if there is none of this name in this state.
 
         Raises
         ------
         LedgerError
-            If they cannot be read, or one of the objects was not written by this program.
+            If it cannot be read, or was not written by this program.
         """
-        for name in list(self._store.names(f"quarantine/{self._trail.path}/")):
-            stored = self._store.read(name)
-            try:
-                record = json.loads(stored.body if stored else b"")
-                gateway = Gateway(record["gateway"]["version"], record["gateway"]["hostname"], clock=None)
-                yield Quarantined(name, _entry_of(record), gateway)
-            except (ValueError, KeyError, TypeError) as error:
-                raise LedgerError(
-                    f"{self._store.locate(name)} is not an entry that this program put into quarantine. Move it to "
-                    "another place."
-                ) from error
+        object_name = self._quarantine_name(name, state)
+        stored = self._store.read(object_name)
+        if stored is None:
+            return None
+        try:
+            record = json.loads(stored.body)
+            left = record.get(state, {})
+            return Quarantined(
+                name=name,
+                state=state,
+                entry=_entry_of(record, self._clock.now()),
+                gateway=Gateway(record["gateway"]["version"], record["gateway"]["hostname"], clock=None),
+                code=str(record["code"]),
+                message=str(record["message"]),
+                attempts=int(record["attempts"]),
+                since=float(record["quarantinedAt"]),
+                left_at=float(left["at"]) if left else None,
+                reason=str(left.get("reason", "")),
+                size_bytes=len(stored.body),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+            raise self._not_ours(object_name) from error
 
-    def release(self, quarantined: Quarantined) -> None:
-        """Move an entry out of quarantine, after it was delivered."""
-        self._store.move(quarantined.name, quarantined.name.replace("quarantine/", "released/", 1))
+    def release(self, name: str) -> None:
+        """Move an entry out of quarantine, after it was delivered. Does nothing if it is not there."""
+        self._leave(name, QuarantineState.RELEASED, {})
+
+    def discard(self, name: str, *, reason: str, by: str) -> None:
+        """Move an entry out of quarantine that is to stay undelivered. Does nothing if it is not there."""
+        self._leave(name, QuarantineState.DISCARDED, {"by": by, "reason": reason})
+
+    def _leave(self, name: str, state: QuarantineState, note: dict[str, str]) -> None:
+        """Write the record under its new name, with a note, and only then remove the old one."""
+        old = self._quarantine_name(name)
+        stored = self._store.read(old)
+        if stored is None:
+            return
+        # Added as text: parsing the record might change the entry.
+        added = encode({"at": self._clock.now(), "codeVersion": __version__, **note})
+        body = stored.body.rstrip().removesuffix(b"}") + f',"{state}":{added}}}'.encode("ascii")
+        self._store.write(self._quarantine_name(name, state), body)
+        self._store.remove(old)
+
+    def _not_ours(self, name: str) -> LedgerError:
+        return LedgerError(
+            f"{self._store.locate(name)} is not an entry that this program put into quarantine. Move it to another "
+            "place."
+        )
+
+    def _quarantine_name(self, name: str, state: QuarantineState = QuarantineState.QUARANTINED) -> str:
+        folder = "quarantine" if state is QuarantineState.QUARANTINED else state
+        return f"{folder}/{self._trail.path}/{name}{_RECORD}"
 
     def _original_name(self, entry_id: str, sha256: str) -> str:
         return f"originals/{self._trail.path}/{entry_id}-{sha256[:16]}.json"
@@ -276,6 +331,15 @@ class Ledger:
             if written:
                 return checkpoint
 
+    def newest_report(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
+        """Return the fields of the newest run report that a checkpoint knows; ``None`` if there is none."""
+        body = self._body(self._report_name(checkpoint.run_number)) if checkpoint.run_number else None
+        try:
+            fields = json.loads(body or b"")
+        except (ValueError, RecursionError):
+            return None
+        return fields if isinstance(fields, dict) else None
+
     def verify_reports(self) -> Iterator[str]:
         """Check the chain of run reports; yield one sentence for each fault."""
         yield from self.read_reports().faults
@@ -294,12 +358,120 @@ class Ledger:
             If the ledger cannot be read.
         """
         checkpoint = self.load_checkpoint()
-        folder = f"runs/{self._trail.path}/"
-        check = ChainCheck(checkpoint, is_signed)
+        chain = self._read_chain(f"runs/{self._trail.path}/", ChainCheck(checkpoint, is_signed))
+        if chain.count:
+            return chain
+        others = {"/".join(name.split("/")[1:-1]) for name in self._store.names("runs/")}
+        return replace(chain, other_trails=tuple(sorted(others)))
+
+    def delivered_bytes(self, window: Window) -> int | None:
+        """Return about how many bytes of events the runs delivered of a window.
+
+        Entries are mostly delivered within an hour or two, so these are the runs of that time. The newest reports are
+        read first, and not more than two months of hourly ones.
+
+        Returns
+        -------
+        int or None
+            ``None`` if no report tells.
+        """
+        newest, found = self.load_checkpoint().run_number, None
+        end = (window.before or 0) + _DELIVERED_WITHIN_SECONDS
+        for number in range(newest, max(newest - _MOST_REPORTS_READ, 0), -1):
+            try:
+                fields = json.loads(self._body(self._report_name(number)) or b"")
+                written_at, size = float(fields["writtenAt"]), int(fields["delivered_bytes"])
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+                continue  # `verify` names it
+            if written_at < window.after:
+                break
+            if written_at < end:
+                found = (found or 0) + size
+        return found
+
+    # -- results of reconciliations
+
+    def add_reconciliation(self, result: Mapping[str, Any]) -> tuple[str, int]:
+        """Add a result to its own chain, which no run waits for.
+
+        Returns
+        -------
+        tuple
+            Where it is, and its number.
+
+        Raises
+        ------
+        LedgerError
+            If it cannot be written.
+        """
+        while True:
+            newest = self._newest_reconciliation()
+            number = newest.run_number + 1
+            name = f"{self._reconciled}{number:010}.json"
+            added = {
+                **self._trail.fields,
+                "number": number,
+                "previousSha256": newest.run_sha256,
+                "writtenAt": self._clock.now(),
+                "codeVersion": __version__,
+                "result": result,
+            }
+            body = encode(added).encode("ascii")
+            written = self._store.write_if(name, body, None) is not None
+            if not written and (stored := self._store.read(name)) is not None:
+                body = stored.body  # of another reconciliation, which may have died before it said so
+            if self._signer is not None:
+                self._store.write_if(_signature_name(name), self._signer.sign(body), None)
+            head = encode({"number": number, "sha256": hashlib.sha256(body).hexdigest()}).encode("ascii")
+            self._store.write_if(f"{self._reconciled}{_NEWEST}", head, newest.version)
+            if written:
+                return self._store.locate(name), number
+
+    def read_reconciliations(self, is_signed: IsSignedBy | None = None) -> ReportChain:
+        """Read the results of all reconciliations, and check that none is missing, altered or misplaced.
+
+        Parameters
+        ----------
+        is_signed
+            Checks the signature of a result; ``None``: signatures are not checked.
+
+        Raises
+        ------
+        LedgerError
+            If the ledger cannot be read.
+        """
+        check = ChainCheck(
+            self._newest_reconciliation(),
+            is_signed,
+            noun="Reconcile result",
+            document="result of a reconciliation",
+            head=f"object {_NEWEST}",
+        )
+        return self._read_chain(self._reconciled, check)
+
+    def _newest_reconciliation(self) -> Checkpoint:
+        """Return what is remembered of the newest result, in the form that a chain is checked against."""
+        stored = self._store.read(f"{self._reconciled}{_NEWEST}")
+        if stored is None:
+            return Checkpoint()
+        try:
+            head = json.loads(stored.body)
+            return Checkpoint(run_number=int(head["number"]), run_sha256=str(head["sha256"]), version=stored.version)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            raise LedgerError(
+                f"{self._store.locate(self._reconciled + _NEWEST)} was altered. Restore an earlier version of it."
+            ) from error
+
+    @property
+    def _reconciled(self) -> str:
+        return f"reconciled/{self._trail.path}/"
+
+    def _read_chain(self, folder: str, check: ChainCheck) -> ReportChain:
+        is_signed = check.is_signed
         names = list(self._store.names(folder))
         signatures = {name for name in names if name.endswith(_SIGNATURE)}
         for name in names:
-            if name in signatures:
+            if name in signatures or name.endswith(f"/{_NEWEST}"):
                 continue
             signature = _signature_name(name)
             check.take(
@@ -307,19 +479,18 @@ class Ledger:
                 self._body(name) or b"",
                 self._body(signature) if is_signed is not None and signature in signatures else None,
             )
-        others = () if check.count else {"/".join(name.split("/")[1:-1]) for name in self._store.names("runs/")}
         return ReportChain(
             place=self._store.locate(folder),
             trail=self._trail,
             count=check.count,
             first=check.first,
             last=check.last,
-            complete_until=checkpoint.complete_until,
+            complete_until=check.checkpoint.complete_until,
             signed=None if is_signed is None else check.signed,
             signatures=len(signatures),
             parts=check.parts,
             faults=tuple(check.end()),
-            other_trails=tuple(sorted(others)),
+            other_trails=(),
         )
 
     def _body(self, name: str) -> bytes | None:
@@ -343,14 +514,14 @@ def _signature_name(report_name: str) -> str:
     return report_name.removesuffix(".json") + _SIGNATURE
 
 
-def _entry_of(record: dict[str, Any]) -> Entry:
-    """Return the entry in a quarantine record. For how long the gateway still shows it is not known."""
+def _entry_of(record: dict[str, Any], now: float) -> Entry:
+    """Return the entry in a quarantine record."""
     timestamp = record["timestamp"]
     return Entry(
         value=record["entry"],
         id=str(record["id"]),
         key=str(record["key"]),
         timestamp=None if timestamp is None else int(timestamp),
-        remaining_seconds=0,
+        remaining_seconds=max(int(record["shownUntil"] - now), 0),
         context=Context(**record["context"]) if "context" in record else None,
     )

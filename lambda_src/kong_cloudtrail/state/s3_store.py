@@ -121,16 +121,11 @@ class S3Store:
         stored = self.read(name)
         return stored.version if stored is not None and stored.body == body else None
 
-    def move(self, name: str, new_name: str) -> None:
-        """Rename an object; does nothing if it does not exist. The bucket keeps the version with the old name."""
-        old, new = self._prefix + name, self._prefix + new_name
+    def remove(self, name: str) -> None:
+        """Remove an object; does nothing if it does not exist. The bucket keeps its versions."""
         try:
-            self._client.copy_object(Bucket=self._bucket, Key=new, CopySource={"Bucket": self._bucket, "Key": old})
-            self._client.delete_object(Bucket=self._bucket, Key=old)
-        except ClientError as error:
-            if _code(error) not in _ABSENT:
-                raise self._failed("written", error) from error
-        except BotoCoreError as error:
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
+        except (ClientError, BotoCoreError) as error:
             raise self._failed("written", error) from error
 
     def names(self, prefix: str) -> Iterator[str]:

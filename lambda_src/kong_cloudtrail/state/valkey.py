@@ -186,12 +186,12 @@ class ValkeySeenSet:
             if any(isinstance(answer, OutOfMemoryError) for answer in answers):
                 self._client.delete(self._reserve)
         except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
+            raise SeenSetUnavailable(advice_on(error)) from error
         for answer in answers:
             if isinstance(answer, OutOfMemoryError):
                 raise CacheFull(f"Nothing was delivered. {_FULL}", marked=False) from answer
             if isinstance(answer, RedisError):
-                raise SeenSetUnavailable(_advice(answer)) from answer
+                raise SeenSetUnavailable(advice_on(answer)) from answer
         self._hash_key = str(answers[5])
         return CacheState(cache_id=str(answers[2]), marks_written=int(answers[3] or 0))
 
@@ -200,10 +200,13 @@ class ValkeySeenSet:
 
     def look(self) -> CacheState:
         """Identify the cache without writing anything. Raises `SeenSetUnavailable`."""
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.get(self._cache_id)
+        pipeline.get(self._count)
         try:
-            cache_id, count = self._client.mget([self._cache_id, self._count])
+            cache_id, count = pipeline.execute()
         except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
+            raise SeenSetUnavailable(advice_on(error)) from error
         return CacheState(cache_id=str(cache_id or ""), marks_written=int(count or 0))
 
     def seen(self, entries: Sequence[Entry]) -> set[str]:
@@ -227,7 +230,7 @@ class ValkeySeenSet:
             places = Places(self._prefix, hash_key.encode(), entries)
             token, *digits = self._look_up(keys=[self._lock_name, *places.names], args=places.marks)
         except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
+            raise SeenSetUnavailable(advice_on(error)) from error
         if self._lock is not None:
             self._lock.compare(token)
         return places.keys_where(digits)
@@ -248,7 +251,7 @@ class ValkeySeenSet:
         try:
             hash_key = self._hash_key = self._read_hash_key() or secrets.token_hex(16)
         except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
+            raise SeenSetUnavailable(advice_on(error)) from error
         places = Places(self._prefix, hash_key.encode(), entries)
         names = [*places.names, self._hash_key_name, self._count]
         values: list[bytes | str | int] = [*places.marks, hash_key, lifetime_seconds, len(entries)]
@@ -258,7 +261,7 @@ class ValkeySeenSet:
             self._mark_in_reserve(names, values)
             raise CacheFull(_FULL, marked=True) from error
         except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
+            raise SeenSetUnavailable(advice_on(error)) from error
 
     def _read_hash_key(self) -> str | None:
         """Return the key of the hash, also to somebody who has not opened the cache; ``None`` if there is no mark."""
@@ -274,7 +277,7 @@ class ValkeySeenSet:
         except OutOfMemoryError as error:
             raise CacheFull(_FULL, marked=False) from error
         except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
+            raise SeenSetUnavailable(advice_on(error)) from error
 
 
 class _KeptLock(ABC):
@@ -306,7 +309,7 @@ class _KeptLock(ABC):
             if not self._take():
                 return False
         except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
+            raise SeenSetUnavailable(advice_on(error)) from error
         self._valid_until = asked + LOCK_SECONDS
         self._keeper.start()
         return True
@@ -396,7 +399,7 @@ class ValkeyLock(_KeptLock):
         try:
             range_name = self._client.get(self._range_name)
         except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
+            raise SeenSetUnavailable(advice_on(error)) from error
         return None if range_name is None else int(str(range_name).rpartition("-")[2])
 
     def _take(self) -> bool:
@@ -465,7 +468,7 @@ class ValkeySliceLock(_KeptLock):
             if self._client.get(self._run_lock) != self._run:
                 self._run = None
         except RedisError as error:
-            raise SeenSetUnavailable(_advice(error)) from error
+            raise SeenSetUnavailable(advice_on(error)) from error
         return self._run is not None
 
     def _take(self) -> bool:
@@ -517,7 +520,8 @@ _FULL = (
 )
 
 
-def _advice(error: RedisError) -> str:
+def advice_on(error: RedisError) -> str:
+    """Return what happened, and what to check. May be logged."""
     kind = type(error).__name__
     if isinstance(error, AuthenticationError) or "NOAUTH" in str(error) or "WRONGPASS" in str(error):
         return (

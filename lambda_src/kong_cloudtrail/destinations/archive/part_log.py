@@ -612,3 +612,16 @@ def _decompressed(pieces: Iterable[bytes]) -> Iterator[bytes]:
         raise NotAPart from error
     if not decompressor.eof or decompressor.unused_data:
         raise NotAPart
+
+
+def read_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Return the lines of a part, each whole and without its line break. Raises `NotAPart`."""
+    rest: list[bytes] = []
+    for chunk in _decompressed(pieces):
+        first, *others = chunk.split(b"\n")
+        rest.append(first)
+        for line in others:
+            yield b"".join(rest)
+            rest = [line]
+    if any(rest):
+        raise NotAPart

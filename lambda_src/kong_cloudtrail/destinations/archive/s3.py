@@ -157,7 +157,7 @@ class S3Parts:
             with body:
                 yield from body.iter_chunks(_PIECE_BYTES)
         except ClientError as error:
-            if _code(error) in _ABSENT:
+            if code_of(error) in _ABSENT:
                 raise PartAbsent from error
             raise self._failed(error) from error
         except BotoCoreError as error:
@@ -169,7 +169,7 @@ class S3Parts:
             try:
                 self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=body, IfNoneMatch="*")
             except ClientError as error:
-                code = _code(error)
+                code = code_of(error)
                 if code in _EXISTS:
                     return False
                 if code not in _BUSY or attempt == CONFLICT_ATTEMPTS:
@@ -195,8 +195,8 @@ class S3Parts:
                 " NAT and routes.",
                 content_matters=False,
             )
-        code = _code(error)
-        if (advice := _advice(error)) is not None:
+        code = code_of(error)
+        if (advice := advice_on(error)) is not None:
             return DestinationMisconfigured(f"The archive in {place} refuses everything ({code}): {advice}.")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return DestinationUnavailable(
@@ -207,13 +207,14 @@ class S3Parts:
         )
 
 
-def _advice(error: ClientError) -> str | None:
+def advice_on(error: ClientError) -> str | None:
     """Return what to change, if that is what has to be done."""
-    code = _code(error)
+    code = code_of(error)
     if code.startswith("KMS.") or (code == "AccessDenied" and "kms:" in error.response["Error"].get("Message", "")):
         return None if code == "KMS.ThrottlingException" else _KEY_ADVICE
     return _ADVICE.get(code)
 
 
-def _code(error: ClientError) -> str:
+def code_of(error: ClientError) -> str:
+    """Return the code of an error of S3."""
     return error.response.get("Error", {}).get("Code", "unknown")

@@ -43,7 +43,7 @@ _http_date = re.compile(
 ).fullmatch
 _gateway_version = re.compile(r"kong/(?P<version>\S+)", re.IGNORECASE).search
 
-_ADVICE = {
+ADVICE = {
     401: (
         "does not know the token. Check that the secret holds the token of an RBAC user and nothing else, and that "
         "KONG_SUPERADMIN is true"
@@ -55,6 +55,7 @@ _ADVICE = {
     ),
     400: "does not accept the request. A certificate may be required of the client (mutual TLS), or a proxy interferes",
 }
+"""What to do about an answer of `AUDIT_PATH` that will not change by itself. The sentence begins with "it"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,10 @@ class AdminApi:
         headers = self._headers(self._checked_token())
         return self._http.get("/", {}, headers, limit_bytes=MAX_PAGE_BYTES, seconds=min(seconds, QUICK_SECONDS))
 
+    def reply(self, question: Question, size: int, *, seconds: float) -> Reply:
+        """Request a page once, and return the answer whatever it is. Raises as `root`."""
+        return self._get_page(question, size, self._checked_token(), seconds)
+
     def ask(self, question: Question, size: int, *, seconds: float = math.inf) -> Answer:
         """Request a page once; a second time if the token was rotated in the meantime.
 
@@ -195,7 +200,7 @@ class AdminApi:
         if reply.status == 400 and "offset" in question:
             raise OffsetRefused
         if reply.status != 200:
-            advice = _ADVICE.get(
+            advice = ADVICE.get(
                 reply.status, "gave an answer that is not documented. Check that the URL is the Admin API's"
             ).format(path=self.path)
             if reply.status in (403, 404) and self.path == OBJECTS_PATH:

@@ -13,6 +13,7 @@ import http.client
 import io
 import math
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.exceptions import (
     ConnectTimeoutError,
     HTTPError,
@@ -32,6 +34,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util import Timeout
 from urllib3.util.connection import allowed_gai_family
+from urllib3.util.ssl_ import create_urllib3_context
 
 from ...errors import SourceRefused, TimeBudgetReached
 
@@ -94,6 +97,21 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def tls_context(root_ca: str | None) -> ssl.SSLContext:
+    """Return a context that trusts what `HttpClient` trusts.
+
+    Parameters
+    ----------
+    root_ca
+        Path of the PEM file of the CA to trust; ``None``: the public CAs.
+    """
+    context = create_urllib3_context()
+    context.load_verify_locations(root_ca or DEFAULT_CA_BUNDLE_PATH)
+    context.check_hostname = True
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 class HttpClient:

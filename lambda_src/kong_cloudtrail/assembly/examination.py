@@ -1,0 +1,258 @@
+"""The checks of an installation whose settings may be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import urlsplit
+
+from ..destinations import archive, cloudtrail
+from ..destinations.archive.checkup import BucketCheckup, FolderCheckup, SigningCheckup
+from ..destinations.cloudtrail.checkup import ChannelCheckup, endpoint_check
+from ..domain.finding import Area, Finding
+from ..domain.reaching import ReachCheck, Server
+from ..domain.trail import Trail
+from ..errors import SettingsError
+from ..ports import Check
+from ..runtime.aws_clock import AwsClockCheckup
+from ..runtime.redaction import Redactor
+from ..settings import Settings
+from ..sources.kong import checkup as kong
+from ..state import cache_checkup, ledger_checkup
+from ..state.cache_checkup import CacheCheckup
+from ..state.ledger import Ledger
+from ..state.ledger_checkup import LedgerCheckup, ProgressCheckup
+from ..state.valkey import key_prefix
+from .connections import Connections, Limits, with_aws
+from .runs import Assembly
+from .trails import SystemClock
+
+SETTINGS = Area("settings")
+
+LIMITS = Limits(
+    cache_seconds=2.0,
+    release_seconds=0.2,
+    connect_seconds=2.0,
+    answer_seconds=4.0,
+    ledger_connect_seconds=1.0,
+    ledger_answer_seconds=2.0,
+)
+"""The time-outs of checks: shorter than those of a run, as somebody waits."""
+
+
+class DoctorInstallation:
+    """An installation to be examined.
+
+    Parameters
+    ----------
+    environment
+        Names and values of variables.
+    redactor
+        Gets every secret that is read.
+    stream, destination
+        Only the trails of this stream, and into this destination; ``None`` for all.
+
+    Raises
+    ------
+    RequestInvalid
+        If there are no such trails.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        redactor: Redactor,
+        *,
+        stream: object = None,
+        destination: object = None,
+    ) -> None:
+        self.clock = SystemClock()
+        self.clean = redactor.clean
+        self._settings, self._problems = Settings.as_far_as_readable(environment)
+        self._wrong = {problem.partition(":")[0] for problem in self._problems}
+        assembly = Assembly(self._settings, redactor)
+        self._trails = assembly.chosen(stream, destination) if assembly.trails else ()
+        self._uses_cache = any(assembly.uses_cache(trail) for trail in self._trails)
+        self._connections = Connections(self._settings, LIMITS, redactor)
+
+    @property
+    def checks(self) -> Sequence[Check]:
+        """What finds out how it is, area by area."""
+        # All clients of AWS are made here, one after the other: that is not safe in several threads.
+        makers: list[tuple[Area, Callable[[], Iterator[Check]]]] = [
+            (SETTINGS, self._of_settings),
+            (kong.AREA, self._of_kong),
+            (cache_checkup.AREA, self._of_cache),
+            (ledger_checkup.AREA, self._of_ledger),
+            (Area(archive.NAME), self._of_archive),
+            (Area(cloudtrail.NAME), self._of_lake),
+            (Area("clock"), self._of_clock),
+        ]
+        return [check for area, make in makers for check in _made(area, make)]
+
+    def _of_settings(self) -> Iterator[Check]:
+        yield _Found(SETTINGS.name, "settings", tuple(_settings(self._settings, self._problems, self._trails)))
+
+    def _of_kong(self) -> Iterator[Check]:
+        settings, connections = self._settings, self._connections
+        if not settings.kong_admin_api:
+            yield _unreadable(kong.AREA, "Admin API")
+            return
+        if wrong := self._wrong_ones("KONG_"):
+            server = kong.server_of(
+                settings.kong_admin_api,
+                connections.kong_root_ca_path,
+                with_tls="KONG_ROOT_CA" not in wrong,
+            )
+            yield ReachCheck(server)
+            yield _unreadable(kong.AREA, "Admin API")
+            return
+        if settings.kong_needs_token and settings.kong_admin_token_secret is not None:
+            _ = connections.secrets
+        yield kong.KongCheckup(
+            settings.kong_admin_api,
+            token=connections.kong_token,
+            root_ca=connections.kong_root_ca_path,
+            clock=self.clock,
+            own_user=settings.exclude_own_reads,
+        )
+
+    def _of_cache(self) -> Iterator[Check]:
+        settings, connections = self._settings, self._connections
+        if not self._uses_cache:
+            return
+        if not settings.redis_host:
+            yield _unreadable(cache_checkup.AREA, "cache")
+            return
+        if self._wrong_ones("REDIS_"):
+            yield ReachCheck(Server(cache_checkup.AREA, settings.redis_host, settings.redis_port, "REDIS_HOST"))
+            yield _unreadable(cache_checkup.AREA, "cache")
+            return
+        if settings.redis_password_secret is not None:
+            _ = connections.secrets
+        yield CacheCheckup(
+            settings.redis_host,
+            settings.redis_port,
+            tls=settings.redis_tls,
+            connect=lambda: connections.cache,
+            probe=f"{key_prefix(self._trails[0])}:doctor",
+            is_serverless=settings.redis_serverless,
+        )
+
+    def _of_ledger(self) -> Iterator[Check]:
+        settings = self._settings
+        if "LEDGER" in self._wrong:
+            yield _unreadable(ledger_checkup.AREA, "ledger")
+            return
+        if settings.ledger is None:
+            finding = ledger_checkup.AREA.warning(
+                "ledger",
+                "LEDGER is not set: no checkpoint is kept, so each run reads everything that Kong retains.",
+                "Set LEDGER to s3://bucket/prefix or a folder.",
+            )
+            yield _Found(ledger_checkup.AREA.name, "ledger", (finding,))
+            return
+        store = self._connections.store
+        yield LedgerCheckup(store, settings.source_name)
+        for trail in self._trails:
+            which = "" if len(self._trails) == 1 else f" ({trail.stream}, {trail.destination})"
+            yield ProgressCheckup(Ledger(store, trail, self.clock), f"last run{which}", self.clock)
+
+    def _of_archive(self) -> Iterator[Check]:
+        settings = self._settings
+        trails = [trail for trail in self._trails if trail.destination == archive.NAME]
+        if not trails:
+            return
+        place = settings.archive
+        if place is None:
+            yield _unreadable(Area(archive.NAME), "place")
+        elif "://" not in place:
+            yield FolderCheckup(place)
+        else:
+            for trail in trails:
+                yield BucketCheckup(
+                    place,
+                    trail.source,
+                    trail.stream,
+                    connect_seconds=LIMITS.connect_seconds,
+                    answer_seconds=LIMITS.answer_seconds,
+                )
+        if settings.archive_signing_key is not None:
+            signer = self._connections.signer
+            yield SigningCheckup(lambda: signer)
+
+    def _of_lake(self) -> Iterator[Check]:
+        channel = self._settings.channel
+        if not any(trail.destination == cloudtrail.NAME for trail in self._trails):
+            return
+        if channel is None:
+            yield _unreadable(Area(cloudtrail.NAME), "channel")
+            return
+        yield with_aws(partial(endpoint_check, channel.region))
+        yield with_aws(
+            lambda: ChannelCheckup(
+                channel.arn,
+                channel.region,
+                channel.account_id,
+                connect_seconds=LIMITS.connect_seconds,
+                answer_seconds=LIMITS.answer_seconds,
+            )
+        )
+
+    def _of_clock(self) -> Iterator[Check]:
+        settings = self._settings
+        places = [place for place in (settings.ledger, settings.archive) if place is not None and "://" in place]
+        if not places and settings.channel is None:
+            return
+        bucket = urlsplit(places[0]).netloc if places else None
+        yield with_aws(
+            lambda: AwsClockCheckup(
+                bucket, self.clock, connect_seconds=LIMITS.connect_seconds, answer_seconds=LIMITS.answer_seconds
+            )
+        )
+
+    def _wrong_ones(self, prefix: str) -> set[str]:
+        return {name for name in self._wrong if name.startswith(prefix)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A check whose findings are known before it begins."""
+
+    area: str
+    name: str
+    findings: Sequence[Finding]
+
+    def run(self) -> Iterator[Finding]:
+        yield from self.findings
+
+
+def _made(area: Area, make: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """Yield checks; if their clients cannot be made, that is what is found."""
+    try:
+        yield from make()
+    except SettingsError as error:
+        problem = error.problems[0]
+        what, _, do = problem.partition(". ")
+        yield _Found(area.name, "AWS", (area.failed("AWS", f"{what}.", do),))
+
+
+def _unreadable(area: Area, name: str) -> Check:
+    finding = area.not_checked(name, "Not checked: its settings are wrong.", "Correct the settings first.")
+    return _Found(area.name, name, (finding,))
+
+
+def _settings(settings: Settings, problems: Sequence[str], trails: Sequence[Trail]) -> Iterator[Finding]:
+    for problem in problems:
+        name, _, what = problem.partition(": ")
+        yield SETTINGS.failed(name, f"{name} {what}", "Correct it. docs/settings.md describes every variable.")
+    if not problems:
+        yield SETTINGS.ok("settings", f"All are valid. Trails: {', '.join(trail.path for trail in trails)}.")
+    has_token = settings.kong_admin_token is not None or settings.kong_admin_token_secret is not None
+    if has_token and not settings.kong_needs_token:
+        yield SETTINGS.warning(
+            "KONG_SUPERADMIN",
+            "There is a token for Kong, but KONG_SUPERADMIN is false, so it is not sent.",
+            "Set KONG_SUPERADMIN to true, or take the token away.",
+        )

@@ -202,6 +202,8 @@ class Inspection:
         Number of parts that are there.
     entries
         Number of entries in them.
+    doubled
+        Number of entries that are there once more than they should be.
     unreported
         Parts that no report names yet, because the run that wrote them may still be at work.
     found_by_later_runs
@@ -213,16 +215,39 @@ class Inspection:
     place: str
     parts: int
     entries: int
+    doubled: int
     unreported: int
     found_by_later_runs: int
     faults: tuple[str, ...]
 
 
+TakeEntry = Callable[[Any, int | None], object]
+"""Takes an entry, as the source showed it, and its time in Unix seconds, or ``None``."""
+
+
 class Inspector(Protocol):
     """Inspects a destination that keeps parts."""
 
-    def inspect(self, reported: Mapping[str, ReportedPart], progress: Callable[[int, int], None] = ...) -> Inspection:
+    def inspect(
+        self,
+        reported: Mapping[str, ReportedPart],
+        progress: Callable[[int, int], None] = ...,
+        *,
+        window: Window | None = None,
+        take: TakeEntry | None = None,
+    ) -> Inspection:
         """Compare what is there with the parts that the run reports name.
+
+        Parameters
+        ----------
+        reported
+            These parts, by name.
+        progress
+            Called with the number of parts that are done, and of all parts.
+        window
+            Only the parts that may hold entries of this window; ``None``: all.
+        take
+            Gets each entry of these parts, in no particular order, one at a time.
 
         Raises
         ------

@@ -152,8 +152,8 @@ class TestVerify:
 
         assert (output.status, output.err) == (ExitStatus.DONE, "")
         assert output.report["whole"] is True
-        assert output.report["archive"]["entries"] == 30
-        assert output.report["archive"]["parts"] == len(parts(terminal))
+        assert output.report["trails"][0]["archive"]["entries"] == 30
+        assert output.report["trails"][0]["archive"]["parts"] == len(parts(terminal))
         assert f"{ARCHIVE}: whole. No run reports and parts were removed" in terminal.run("verify").out
 
     def test_names_what_was_altered(self, terminal: Terminal, site: Site) -> None:
@@ -185,13 +185,13 @@ class TestVerify:
 
         assert "1, not checked: give --public-key" in terminal.run("verify").out
         output = terminal.run("verify", "--public-key", "key.pem", "--json")
-        assert (output.status, output.report["signed"]) == (ExitStatus.DONE, 1)
+        assert (output.status, output.report["trails"][0]["signed"]) == (ExitStatus.DONE, 1)
 
         # A trail into CloudTrail Lake has no signatures to check
         terminal.environment |= site.environment | {"LEDGER": "./archive/_ledger"}
         assert terminal.run("sync").status == ExitStatus.DONE
         output = terminal.run("verify", "--public-key", "key.pem", "--json")
-        signed = {json.loads(line)["destination"]: json.loads(line)["signed"] for line in output.out.splitlines()}
+        signed = {trail["destination"]: trail["signed"] for trail in output.report["trails"]}
         assert (output.status, signed) == (ExitStatus.DONE, {"archive": 1, "cloudtrail-lake": None})
 
         signature.write_bytes(b"forged")

@@ -27,6 +27,7 @@ from .commands.status import status
 from .commands.sync import sync
 from .commands.tfvars import tfvars
 from .commands.verify import verify
+from .commands.verify_signatures import verify_signatures
 from .errors import QueryRefused, QueryWrong, RemoteRequestInvalid
 from .exit_status import ExitStatus
 from .interruption import Interrupted, raising_on_signals
@@ -79,7 +80,7 @@ def commands() -> None:
     """
 
 
-for _command in (sync, doctor, status, quarantine, reconcile, verify, query, tfvars):
+for _command in (sync, doctor, status, quarantine, reconcile, verify, verify_signatures, query, tfvars):
     commands.add_command(_command)
 
 

@@ -20,6 +20,7 @@ from kong_cloudtrail.errors import (
 )
 
 from .commands.doctor import doctor
+from .commands.evidence import evidence
 from .commands.quarantine import quarantine
 from .commands.query import query
 from .commands.reconcile import reconcile
@@ -80,7 +81,7 @@ def commands() -> None:
     """
 
 
-for _command in (sync, doctor, status, quarantine, reconcile, verify, verify_signatures, query, tfvars):
+for _command in (sync, doctor, status, quarantine, reconcile, verify, verify_signatures, evidence, query, tfvars):
     commands.add_command(_command)
 
 

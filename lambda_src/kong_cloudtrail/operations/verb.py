@@ -12,7 +12,7 @@ from ..errors import RequestInvalid
 from .fields import Fields
 from .installation import AnyInstallation
 
-NAMES = ("doctor", "quarantine", "reconcile", "status", "verify", "verify-signatures")
+NAMES = ("doctor", "evidence", "quarantine", "reconcile", "status", "verify", "verify-signatures")
 """The verbs. Each has a module of the same name."""
 
 _Request = TypeVar("_Request")

@@ -15,7 +15,7 @@ from typing import IO
 
 from ...domain.report_chain import ReportedPart
 from ...domain.window import Window
-from ...ports import Inspection, TakeEntry
+from ...ports import InspectedPart, Inspection, TakeEntry
 from .part_log import (
     DIGEST_BYTES,
     UNDATED_HOUR,
@@ -103,6 +103,7 @@ class ArchiveInspector:
         faults += self._missing(reported, parts)
         names = sorted(parts)
         entries = unreported = 0
+        contents: list[InspectedPart] = []
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(self._workers, "verify"))
             keys = stack.enter_context(_Keys())
@@ -114,6 +115,8 @@ class ArchiveInspector:
                     entries += content.lines
                     unreported += name not in reported and self._may_be_at_work(content.run_id)
                     keys.add(index, content)
+                    if window is not None:
+                        contents.append(InspectedPart(name, content.sha256, content.lines))
                 progress(index + 1, len(names))
             doubles = keys.count_doubles()
             faults += self._doubled(doubles, [parts[name] for name in names])
@@ -125,6 +128,7 @@ class ArchiveInspector:
             unreported=unreported,
             found_by_later_runs=sum(not part.written_by_that_run for part in reported.values()),
             faults=tuple(faults),
+            contents=tuple(contents),
         )
 
     def _missing(self, reported: Mapping[str, ReportedPart], parts: Mapping[str, Listed]) -> Iterator[str]:

@@ -214,9 +214,9 @@ def _steps_of(trail: Mapping[str, Any]) -> Iterator[Step]:
         file = f"{last['number']:010}.json"
         yield Step(
             f"{name}: a run report is the one of this page",
-            [f"{_fetch(chain['place'], file)}sha256sum {_local(chain['place'], file)}"],
-            f"{last['sha256']}. The next report names the same hash as previousSha256, or, for the newest report, the "
-            "checkpoint does.",
+            [*_fetch(chain["place"], file), f"sha256sum {_local(chain['place'], file)}"],
+            f"`{last['sha256']}`. The next report has the same hash as `previousSha256`, and of the newest report the "
+            "checkpoint.",
         )
         if chain["signatures"]:
             yield _signature_step(chain["place"], file, name)
@@ -229,30 +229,30 @@ def _steps_of(trail: Mapping[str, Any]) -> Iterator[Step]:
         local = _local(place, file)
         yield Step(
             f"{name}: a part of the archive is the one of this page",
-            [f"{_fetch(place, file)}gzip -dc {local} | sha256sum", f"gzip -dc {local} | wc -l"],
-            f"{last['sha256']}, and {last['entries']:,} entries, a line each.",
+            [*_fetch(place, file), f"gzip -dc {local} | sha256sum", f"gzip -dc {local} | wc -l"],
+            f"`{last['sha256']}`, and {last['entries']}, as there is a line for each entry.",
         )
 
 
 def _signature_step(place: str, file: str, name: str) -> Step:
     signature = file.replace(".json", ".sig")
-    fetch = _fetch(place, file) + _fetch(place, signature)
     key = 'aws kms get-public-key --key-id "$KEY" --query PublicKey --output text | base64 -d'
     return Step(
         f"{name}: the signature of this report is right",
         [
             f"{key} | openssl pkey -pubin -inform DER -out key.pem",
-            f"{fetch}openssl dgst -sha256 -verify key.pem -signature {_local(place, signature)} {_local(place, file)}",
+            *_fetch(place, file),
+            *_fetch(place, signature),
+            f"openssl dgst -sha256 -verify key.pem -signature {_local(place, signature)} {_local(place, file)}",
         ],
-        "Verified OK. $KEY is ARCHIVE_SIGNING_KEY of the configuration below.",
+        "Verified OK. `$KEY` is `ARCHIVE_SIGNING_KEY` of the configuration above.",
     )
 
 
-def _fetch(folder: str, file: str) -> str:
-    """Return the beginning of a command that first copies a file from S3; nothing where that is not needed."""
-    if not folder.startswith("s3://"):
-        return ""
-    return f"aws s3 cp {shlex.quote(_within(folder, file))} {shlex.quote(file)} && "
+def _fetch(folder: str, file: str) -> Iterator[str]:
+    """Return the command that copies a file from S3, if it is there."""
+    if folder.startswith("s3://"):
+        yield f"aws s3 cp {shlex.quote(_within(folder, file))} {shlex.quote(file)}"
 
 
 def _local(folder: str, file: str) -> str:

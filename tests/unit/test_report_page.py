@@ -15,7 +15,8 @@ from kong_cloudtrail.sources.kong.entries import read_entry
 
 from cli.report import plots, render, wording
 from tests.helpers import GATEWAY, NOW
-from tests.unit.test_evidence import AFTER, BEFORE, Parts, ask, row
+from tests.unit.test_evidence import AFTER, BEFORE, Parts, ask, row, schema
+from tools import evidence_sample
 
 HOSTILE = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7*7 }}`\u202e\x1b[31m"
 
@@ -150,7 +151,7 @@ def test_commands_quote_what_a_shell_would_read(document: dict[str, Any]) -> Non
     text = page_of(document).text
 
     assert "sha256sum '/ledger of $(touch x)/runs/0000000002.json'" in text
-    assert "aws s3 cp 's3://bucket/a b/day=2024-05-31/23-000000.json.gz' 23-000000.json.gz && gzip -dc" in text
+    assert "aws s3 cp 's3://bucket/a b/day=2024-05-31/23-000000.json.gz' 23-000000.json.gz\ngzip -dc 23" in text
 
 
 def test_plots_have_the_numbers_of_the_document(document: dict[str, Any]) -> None:
@@ -224,3 +225,10 @@ def test_long_lists_are_cut_on_the_page_and_that_is_said(document: dict[str, Any
 
     assert "The last 2,000 of 3,000; the JSON has all." in page.text
     assert json.dumps(document)
+
+
+def test_the_sample_of_the_docs_is_what_the_command_would_write() -> None:
+    line = evidence_sample.JSON.read_text("utf-8")
+
+    schema().validate(json.loads(line))
+    assert evidence_sample.HTML.read_text("utf-8") == evidence_sample.page_of(line)

@@ -13,14 +13,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jsonschema import Draft202012Validator
 
 from cli.exit_status import ExitStatus
 from sandbox.machinery.processes import free_port
 from tests.conftest import Site
 from tests.contract.test_command_line import Terminal
-from tests.helpers import entry
+from tests.helpers import REPOSITORY, entry
 
 ARCHIVE = "kong-eu/requests/archive"
+SCHEMAS = REPOSITORY / "docs" / "schemas"
 
 
 @pytest.fixture
@@ -151,6 +153,7 @@ class TestVerify:
         output = terminal.run("verify", "--json")
 
         assert (output.status, output.err) == (ExitStatus.DONE, "")
+        Draft202012Validator(json.loads((SCHEMAS / "verify.json").read_text("utf-8"))).validate(output.report)
         assert output.report["whole"] is True
         assert output.report["trails"][0]["archive"]["entries"] == 30
         assert output.report["trails"][0]["archive"]["parts"] == len(parts(terminal))

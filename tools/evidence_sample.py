@@ -26,6 +26,7 @@ from unittest import mock
 
 import boto3
 from kong_cloudtrail.assembly import Assembly, SystemClock, UnlimitedTime
+from kong_cloudtrail.domain.moment import utc
 from kong_cloudtrail.runtime.redaction import Redactor
 from kong_cloudtrail.settings import Settings
 
@@ -45,6 +46,7 @@ _ACCOUNT = "111122223333"
 _MONTH = datetime(2026, 3, 1, tzinfo=UTC)
 _NEXT_MONTH = datetime(2026, 4, 1, tzinfo=UTC)
 _HOURS_BETWEEN_RUNS = 6
+_RECONCILED_AT_HOUR = 6
 _KEY_ID = "01234567-89ab-cdef-0123-456789abcdef"
 _OFFICE_HOURS = (8, 18)
 
@@ -81,10 +83,20 @@ def run_for_a_month(kong: KongSimulator, environment: dict[str, str]) -> None:
     assembly = Assembly(Settings.from_mapping(environment), Redactor())
     with contextlib.closing(assembly), Path(os.devnull).open("w") as nowhere:
         telemetry = TerminalTelemetry(str, nowhere)
-        for moment in range(int(_MONTH.timestamp()) - 86_400 + 1800, int(_NEXT_MONTH.timestamp()) + every, every):
+        for moment in range(int(_MONTH.timestamp()) - 86_400 + 1800, int(_NEXT_MONTH.timestamp()) + 2 * every, every):
             kong.set_clock(frozen_at=float(moment))
             report = assembly.collector(assembly.trails[0], telemetry, UnlimitedTime()).run()
             assert report.finished, report
+            if datetime.fromtimestamp(moment, UTC).hour == _RECONCILED_AT_HOUR:
+                reconcile_yesterday(moment)
+
+
+def reconcile_yesterday(now: int) -> None:
+    """Compare the day before with Kong, as somebody's schedule does."""
+    midnight = now // 86_400 * 86_400
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        status = kong_cloudtrail(["reconcile", "--after", utc(midnight - 86_400), "--before", utc(midnight), "--json"])
+    assert status == 0 or midnight <= _MONTH.timestamp(), output.getvalue()
 
 
 def write() -> int:

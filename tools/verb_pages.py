@@ -123,8 +123,10 @@ def _usage(command: click.Command) -> str:
 
 def _option_lines(path: str, command: click.Command) -> Iterator[str]:
     context = click.Context(command)
-    records = (parameter.get_help_record(context) for parameter in command.get_params(context))
+    records = (parameter.get_help_record(context) for parameter in command.params)
     rows = [record for record in records if record is not None]
+    if not rows:
+        return
     yield from ("| Option | |", "| --- | --- |")
     for names, meaning in rows:
         yield f"| `{_inline(names)}` | {_inline(' '.join(meaning.split()))} |"

@@ -70,7 +70,12 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"moment": wording.moment, "number": wording.number, "prose": prose}
+    environment.filters |= {
+        "moment": wording.moment,
+        "short": wording.short_moment,
+        "number": wording.number,
+        "prose": prose,
+    }
     return environment.get_template("page.html.j2")
 
 

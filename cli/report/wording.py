@@ -80,6 +80,11 @@ def moment(text: str | None) -> str:
     return "unknown" if text is None else text.replace("T", " ").replace("Z", " UTC")
 
 
+def short_moment(text: str) -> str:
+    """Return a moment of a document; only the day if it is midnight."""
+    return moment(text).removesuffix(" 00:00:00 UTC")
+
+
 def parse(text: str) -> datetime:
     """Return a moment of a document."""
     return datetime.fromisoformat(text).astimezone(UTC)

@@ -155,7 +155,9 @@ def _figures(trail: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _delivered_basis(trail: Mapping[str, Any]) -> str:
-    return "counted by run reports" if trail["archive"] is None else "counted in the archive, each once"
+    if trail["archive"] is not None:
+        return "counted in the archive, each once"
+    return "found by reconcile" if trail["shown_basis"] == "reconciliation" else "counted by run reports"
 
 
 def _count(count: int | None, unknown: str, basis: str) -> tuple[str, str, str]:

@@ -200,6 +200,17 @@ class TestNumbers:
         assert trail["activity"]["basis"] == "time_of_run"
         assert "counted_by_runs" in codes(trail, "note")
 
+    def test_of_a_destination_without_parts_are_those_of_comparisons_if_there_are_any(self) -> None:
+        parts = Parts(LAKE)
+        parts.run([row(2, AFTER), row(3, BEFORE - 5), row(4, BEFORE + 5)], at=NOW - 60)
+        parts.reconcile(shown=4, quarantined=1, excluded=1, doubled=None, extra=None)
+
+        trail = ask_one(parts)
+
+        assert (trail["shown"], trail["delivered"], trail["missing"], trail["doubled"]) == (4, 2, 0, None)
+        assert "counted_by_runs" not in codes(trail)
+        assert codes(trail, "unchecked") == ["doubles_not_checked"]
+
     def test_count_runs_of_the_period_only(self) -> None:
         parts = Parts(LAKE)
         for day in range(-40, 0):

@@ -151,8 +151,18 @@ class TrailEvidence:
     def delivered(self) -> int:
         """Entries of the period that the destination holds, each counted once."""
         if self.activity is None or self.inspection is None:
-            return self.runs.counts["delivered"]
+            return self.runs.counts["delivered"] if self._found_delivered is None else self._found_delivered
         return max(self.activity.entries - self.inspection.doubled, 0)
+
+    @property
+    def _found_delivered(self) -> int | None:
+        """How many entries of the period reconciliations found delivered; ``None`` if that is not known exactly."""
+        totals = self.coverage.totals
+        counts = [totals[name] for name in ("missing", "quarantined", "discarded", "excluded")]
+        shown = totals["shown"]
+        if not self.coverage.is_exact or shown is None or None in counts:
+            return None
+        return max(shown - sum(count or 0 for count in counts), 0)
 
     @property
     def shown(self) -> tuple[int, str]:
@@ -250,6 +260,12 @@ class TrailEvidence:
             more = f" and {len(coverage.uncovered) - 5} more" if len(coverage.uncovered) > 5 else ""
             text = f"Only in part reconciled. Not compared with Kong: {stretches}{more}."
             yield Finding(UNCHECKED, "partly_reconciled", text)
+        if coverage.is_whole and self.doubled is None:
+            text = (
+                "It is not known whether entries are there twice: they were compared with our own marks of what was "
+                "delivered, as nothing says which event data store to ask (EVENT_DATA_STORE)."
+            )
+            yield Finding(UNCHECKED, "doubles_not_checked", text)
         if extra := coverage.total("extra"):
             text = f"{_entries(extra)} kept that Kong does not show any more, as is usual when they have expired there."
             yield Finding(NOTE, "entries_extra", text)
@@ -297,13 +313,13 @@ class TrailEvidence:
             settled = self.settled_until
             until = "" if settled is None else f" Delivered until {utc(settled)}."
             yield Finding(NOTE, "so_far", f"The period has not ended, so this is how it stands so far.{until}")
-        if self.inspection is None:
+        if self.inspection is None and self._found_delivered is None:
             text = (
                 "The destination was not read: numbers are those of the run reports, and may include entries of the "
                 "hours next to the period."
             )
             yield Finding(NOTE, "counted_by_runs", text)
-        elif self.inspection.unreported:
+        if self.inspection is not None and self.inspection.unreported:
             text = f"{self.inspection.unreported} parts are of runs that may still be at work, and in no report yet."
             yield Finding(NOTE, "not_reported_yet", text)
         if self.activity is not None and self.activity.undated:

@@ -220,7 +220,6 @@ OPEN_TO_THE_COMMAND_LINE = {
     "runtime.redaction",
     "runtime.signing",
     "errors",
-    "ports",
     "settings",
 }
 

@@ -151,6 +151,10 @@ _SAMPLES = {
     ("AWS::ElastiCache::ReplicationGroup", "Ref"): "kong-replication-group",
     ("AWS::ElastiCache::ServerlessCache", "Endpoint.Address"): "kong.serverless.euc1.cache.amazonaws.com",
     ("AWS::CloudTrail::Channel", "ChannelArn"): CHANNEL_ARN,
+    (
+        "AWS::CloudTrail::EventDataStore",
+        "EventDataStoreArn",
+    ): "arn:aws:cloudtrail:eu-central-1:111122223333:eventdatastore/01234567-89ab-cdef-0123-456789abcdef",
     ("AWS::SecretsManager::Secret", "Ref"): "arn:aws:secretsmanager:eu-central-1:111122223333:secret:Password-a1B2c3",
     ("AWS::S3::Bucket", "Ref"): "kong-ledger-bucket",
     ("AWS::KMS::Key", "Arn"): KEY_ARN,

@@ -16,6 +16,7 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from ..domain.checkpoint import Checkpoint
 from ..domain.gateway import Gateway
 from ..domain.report import MAX_COUNTED, RunReport
 from ..domain.window import Window
@@ -199,8 +200,6 @@ class Collector:
     ) -> None:
         """Process everything that the reader reads."""
         checkpoint = progress.checkpoint
-        # What a rule excluded that is no longer in force is found now, and is not late.
-        late_before = None if checkpoint.excluded.awaits_sweep else checkpoint.complete_until
         assumed_before = max(checkpoint.begins_at or 0, checkpoint.marks_whole_after or 0) or None
         for reading in self._read_ahead(reader):
             self._log_reading(reading, report)
@@ -211,7 +210,7 @@ class Collector:
                 intake.take(
                     reading.page.entries,
                     assumed_before=assumed_before if shows_all else None,
-                    checkpoint=late_before if everything or reading.purpose is Purpose.SWEEP else None,
+                    late_before=self._late_before(checkpoint, reading),
                     counts_excluded=reading.purpose is Purpose.NEW,
                 )
             if reading.stretch is not None:
@@ -220,6 +219,24 @@ class Collector:
             delivery.check()
             progress.move()
             self._telemetry.progress(report)
+
+    def _late_before(self, checkpoint: Checkpoint, reading: Reading) -> int | None:
+        """Return before which request time, Unix seconds, new entries of a reading are late; ``None``: none are.
+
+        Parameters
+        ----------
+        checkpoint
+            The checkpoint when the run began.
+        reading
+            What shows the entries.
+        """
+        if checkpoint.excluded.awaits_sweep:
+            return None  # what a rule excluded that is no longer in force is found now, and is not late
+        if reading.purpose is Purpose.SWEEP:
+            return None if reading.window is None else reading.window.before
+        if reading.purpose is Purpose.NEW and reading.window is None and checkpoint.complete_until is not None:
+            return checkpoint.complete_until - self._plan.overlap_seconds
+        return None
 
     def _read_ahead(self, reader: Reader) -> Iterator[Reading]:
         """Fetch the next page, and what is known of it, while the last one is being processed.

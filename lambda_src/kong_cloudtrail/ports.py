@@ -53,7 +53,7 @@ class Page:
         Whether the answer matches the request: bounds, order, size, and that the last page is the end. If not, its
         entries are real, but nothing is known about what lies between and around them.
     newest_first
-        Whether the entries of a window come newest first. If not, those that follow may have any time in the window.
+        Whether the entries come newest first. If not, those that follow may have any time in the window.
     """
 
     entries: Sequence[Entry]

@@ -131,10 +131,11 @@ class TestReading:
             assert ids(read(connect(kong.url), Window(1, None))) == ids([change(2)])
             assert ids(read(connect(kong.url), Window(0, NOW))) == ids(changes(2))
 
-    def test_pages_of_a_window_do_not_claim_an_order(self, connect: Connect, kong: KongSimulator) -> None:
+    @pytest.mark.parametrize("window", [None, Window(0, NOW), Window(1, NOW)])
+    def test_pages_do_not_claim_an_order(self, connect: Connect, kong: KongSimulator, window: Window | None) -> None:
         kong.add_objects(changes(3))
 
-        assert [page.newest_first for page in connect(kong.url, page_size=2).pages(Window(1, NOW))] == [False, False]
+        assert [page.newest_first for page in connect(kong.url, page_size=2).pages(window)] == [False, False]
 
     @pytest.mark.parametrize("other", ["2.8", "3.4"])
     def test_node_that_ignores_the_window_proves_nothing(

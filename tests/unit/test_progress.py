@@ -275,6 +275,38 @@ class TestGaps:
         conclude(progress)
         assert stored(store).gaps == ()
 
+    @pytest.mark.parametrize("newest_first", [True, False])
+    @pytest.mark.parametrize("window", [None, Window(10, 90)])
+    def test_is_not_closed_by_a_part_without_entries_behind_which_more_may_come(
+        self, store: Store, window: Window | None, newest_first: bool
+    ) -> None:
+        # As when the time for gaps is over after a page that a row ended which cannot be read
+        gap = OpenGap(window, "unreadable", "status 500", 5)
+        ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))
+        progress = progress_of(store)
+
+        read(progress, 90, purpose=Purpose.GAP, retried=gap, span=None, newest_first=newest_first)
+        conclude(progress)
+
+        assert stored(store).gaps == (gap,)
+
+    @pytest.mark.parametrize(("newest_first", "left"), [(True, Window(0, 51)), (False, None)])
+    def test_of_unknown_time_is_narrowed_if_the_order_is_known(
+        self, store: Store, newest_first: bool, left: Window | None
+    ) -> None:
+        gap = OpenGap(None, "unreadable", "status 500", 5)
+        ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))
+        progress = progress_of(store)
+
+        again = {"purpose": Purpose.GAP, "retried": gap, "newest_first": newest_first}
+        read(progress, 90, True, span=Window(50, 88), **again)
+        conclude(progress)
+        assert [one.window for one in stored(store).gaps] == [left]
+
+        read(progress, 90, True, span=Window(12, 50), position=None, **again)
+        conclude(progress)
+        assert stored(store).gaps == ()
+
     def test_is_not_closed_behind_a_part_that_is_not_settled(self, store: Store) -> None:
         gap = OpenGap(Window(10, 90), "undelivered", "not delivered", 5)
         ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))

@@ -40,6 +40,21 @@ def stop_after_pages(world: World, pages: int) -> None:
     world.budget = Budget(lambda: 100.0 if world.kong.pages_read - pages_at_start < pages else 25.0)
 
 
+def let_pages_take_five_seconds(world: World) -> None:
+    """Let the next run have five minutes, and a Kong that takes five seconds for a page."""
+    world.kong.clock = lambda: None
+    pages = world.kong.pages
+
+    def slow_pages(*arguments: Any) -> Iterator[Page]:
+        for page in pages(*arguments):
+            world.clock.time += 5
+            yield page
+
+    world.kong.pages = slow_pages  # type: ignore[method-assign, assignment]
+    world.clock.time = float(NOW)
+    world.budget = Budget(lambda: NOW + 300 - world.clock.time)
+
+
 class TestSweep:
     def test_finds_what_became_visible_late_however_late(self) -> None:
         world = World(kong=Kong(hourly(200), page_size=50))
@@ -359,18 +374,7 @@ class TestStuckSlice:
         world.ledger.save_checkpoint(Checkpoint(complete_until=NOW - HOUR, gaps=(gap,)))
         fresh = entry(900, request_timestamp=NOW + 5)
         world.kong.entries.append(fresh)
-        # and a Kong that takes five seconds for a page
-        world.kong.clock = lambda: None
-        pages = world.kong.pages
-
-        def slow_pages(*arguments: Any) -> Iterator[Page]:
-            for page in pages(*arguments):
-                world.clock.time += 5
-                yield page
-
-        world.kong.pages = slow_pages  # type: ignore[method-assign, assignment]
-        world.clock.time = float(NOW)
-        world.budget = Budget(lambda: NOW + 300 - world.clock.time)
+        let_pages_take_five_seconds(world)
 
         world.run()
 
@@ -380,6 +384,25 @@ class TestStuckSlice:
         assert left.window is not None
         assert left.window.before is not None
         assert left.window.before < NOW - 20 * HOUR
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_gap_of_unknown_time_stays_until_everything_is_read(self, newest_first: bool) -> None:
+        # Given a row that a gateway without filters could not show, which filters since
+        world = World(kong=Kong(hourly(400), page_size=2, newest_first=newest_first))
+        gap = OpenGap(None, "unreadable", "status 500", NOW)
+        world.ledger.save_checkpoint(Checkpoint(complete_until=NOW - HOUR, gaps=(gap,), sweep_due=NOW + HOUR))
+        let_pages_take_five_seconds(world)
+
+        world.run()
+
+        assert not all(world.is_settled(row) for row in world.kong.entries)
+        assert world.telemetry.published[-1].gaps == 1
+        world.budget = Budget()
+        world.clock.time = float(NOW)
+        world.kong = Kong(world.kong.entries, page_size=400, newest_first=newest_first)
+        world.run()
+        assert all(world.is_settled(row) for row in world.kong.entries)
+        assert world.telemetry.published[-1].gaps == 0
 
 
 class TestLedgerThatCannotBeWritten:

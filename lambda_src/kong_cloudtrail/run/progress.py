@@ -442,8 +442,10 @@ class Progress:
         others = list(self._checkpoint.gaps)
         with contextlib.suppress(ValueError):
             others.remove(current)  # once: a row in it that still cannot be shown may be an equal gap
-        if stretch.position is not None and stretch.span is not None and gap.window is not None:
-            current = replace(gap, window=Window(gap.window.after, stretch.span.after + 1))
+        if stretch.position is not None:
+            if stretch.span is not None:
+                after = 0 if gap.window is None else gap.window.after
+                current = replace(gap, window=Window(after, stretch.span.after + 1))
             self._narrowed[gap] = current
             others.append(current)
         passed = dict.fromkeys([*self._passed.pop(gap, []), *stretch.gaps])

@@ -107,7 +107,7 @@ class ScanReading(Reading):
         return self._page(entries, position.text(), as_asked=as_asked)
 
     def _page(self, entries: list[Entry], resume: str | None, *, as_asked: bool) -> Page:
-        return Page(entries, resume, is_last=resume is None, as_asked=as_asked, newest_first=self._window is None)
+        return Page(entries, resume, is_last=resume is None, as_asked=as_asked, newest_first=False)
 
     def _is_of_the_same_release(self, version: str) -> bool:
         position = self._position

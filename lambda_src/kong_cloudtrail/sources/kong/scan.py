@@ -39,7 +39,7 @@ class ScanReading(Reading):
     window
         The window to read, on a gateway that filters by time; ``None``: everything.
     now
-        The approximate time, Unix seconds.
+        The time by the clock that is ahead, ours or the gateway's, Unix seconds.
     """
 
     def __init__(

@@ -296,6 +296,26 @@ class TestPoisonAtKong:
         assert world.telemetry.published[-1].gaps == 0
         assert len(world.cloudtrail.accepted) == 51
 
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_that_every_run_meets_is_one_gap(self, newest_first: bool) -> None:
+        # Given a gateway that is quiet first, so that the row stays in the overlap
+        world = World(kong=Kong(minutely(30), page_size=50, newest_first=newest_first))
+        poison = world.kong.entries[3]
+        world.kong.poison = lambda row: row is poison
+        for minute in range(120):
+            if minute > 60:
+                world.kong.entries.append(entry(900 + minute, request_timestamp=NOW + minute * 60))
+            run_at(world, NOW + minute * 60)
+            assert world.telemetry.published[-1].gaps == 1
+
+        assert world.complete_until == NOW + 119 * 60
+        assert len(world.ledger.load_checkpoint().gaps) == 1
+        assert world.kong.pages_read < 500
+        world.kong.poison = lambda row: False
+        run_at(world, NOW + DAY)
+        assert all(world.is_settled(row) for row in world.kong.entries)
+        assert world.ledger.load_checkpoint().gaps == ()
+
     def test_is_not_tried_in_every_run(self) -> None:
         world = World(kong=Kong(entries(50), page_size=100))
         poison = world.kong.entries[17]

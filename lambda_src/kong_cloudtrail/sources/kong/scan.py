@@ -149,8 +149,8 @@ class ScanReading(Reading):
     def _window_of_gap(self) -> Window | None:
         if self._window is None:
             return None
-        # Where in it the row is, no order tells.
-        return Window(self._window.after, self._latest())
+        # Where in it the row is, no order tells. If it is dated later than now, the next reading meets it again.
+        return Window(self._window.after, self._position.before or self._now + 1)
 
     def _latest(self) -> int:
         return self._position.before or self._now + _DAY_SECONDS

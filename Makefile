@@ -29,8 +29,8 @@ check: lint type  ## lint, types, unit tests, architecture: less than a minute
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit tests/contract/test_architecture.py
 
 .PHONY: demo-test
-demo-test: .venv/browser-ready .venv-ministack/ready node_modules/ready  ## try the kept demo as a visitor: its page in a Chromium, its commands in a shell
-	@$(BIN)/python -m pytest -q tests/demo/page_in_chromium.py tests/demo/kept_demo.py
+demo-test: .venv/browser-ready .venv-ministack/ready node_modules/ready  ## the kept demo as a visitor: its page in a Chromium, its commands in a shell; and the auditor's report in a Chromium
+	@$(BIN)/python -m pytest -q tests/demo/page_in_chromium.py tests/demo/evidence_in_chromium.py tests/demo/kept_demo.py
 
 .PHONY: checkov
 checkov: .venv-checkov/ready .venv/ready  ## what checkov says of the templates (cfn-lint and cdk-nag are part of make test)

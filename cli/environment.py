@@ -6,13 +6,17 @@ import io
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from kong_cloudtrail.errors import SettingsError
 
 from .files import read_text
 from .terminal import say
+
+if TYPE_CHECKING:
+    from kong_cloudtrail.domain.report_chain import IsSignedBy
+    from kong_cloudtrail.settings import StoredTrails
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -40,6 +44,33 @@ def settings_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def public_key_option(command: _Command) -> _Command:
+    """Add the option `public_key` of a command that checks the signatures of run reports."""
+    return click.option(
+        "--public-key",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Check signatures with this key (PEM) instead of asking KMS for the key of ARCHIVE_SIGNING_KEY.",
+    )(command)
+
+
+def signature_check(settings: StoredTrails, public_key: Path | None) -> IsSignedBy | None:
+    """Return the check of the signatures of run reports; ``None``: there is no key to check them with.
+
+    Raises
+    ------
+    SettingsError, LedgerError
+        If there is one, and it is none, or cannot be had.
+    """
+    if public_key is None and settings.archive_signing_key is None:
+        return None
+    from .signatures import check_with_file, check_with_kms
+
+    if public_key is not None:
+        return check_with_file(public_key)
+    return check_with_kms(settings.archive_signing_key or "")
 
 
 def read(env_file: Path | None, function: str | None, stack: str | None) -> Mapping[str, str]:

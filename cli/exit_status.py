@@ -52,7 +52,7 @@ _MEANINGS = {
     ),
     ExitStatus.SKIPPED: "Skipped: another run of this trail is in progress.",
     ExitStatus.QUARANTINED: "Everything else is delivered, but entries were refused and are in quarantine.",
-    ExitStatus.NOT_VERIFIED: "`verify` or `reconcile` found something missing, altered, doubled or extra, or nothing.",
+    ExitStatus.NOT_VERIFIED: "A check found something missing, altered, doubled or extra, or proves nothing.",
     ExitStatus.PROGRAM: "The output could not be written, the disk is full, or the program has a bug.",
     ExitStatus.INTERRUPTED: "Interrupted (Ctrl-C). What was delivered is marked; the next run continues.",
     ExitStatus.CLOSED_PIPE: "The program that reads the output has ended, as `head` does.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from kong_cloudtrail.errors import SettingsError
@@ -35,3 +36,17 @@ def read_text(path: Path) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise SettingsError([f"{path}, line {line}: is not UTF-8 text; save the file as UTF-8"]) from None
     return text.replace("\r\n", "\n")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, also if this is interrupted. Raises `OSError`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # what the user has named
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)

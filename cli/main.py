@@ -21,6 +21,7 @@ from kong_cloudtrail.errors import (
 
 from .commands.backfill import backfill
 from .commands.doctor import doctor
+from .commands.evidence import evidence
 from .commands.preview import preview
 from .commands.quarantine import quarantine
 from .commands.query import query
@@ -29,6 +30,7 @@ from .commands.status import status
 from .commands.sync import sync
 from .commands.tfvars import tfvars
 from .commands.verify import verify
+from .commands.verify_signatures import verify_signatures
 from .errors import QueryRefused, QueryWrong, RemoteRequestInvalid
 from .exit_status import ExitStatus
 from .interruption import Interrupted, raising_on_signals
@@ -81,7 +83,20 @@ def commands() -> None:
     """
 
 
-for _command in (sync, preview, backfill, doctor, status, quarantine, reconcile, verify, query, tfvars):
+for _command in (
+    sync,
+    preview,
+    backfill,
+    doctor,
+    status,
+    quarantine,
+    reconcile,
+    verify,
+    verify_signatures,
+    evidence,
+    query,
+    tfvars,
+):
     commands.add_command(_command)
 
 

@@ -138,9 +138,7 @@ class Kong:
                     where = None
                 else:
                     where = (
-                        Window(window.after, window.before or self.own_clock() + 86_400)
-                        if any_order
-                        else Window(at, at + 1)
+                        Window(window.after, window.before or self._latest() + 1) if any_order else Window(at, at + 1)
                     )
                 following_gap = Gap(where, "status 500")
                 shown = shown[:poison]
@@ -173,7 +171,10 @@ class Kong:
         if len(rows) <= self.page_size:
             return window
         newest = max(_timestamp(row) for row in rows[: self.page_size])
-        return Window(window.after, max(self.own_clock(), newest) + 1)
+        return Window(window.after, max(self._latest(), newest) + 1)
+
+    def _latest(self) -> int:
+        return max(self.own_clock(), self.clock() or 0)
 
     def _within(self, window: Window | None) -> list[object]:
         shown = [row for row in self.entries if not self.hides(row)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,8 @@ class Installed:
 
     world: World
     is_signed: None = None
+    alarm_history: None = None
+    configuration: Mapping[str, str] = field(default_factory=dict)
     trails: Sequence[Parts] = field(default_factory=tuple)
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from kong_cloudtrail.domain.moment import utc
@@ -16,19 +16,10 @@ from ..exit_status import ExitStatus
 from ..program import Program
 from ..terminal import OperationProgress, print_facts
 
-if TYPE_CHECKING:
-    from kong_cloudtrail.domain.report_chain import IsSignedBy
-    from kong_cloudtrail.settings import StoredTrails
-
 
 @click.command(short_help="Check that nothing of the audit trail was removed or altered.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as a JSON object in a line.")
-@click.option(
-    "--public-key",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Check signatures with this key (PEM) instead of asking KMS for the key of ARCHIVE_SIGNING_KEY.",
-)
+@environment.public_key_option
 @environment.settings_options
 @click.pass_obj
 def verify(
@@ -58,23 +49,13 @@ def verify(
     if settings.ledger is None:
         raise SettingsError(["LEDGER: is missing; give s3://bucket/prefix or the folder whose reports to check."])
     with OperationProgress() as progress:
-        installation = StoredInstallation(settings, _signature_check(settings, public_key))
+        installation = StoredInstallation(settings, environment.signature_check(settings, public_key))
         document = answer("verify", {}, installation, progress.show)
     if as_json:
         click.echo(json.dumps(document))
     for trail in document["trails"]:
         _print(program, trail, as_json=as_json)
     return ExitStatus.DONE if document["whole"] else ExitStatus.NOT_VERIFIED
-
-
-def _signature_check(settings: StoredTrails, public_key: Path | None) -> IsSignedBy | None:
-    if public_key is None and settings.archive_signing_key is None:
-        return None
-    from ..signatures import check_with_file, check_with_kms
-
-    if public_key is not None:
-        return check_with_file(public_key)
-    return check_with_kms(settings.archive_signing_key or "")
 
 
 def _print(program: Program, trail: Mapping[str, Any], *, as_json: bool) -> None:

@@ -24,7 +24,7 @@ from .errors import CollectorError, RequestInvalid, RunFailed, SecretUnavailable
 from .runtime.garbage import rarely_collected
 from .runtime.redaction import Redactor
 from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
-from .settings import Settings, destination_names, stream_names, value_or_default
+from .settings import Settings, destination_names, shown_configuration, stream_names, value_or_default
 from .state.valkey import LOCK_SECONDS, key_prefix
 from .variables import DESTINATIONS, LOG_LEVEL, SOURCE_NAME, STREAMS
 
@@ -213,7 +213,8 @@ def _installation(event: dict[str, Any], context: LambdaContext) -> AnyInstallat
         return DoctorInstallation(os.environ, redactor, stream=stream, destination=destination)
     parts = assembly()
     trails = parts.chosen(stream, destination)
-    return WholeInstallation(parts, trails, LambdaTelemetry(logger, metrics), _LambdaTime(context))
+    telemetry, time = LambdaTelemetry(logger, metrics), _LambdaTime(context)
+    return WholeInstallation(parts, trails, telemetry, time, configuration=shown_configuration(os.environ))
 
 
 def _run(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from .domain.finding import Finding
 from .domain.gateway import Gateway
 from .domain.part import Part
 from .domain.report import RunReport
-from .domain.report_chain import IsSignedBy, ReportChain, ReportedPart
+from .domain.report_chain import IsSignedBy, NoteReport, ReportChain, ReportedPart
 from .domain.trail import Trail
 from .domain.window import Window
 
@@ -54,7 +54,7 @@ class Page:
         Whether the answer matches the request: bounds, order, size, and that the last page is the end. If not, its
         entries are real, but nothing is known about what lies between and around them.
     newest_first
-        Whether the entries of a window come newest first. If not, those that follow may have any time in the window.
+        Whether the entries come newest first. If not, those that follow may have any time in the window.
     """
 
     entries: Sequence[Entry]
@@ -192,6 +192,25 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
+class InspectedPart:
+    """A part, as it is there.
+
+    Parameters
+    ----------
+    name
+        Its name, below the destination's prefix.
+    sha256
+        SHA-256 of its uncompressed content.
+    entries
+        Number of entries in it.
+    """
+
+    name: str
+    sha256: str
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What was found in a destination that keeps parts, compared with the run reports.
 
@@ -203,27 +222,55 @@ class Inspection:
         Number of parts that are there.
     entries
         Number of entries in them.
+    doubled
+        Number of entries that are there once more than they should be.
     unreported
         Parts that no report names yet, because the run that wrote them may still be at work.
     found_by_later_runs
         Parts that no report of the run that wrote them names, because that run died, but the report of a later one.
     faults
         One sentence for each part that is missing, altered, damaged or extra, and for each key that is there twice.
+    contents
+        The parts that could be read, if the inspection was of a window. Of all parts there may be too many.
     """
 
     place: str
     parts: int
     entries: int
+    doubled: int
     unreported: int
     found_by_later_runs: int
     faults: tuple[str, ...]
+    contents: tuple[InspectedPart, ...] = ()
+
+
+TakeEntry = Callable[[Any, int | None], object]
+"""Takes an entry, as the source showed it, and its time in Unix seconds, or ``None``."""
 
 
 class Inspector(Protocol):
     """Inspects a destination that keeps parts."""
 
-    def inspect(self, reported: Mapping[str, ReportedPart], progress: Callable[[int, int], None] = ...) -> Inspection:
+    def inspect(
+        self,
+        reported: Mapping[str, ReportedPart],
+        progress: Callable[[int, int], None] = ...,
+        *,
+        window: Window | None = None,
+        take: TakeEntry | None = None,
+    ) -> Inspection:
         """Compare what is there with the parts that the run reports name.
+
+        Parameters
+        ----------
+        reported
+            These parts, by name.
+        progress
+            Called with the number of parts that are done, and of all parts.
+        window
+            Only the parts that may hold entries of this window; ``None``: all.
+        take
+            Gets each entry of these parts, in no particular order, one at a time.
 
         Raises
         ------
@@ -305,8 +352,8 @@ class Inventory(Protocol):
 class Reports(Protocol):
     """The run reports of one trail, and the results of its reconciliations."""
 
-    def read_reports(self, is_signed: IsSignedBy | None = None) -> ReportChain:
-        """Read and check them. Raises `LedgerError`."""
+    def read_reports(self, is_signed: IsSignedBy | None = None, note: NoteReport | None = None) -> ReportChain:
+        """Read and check them; `note` gets each. Raises `LedgerError`."""
 
     def newest_report(self, checkpoint: Checkpoint) -> Mapping[str, Any] | None:
         """Return the fields of the newest one that a checkpoint knows; ``None`` if there is none, or it is no report.
@@ -314,8 +361,53 @@ class Reports(Protocol):
         Raises `LedgerError`.
         """
 
-    def read_reconciliations(self, is_signed: IsSignedBy | None = None) -> ReportChain:
-        """Read and check the results of reconciliations. Raises `LedgerError`."""
+    def read_reconciliations(self, is_signed: IsSignedBy | None = None, note: NoteReport | None = None) -> ReportChain:
+        """Read and check the results of reconciliations; `note` gets each. Raises `LedgerError`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmChange:
+    """A change of an alarm's state.
+
+    Parameters
+    ----------
+    alarm
+        The alarm's name.
+    at
+        When, Unix seconds.
+    state
+        The new state: ``ALARM``, ``OK`` or ``INSUFFICIENT_DATA``.
+    """
+
+    alarm: str
+    at: float
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmRecord:
+    """What is known of the alarms of an installation in a window.
+
+    Parameters
+    ----------
+    alarms
+        Their names.
+    known_since
+        Unix seconds: earlier changes are not kept.
+    changes
+        The changes in the window, oldest first.
+    """
+
+    alarms: Sequence[str]
+    known_since: float
+    changes: Sequence[AlarmChange]
+
+
+class AlarmHistory(Protocol):
+    """The changes of the alarms of an installation."""
+
+    def record(self, window: Window) -> AlarmRecord:
+        """Return what is known of them in a window. Raises `CollectorError`."""
 
 
 class Reconciliations(Protocol):

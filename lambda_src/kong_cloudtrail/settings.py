@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -28,6 +29,17 @@ _PLACES = {
     CLOUDTRAIL_LAKE: f"set CHANNEL_ARN to the ARN of a channel, e.g. {variables.EXAMPLE_CHANNEL_ARN}",
 }
 """What to do for each destination that lacks its place."""
+
+_NOT_SHOWN = frozenset(
+    {
+        "EXTERNAL_ID",
+        "KONG_ADMIN_TOKEN_SECRET",
+        "KONG_ROOT_CA",
+        "REDIS_PASSWORD_SECRET",
+        "REDIS_USERNAME",
+    }
+)
+"""Variables that are no secrets themselves, and that an auditor has no use for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +233,22 @@ def _ledger_beside(archive: str | None) -> str | None:
     Queries pass over names that begin with an underscore. In a bucket it would not do: the archive's are locked.
     """
     return None if archive is None or "://" in archive else f"{archive.rstrip('/')}/_ledger"
+
+
+def shown_configuration(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that are in force and may be shown, by name: those that are given, and defaults.
+
+    Secrets are not among them, nor what only helps to get at one. A wrong value is none: a URL may hold a password.
+    """
+    shown = {}
+    for variable in variables.TABLE:
+        if variable.secret or variable.name in _NOT_SHOWN:
+            continue
+        text = (environment.get(variable.name) or "").strip() or variable.default
+        with contextlib.suppress(InvalidValue):
+            if variable.read(text) is not None and text:
+                shown[variable.name] = text
+    return dict(sorted(shown.items()))
 
 
 def value_or_default(variable: Variable[_T], environment: Mapping[str, str]) -> _T | None:

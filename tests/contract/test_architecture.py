@@ -212,6 +212,7 @@ OPEN_TO_THE_COMMAND_LINE = {
     "domain.report",
     "domain.report_chain",
     "domain.trail",
+    "domain.window",
     "operations.doctor",
     "operations.verb",
     "ports",

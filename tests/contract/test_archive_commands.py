@@ -13,14 +13,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jsonschema import Draft202012Validator
 
 from cli.exit_status import ExitStatus
 from sandbox.machinery.processes import free_port
 from tests.conftest import Site
 from tests.contract.test_command_line import Terminal
-from tests.helpers import entry
+from tests.helpers import REPOSITORY, entry
 
 ARCHIVE = "kong-eu/requests/archive"
+SCHEMAS = REPOSITORY / "docs" / "schemas"
 
 
 @pytest.fixture
@@ -151,9 +153,10 @@ class TestVerify:
         output = terminal.run("verify", "--json")
 
         assert (output.status, output.err) == (ExitStatus.DONE, "")
+        Draft202012Validator(json.loads((SCHEMAS / "verify.json").read_text("utf-8"))).validate(output.report)
         assert output.report["whole"] is True
-        assert output.report["archive"]["entries"] == 30
-        assert output.report["archive"]["parts"] == len(parts(terminal))
+        assert output.report["trails"][0]["archive"]["entries"] == 30
+        assert output.report["trails"][0]["archive"]["parts"] == len(parts(terminal))
         assert f"{ARCHIVE}: whole. No run reports and parts were removed" in terminal.run("verify").out
 
     def test_names_what_was_altered(self, terminal: Terminal, site: Site) -> None:
@@ -185,13 +188,13 @@ class TestVerify:
 
         assert "1, not checked: give --public-key" in terminal.run("verify").out
         output = terminal.run("verify", "--public-key", "key.pem", "--json")
-        assert (output.status, output.report["signed"]) == (ExitStatus.DONE, 1)
+        assert (output.status, output.report["trails"][0]["signed"]) == (ExitStatus.DONE, 1)
 
         # A trail into CloudTrail Lake has no signatures to check
         terminal.environment |= site.environment | {"LEDGER": "./archive/_ledger"}
         assert terminal.run("sync").status == ExitStatus.DONE
         output = terminal.run("verify", "--public-key", "key.pem", "--json")
-        signed = {json.loads(line)["destination"]: json.loads(line)["signed"] for line in output.out.splitlines()}
+        signed = {trail["destination"]: trail["signed"] for trail in output.report["trails"]}
         assert (output.status, signed) == (ExitStatus.DONE, {"archive": 1, "cloudtrail-lake": None})
 
         signature.write_bytes(b"forged")

@@ -17,7 +17,7 @@ from kong_cloudtrail.errors import CollectorError
 
 from cli import deployed as cli_deployed
 from cli.exit_status import ExitStatus
-from tests.conftest import Site
+from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
 from tests.contract.test_command_line import Terminal
 from tests.contract.test_handler import Context
 from tests.helpers import entries
@@ -83,6 +83,18 @@ class TestAnswer:
 
         assert answer | {"answered_at": ""} == here | {"answered_at": ""}
         assert answer["whole"] is True
+
+    def test_of_evidence_has_the_configuration_without_secrets(
+        self, terminal: Terminal, site: Site, deployed: LambdaEndpoint, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site.kong.add_entries(entries(3))
+        terminal.run("sync")
+
+        answer = ask(terminal, {"verb": "evidence", "after": "2024-01-01", "before": "now"})
+
+        assert (answer["trails"][0]["delivered"], answer["verb"]) == (3, "evidence")
+        assert answer["configuration"]["SOURCE_NAME"] == "kong-eu"
+        assert not {KONG_TOKEN, CACHE_PASSWORD} & set(answer["configuration"].values())
 
     def test_that_is_long_goes_through_the_ledger(
         self, terminal: Terminal, site: Site, deployed: LambdaEndpoint, monkeypatch: pytest.MonkeyPatch

@@ -23,7 +23,7 @@ from kong_cloudtrail import __version__
 from packaging.requirements import Requirement
 
 from cli.exit_status import ExitStatus
-from cli.main import commands, main
+from cli.main import main
 from sandbox.machinery.http_server import LOOPBACK
 from sandbox.machinery.processes import free_port
 from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
@@ -673,18 +673,6 @@ class TestDocumentation:
         for status in ExitStatus:
             assert f"{status.value} {status.meaning.replace('`', '')}" in shown
             assert f"| {status.value} | {status.meaning} |" in page
-
-    @pytest.mark.parametrize("name", list(commands.commands))
-    def test_every_command_is_on_the_page_with_its_options(self, terminal: Terminal, name: str) -> None:
-        output = terminal.run(name, "--help")
-        assert output.status == ExitStatus.DONE
-        assert f"kong-cloudtrail {name}" in output.out  # an example
-        page = PAGE.read_text("utf-8")
-        assert f"### `{name}`" in page
-        options = set(re.findall(r"--[a-z-]+", output.out.partition("Options:")[2]))
-        assert "--help" in options
-        for option in options - {"--help"}:
-            assert f"`{option}" in page
 
     def test_one_version(self, terminal: Terminal) -> None:
         assert terminal.run("--version").out == f"kong-cloudtrail {__version__}\n"

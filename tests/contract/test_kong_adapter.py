@@ -80,7 +80,7 @@ class TestReading:
         assert len(set(ids(read(connect(kong.url, page_size=7), Window(NOW, NOW + 1))))) == 50
 
     def test_empty_log_is_one_empty_page(self, connect: Connect, kong: KongSimulator) -> None:
-        assert list(connect(kong.url).pages(None)) == [Page([], None, is_last=True)]
+        assert list(connect(kong.url).pages(None)) == [Page([], None, is_last=True, newest_first=False)]
 
     def test_entries_that_come_in_meanwhile_shift_nothing(self, connect: Connect, kong: KongSimulator) -> None:
         kong.add_entries(entries(9))
@@ -100,7 +100,7 @@ class TestReading:
         kong.advance_clock(61)
 
         # Then the empty page is an end, and no proof of one: a node that misreads the offset answers like this too
-        assert list(pages) == [Page([], None, is_last=True, as_asked=False)]
+        assert list(pages) == [Page([], None, is_last=True, as_asked=False, newest_first=False)]
 
     def test_one_connection_serves_all_pages(self, connect: Connect, kong: KongSimulator) -> None:
         kong.add_entries(entries(20))
@@ -689,7 +689,7 @@ class TestShape:
 
     def test_empty_array_may_come_as_an_object(self, connect: Connect) -> None:
         with Odd(lambda _: Response(200, b'{"data":{},"next":null}')) as kong:
-            assert list(connect(kong.url).pages(None)) == [Page([], None, is_last=True)]
+            assert list(connect(kong.url).pages(None)) == [Page([], None, is_last=True, newest_first=False)]
 
     @pytest.mark.parametrize("length", [1, 2, 5])
     @pytest.mark.parametrize("window", [None, Window(0, NOW)])

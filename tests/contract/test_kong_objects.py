@@ -121,6 +121,20 @@ class TestReading:
         clock.time += 60
         assert len(read(source, Window(NOW - 100, None))) == 10
 
+    @pytest.mark.parametrize("ahead_seconds", [-3600, 3600])
+    def test_clock_that_differs_from_ours_does_not_delay_the_newest(
+        self, connect: Connect, kong: KongSimulator, ahead_seconds: int
+    ) -> None:
+        kong.set_clock(frozen_at=NOW + ahead_seconds)
+        rows = changes(9, request_timestamp=NOW + ahead_seconds - 60)
+        # The one that comes last is the newest: the first page does not show up to when there are entries
+        rows[-1]["request_timestamp"] = NOW + ahead_seconds
+        kong.add_objects(rows)
+        source = connect(kong.url, page_size=2)
+        source.describe()
+
+        assert ids(read(source, Window(NOW - 7200, None))) == ids(rows)
+
     @pytest.mark.parametrize("release", FILTERING_RELEASES)
     def test_entries_from_before_an_upgrade_are_in_no_window_but_that_of_a_sweep(
         self, connect: Connect, release: str
@@ -131,10 +145,11 @@ class TestReading:
             assert ids(read(connect(kong.url), Window(1, None))) == ids([change(2)])
             assert ids(read(connect(kong.url), Window(0, NOW))) == ids(changes(2))
 
-    def test_pages_of_a_window_do_not_claim_an_order(self, connect: Connect, kong: KongSimulator) -> None:
+    @pytest.mark.parametrize("window", [None, Window(0, NOW), Window(1, NOW)])
+    def test_pages_do_not_claim_an_order(self, connect: Connect, kong: KongSimulator, window: Window | None) -> None:
         kong.add_objects(changes(3))
 
-        assert [page.newest_first for page in connect(kong.url, page_size=2).pages(Window(1, NOW))] == [False, False]
+        assert [page.newest_first for page in connect(kong.url, page_size=2).pages(window)] == [False, False]
 
     @pytest.mark.parametrize("other", ["2.8", "3.4"])
     def test_node_that_ignores_the_window_proves_nothing(

@@ -140,6 +140,7 @@ def test_named_queries_come_with_a_stack_and_answer(
         "request-story": 1,
         "activity-by-hour": 3,
         "count-by-day": 1,
+        "what-changed": 0,
     }
     assert answers["count-by-day"][0][1:3] == ["3", "3"]
 

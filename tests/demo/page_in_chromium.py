@@ -5,35 +5,21 @@ The name keeps it out of `make test`, which must do without a browser.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from sandbox.machinery.certificates import Certificates
 from sandbox.machinery.http_server import HttpServer, Request, Response
 from tests.conftest import Site
+from tests.demo.browser import browser
 from tests.helpers import REPOSITORY, entry
 from tests.live_demo import SECRETS, Visitor, live_demo
 
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+__all__ = ["browser"]
+
 SIXTY_COLUMNS, TWO_HUNDRED_COLUMNS = 480, 1600  # CSS pixels
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    if found is None:
-        pytest.fail(
-            "There is no Chromium on this machine, so the demo's page cannot be tried in one. Install it (Debian: "
-            "apt-get install chromium; Ubuntu: snap install chromium; Fedora: dnf install chromium) and run "
-            f"`make demo-test` again. Names looked for on the PATH: {', '.join(CHROMIUM_NAMES)}."
-        )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -168,7 +168,8 @@ def test_every_package_of_the_tree_is_listed(tmp_path: Path) -> None:
 def test_the_wheel_holds_every_file(wheel: Path, copy: Path) -> None:
     expected = {f"{PACKAGE}/lambda_src/requirements.txt"}
     expected |= {f"{PACKAGE}/{file.relative_to(copy / 'stacks')}" for file in (copy / "stacks").rglob("*.*")}
-    expected |= {f"{COMMAND_LINE}/{file.relative_to(copy / 'cli')}" for file in (copy / "cli").rglob("*.py")}
+    cli = [*(copy / "cli").rglob("*.py"), *(copy / "cli" / "report").glob("page.*")]
+    expected |= {f"{COMMAND_LINE}/{file.relative_to(copy / 'cli')}" for file in cli}
     source = copy / "lambda_src" / "kong_cloudtrail"
     expected |= {f"{PACKAGE}/lambda_src/kong_cloudtrail/{file.relative_to(source)}" for file in source.rglob("*.*")}
     with zipfile.ZipFile(wheel) as archive:

@@ -254,19 +254,21 @@ def excluded_in(history: History, steps: list[Step]) -> tuple[int, int]:
     return history.world.ledger.load_checkpoint().excluded.totals.get("every fourth", 0), len(excluded)
 
 
-@pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(steps=steps_that_count, page_size=st.integers(1, 5))
 @settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_excluded_entries_are_counted_once_whatever_fails(filters: bool, steps: list[Step], page_size: int) -> None:
-    counted, present = excluded_in(History(filters=filters, page_size=page_size), steps)
+def test_excluded_entries_are_counted_once_whatever_fails(
+    kind: dict[str, bool], steps: list[Step], page_size: int
+) -> None:
+    counted, present = excluded_in(History(page_size=page_size, **kind), steps)
 
     assert counted == present
 
 
-@pytest.mark.parametrize("filters", [True, False], ids=["filtering gateway", "gateway without filters"])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(steps=steps, page_size=st.integers(1, 5))
 @settings(max_examples=examples(80), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_no_excluded_entry_is_counted_twice(filters: bool, steps: list[Step], page_size: int) -> None:
-    counted, present = excluded_in(History(filters=filters, page_size=page_size), steps)
+def test_no_excluded_entry_is_counted_twice(kind: dict[str, bool], steps: list[Step], page_size: int) -> None:
+    counted, present = excluded_in(History(page_size=page_size, **kind), steps)
 
     assert counted <= present

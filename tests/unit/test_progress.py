@@ -261,6 +261,48 @@ class TestGaps:
         assert stored(store).complete_until == 100 + 10 * (MAX_GAPS - 1) - 1
         assert progress.is_blocked
 
+    def test_unreadable_ones_that_overlap_are_one_as_old_as_the_oldest(self, store: Store) -> None:
+        gaps = (
+            OpenGap(Window(0, 10), "unreadable", "status 500", 7),
+            OpenGap(Window(10, 20), "unreadable", "status 500", 6),
+            OpenGap(Window(15, 25), "undelivered", "not delivered", 4),
+            OpenGap(Window(30, 40), "unreadable", "status 500", 5),
+        )
+        ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=gaps))
+        progress = progress_of(store)
+
+        read(progress, 100, True, gaps=(Gap(Window(19, 35), "status 502"),))
+        conclude(progress)
+
+        joined = OpenGap(Window(10, 40), "unreadable", "status 502", 5)
+        assert set(stored(store).gaps) == {gaps[0], gaps[2], joined}
+
+    @pytest.mark.parametrize("window", [Window(10, 90), None])
+    def test_one_that_is_being_read_does_not_stand_for_what_is_found_since(
+        self, store: Store, window: Window | None
+    ) -> None:
+        gap = OpenGap(window, "unreadable", "status 500", 5)
+        ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))
+        progress = progress_of(store)
+        [pending] = read(progress, 90, None, purpose=Purpose.GAP, retried=gap, position=None)
+
+        read(progress, 90, purpose=Purpose.SWEEP, gaps=(Gap(window, "status 500"),))
+        progress.settle()
+        pending.set_result(True)
+        conclude(progress)
+
+        assert stored(store).gaps == (OpenGap(window, "unreadable", "status 500", NOW),)
+
+    def test_of_unknown_time_is_not_added_by_each_sweep(self, store: Store) -> None:
+        gap = OpenGap(None, "unreadable", "status 500", 5)
+        ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))
+        progress = progress_of(store)
+
+        read(progress, 90, purpose=Purpose.SWEEP, gaps=(Gap(None, "status 500"), Gap(Window(5, 6), "status 500")))
+        conclude(progress)
+
+        assert [one.window for one in stored(store).gaps] == [None, Window(5, 6)]
+
     def test_is_closed_once_all_of_it_is_settled(self, store: Store) -> None:
         gap = OpenGap(Window(10, 90), "undelivered", "not delivered", 5)
         ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))
@@ -272,6 +314,38 @@ class TestGaps:
         assert [one.window for one in stored(store).gaps] == [Window(10, 51)]
 
         read(progress, 90, True, purpose=Purpose.GAP, retried=gap, span=Window(12, 50), position=None)
+        conclude(progress)
+        assert stored(store).gaps == ()
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    @pytest.mark.parametrize("window", [None, Window(10, 90)])
+    def test_is_not_closed_by_a_part_without_entries_behind_which_more_may_come(
+        self, store: Store, window: Window | None, newest_first: bool
+    ) -> None:
+        # As when the time for gaps is over after a page that a row ended which cannot be read
+        gap = OpenGap(window, "unreadable", "status 500", 5)
+        ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))
+        progress = progress_of(store)
+
+        read(progress, 90, purpose=Purpose.GAP, retried=gap, span=None, newest_first=newest_first)
+        conclude(progress)
+
+        assert stored(store).gaps == (gap,)
+
+    @pytest.mark.parametrize(("newest_first", "left"), [(True, Window(0, 51)), (False, None)])
+    def test_of_unknown_time_is_narrowed_if_the_order_is_known(
+        self, store: Store, newest_first: bool, left: Window | None
+    ) -> None:
+        gap = OpenGap(None, "unreadable", "status 500", 5)
+        ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))
+        progress = progress_of(store)
+
+        again = {"purpose": Purpose.GAP, "retried": gap, "newest_first": newest_first}
+        read(progress, 90, True, span=Window(50, 88), **again)
+        conclude(progress)
+        assert [one.window for one in stored(store).gaps] == [left]
+
+        read(progress, 90, True, span=Window(12, 50), position=None, **again)
         conclude(progress)
         assert stored(store).gaps == ()
 

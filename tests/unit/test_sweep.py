@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from kong_cloudtrail.domain.checkpoint import Checkpoint, OpenGap
+from kong_cloudtrail.domain.exclusion import Exclusion, Rule
 from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import RunFailed
 from kong_cloudtrail.ports import Page
@@ -18,6 +19,7 @@ DAY, HOUR = 86_400, 3600
 
 
 def run_at(world: World, moment: int, **plan: Any) -> None:
+    world.kong.own_clock = lambda: moment
     world.kong.now = moment
     world.clock.time = float(moment)
     world.live()
@@ -26,6 +28,31 @@ def run_at(world: World, moment: int, **plan: Any) -> None:
 
 def hourly(count: int) -> list[object]:
     return [entry(number, request_timestamp=NOW - number * HOUR) for number in range(1, count + 1)]
+
+
+def minutely(count: int) -> list[object]:
+    return [entry(number, request_timestamp=NOW - number * 60) for number in range(1, count + 1)]
+
+
+def stop_after_pages(world: World, pages: int) -> None:
+    """Let the time of the next run be up after some pages."""
+    pages_at_start = world.kong.pages_read
+    world.budget = Budget(lambda: 100.0 if world.kong.pages_read - pages_at_start < pages else 25.0)
+
+
+def let_pages_take_five_seconds(world: World) -> None:
+    """Let the next run have five minutes, and a Kong that takes five seconds for a page."""
+    world.kong.clock = lambda: None
+    pages = world.kong.pages
+
+    def slow_pages(*arguments: Any) -> Iterator[Page]:
+        for page in pages(*arguments):
+            world.clock.time += 5
+            yield page
+
+    world.kong.pages = slow_pages  # type: ignore[method-assign, assignment]
+    world.clock.time = float(NOW)
+    world.budget = Budget(lambda: NOW + 300 - world.clock.time)
 
 
 class TestSweep:
@@ -108,6 +135,60 @@ class TestSweep:
 
         assert world.kong.pages_read - pages < 55
         assert world.telemetry.codes == ["SWEEP_ENDED"]
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_finds_what_appeared_in_the_part_of_a_reading_that_an_earlier_run_had_read(
+        self, newest_first: bool
+    ) -> None:
+        # Given a run that was cut short, and entries that appear a day later among those that it had read
+        world = World(kong=Kong(minutely(30), page_size=5, newest_first=newest_first))
+        run_at(world, NOW)
+        world.kong.entries.append(entry(900, request_timestamp=NOW + HOUR))
+        stop_after_pages(world, 2)
+        run_at(world, NOW + HOUR)
+        assert world.ledger.load_checkpoint().reading is not None
+        late = [entry(901 + number, request_timestamp=NOW - 90) for number in range(20)]
+        world.kong.entries += late
+
+        world.budget = Budget()
+        run_at(world, NOW + DAY)
+
+        assert all(world.is_settled(row) for row in late)
+        assert len(world.cloudtrail.accepted) == 51
+        assert world.telemetry.published[-1].finished
+
+    def test_that_finds_such_entries_counts_them_as_late(self) -> None:
+        world = World(kong=Kong(minutely(30), page_size=5))
+        run_at(world, NOW)
+        world.kong.entries.append(entry(900, request_timestamp=NOW + HOUR))
+        stop_after_pages(world, 2)
+        run_at(world, NOW + HOUR)
+        world.kong.entries.append(entry(901, request_timestamp=NOW - 90))
+
+        world.budget = Budget()
+        run_at(world, NOW + DAY)
+
+        report = world.telemetry.published[-1]
+        assert (report.found_late, report.max_lateness_seconds) == (1, HOUR + 90)
+        assert "ENTRIES_FOUND_LATE" in world.telemetry.codes
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_finds_what_a_former_rule_excluded_from_a_reading_that_an_earlier_run_began(
+        self, newest_first: bool
+    ) -> None:
+        world = World(kong=Kong(minutely(30), page_size=5, newest_first=newest_first))
+        even = Exclusion([Rule("even", lambda fields: int(fields["request_id"]) % 2 == 0)])
+        run_at(world, NOW, exclusion=even)
+        fresh = [entry(900 + number, request_timestamp=NOW + number) for number in range(40)]
+        world.kong.entries += [*fresh, entry(999, request_timestamp=NOW + HOUR)]
+        stop_after_pages(world, 4)
+        run_at(world, NOW + HOUR, exclusion=even)
+
+        world.budget = Budget()
+        run_at(world, NOW + 2 * HOUR)
+
+        assert all(world.is_settled(row) for row in world.kong.entries)
+        assert world.telemetry.published[-1].found_late == 0
 
     def test_goes_no_further_back_than_marks_are_known_to_be_whole(self) -> None:
         world = World(kong=Kong(hourly(50), page_size=100))
@@ -215,6 +296,26 @@ class TestPoisonAtKong:
         assert world.telemetry.published[-1].gaps == 0
         assert len(world.cloudtrail.accepted) == 51
 
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_that_every_run_meets_is_one_gap(self, newest_first: bool) -> None:
+        # Given a gateway that is quiet first, so that the row stays in the overlap
+        world = World(kong=Kong(minutely(30), page_size=50, newest_first=newest_first))
+        poison = world.kong.entries[3]
+        world.kong.poison = lambda row: row is poison
+        for minute in range(120):
+            if minute > 60:
+                world.kong.entries.append(entry(900 + minute, request_timestamp=NOW + minute * 60))
+            run_at(world, NOW + minute * 60)
+            assert world.telemetry.published[-1].gaps == 1
+
+        assert world.complete_until == NOW + 119 * 60
+        assert len(world.ledger.load_checkpoint().gaps) == 1
+        assert world.kong.pages_read < 500
+        world.kong.poison = lambda row: False
+        run_at(world, NOW + DAY)
+        assert all(world.is_settled(row) for row in world.kong.entries)
+        assert world.ledger.load_checkpoint().gaps == ()
+
     def test_is_not_tried_in_every_run(self) -> None:
         world = World(kong=Kong(entries(50), page_size=100))
         poison = world.kong.entries[17]
@@ -293,18 +394,7 @@ class TestStuckSlice:
         world.ledger.save_checkpoint(Checkpoint(complete_until=NOW - HOUR, gaps=(gap,)))
         fresh = entry(900, request_timestamp=NOW + 5)
         world.kong.entries.append(fresh)
-        # and a Kong that takes five seconds for a page
-        world.kong.clock = lambda: None
-        pages = world.kong.pages
-
-        def slow_pages(*arguments: Any) -> Iterator[Page]:
-            for page in pages(*arguments):
-                world.clock.time += 5
-                yield page
-
-        world.kong.pages = slow_pages  # type: ignore[method-assign, assignment]
-        world.clock.time = float(NOW)
-        world.budget = Budget(lambda: NOW + 300 - world.clock.time)
+        let_pages_take_five_seconds(world)
 
         world.run()
 
@@ -314,6 +404,25 @@ class TestStuckSlice:
         assert left.window is not None
         assert left.window.before is not None
         assert left.window.before < NOW - 20 * HOUR
+
+    @pytest.mark.parametrize("newest_first", [True, False])
+    def test_gap_of_unknown_time_stays_until_everything_is_read(self, newest_first: bool) -> None:
+        # Given a row that a gateway without filters could not show, which filters since
+        world = World(kong=Kong(hourly(400), page_size=2, newest_first=newest_first))
+        gap = OpenGap(None, "unreadable", "status 500", NOW)
+        world.ledger.save_checkpoint(Checkpoint(complete_until=NOW - HOUR, gaps=(gap,), sweep_due=NOW + HOUR))
+        let_pages_take_five_seconds(world)
+
+        world.run()
+
+        assert not all(world.is_settled(row) for row in world.kong.entries)
+        assert world.telemetry.published[-1].gaps == 1
+        world.budget = Budget()
+        world.clock.time = float(NOW)
+        world.kong = Kong(world.kong.entries, page_size=400, newest_first=newest_first)
+        world.run()
+        assert all(world.is_settled(row) for row in world.kong.entries)
+        assert world.telemetry.published[-1].gaps == 0
 
 
 class TestLedgerThatCannotBeWritten:

@@ -16,6 +16,7 @@ from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.domain.part import Part
 from kong_cloudtrail.domain.report import RunReport
 from kong_cloudtrail.domain.trail import Trail
+from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.operations.verify import VerifiedTrail, verify
 from kong_cloudtrail.state.ledger import Ledger
 
@@ -386,3 +387,36 @@ class TestSignature:
 
         verified = site.verify(signer.check)
         assert (verified.faults, verified.chain.signed) == ((), 4)
+
+
+def test_an_inspection_of_a_window_reads_its_hours_only() -> None:
+    s3 = MemoryS3()
+    log = open_log(s3)
+    archive = Archive(log, "kong", "requests", RUN_IDS[0])
+    hours = {NOW - 7200: 1, NOW - 3600: 2, NOW: 3}
+    for at, count in hours.items():
+        archive.deliver([event(100 * count + number, request_timestamp=at + number) for number in range(count)])
+    archive.deliver([event(999, request_timestamp=None)])
+    log.close()
+    taken: list[int | None] = []
+
+    inspection = ArchiveInspector(s3, "kong", "requests", now=lambda: NOW).inspect(
+        {}, window=Window(NOW - 3600 + 1, NOW + 1), take=lambda entry, seconds: taken.append(seconds)
+    )
+
+    # Whole parts: it is for who takes the entries to leave out those that are beside the window.
+    assert sorted(taken, key=str) == [NOW - 3600, NOW - 3599, NOW, NOW + 1, NOW + 2, None]
+    assert [part.entries for part in inspection.contents] == [1, 2, 3]
+    assert (inspection.parts, inspection.entries, inspection.doubled) == (3, 6, 0)
+    assert s3.calls["read"] == 3
+
+
+def test_doubled_entries_are_counted() -> None:
+    site = Site()
+    copy = site.content(PARTS[0])
+    site.s3.create(PREFIX + f"{HOUR}-000002.json.gz", gzip.compress(copy))
+
+    inspection = site.verify().inspection
+
+    assert inspection is not None
+    assert (inspection.entries, inspection.doubled) == (5, 2)

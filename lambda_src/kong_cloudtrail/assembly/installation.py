@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from ..destinations import archive
 from ..destinations.archive.inspection import ArchiveInspector
 from ..domain.report_chain import IsSignedBy
 from ..domain.trail import Trail
-from ..ports import Inspector, Telemetry, TimeBudget
+from ..ports import AlarmHistory, Inspector, Telemetry, TimeBudget
 from ..run.collector import Collector
 from ..settings import StoredTrails
 from ..state.ledger import Ledger
@@ -32,7 +33,11 @@ class WholeInstallation:
         The time that there is.
     is_signed
         Checks the signature of a run report; ``None``: signatures are not checked.
+    configuration
+        The variables in force, without secrets.
     """
+
+    alarm_history: AlarmHistory | None = None
 
     def __init__(
         self,
@@ -41,11 +46,13 @@ class WholeInstallation:
         telemetry: Telemetry,
         budget: TimeBudget,
         is_signed: IsSignedBy | None = None,
+        configuration: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.clock = SystemClock()
         self.telemetry = telemetry
         self.budget = budget
         self.is_signed = is_signed
+        self.configuration = configuration
         self.trails: Sequence[TrailParts] = [assembly.parts(trail, telemetry, budget) for trail in trails]
         self.stored_trails = self.trails
         self._assembly = assembly
@@ -64,11 +71,23 @@ class StoredInstallation:
         Where ledger and archive are.
     is_signed
         Checks the signature of a run report; ``None``: signatures are not checked.
+    alarm_history
+        The changes of its alarms; ``None``: nobody is asked.
+    configuration
+        The variables in force, without secrets.
     """
 
-    def __init__(self, settings: StoredTrails, is_signed: IsSignedBy | None = None) -> None:
+    def __init__(
+        self,
+        settings: StoredTrails,
+        is_signed: IsSignedBy | None = None,
+        alarm_history: AlarmHistory | None = None,
+        configuration: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.clock = SystemClock()
         self.is_signed = is_signed
+        self.alarm_history = alarm_history
+        self.configuration = configuration
         self.stored_trails: Sequence[StoredParts] = [StoredParts(settings, trail) for trail in trails_of(settings)]
 
 

@@ -106,6 +106,13 @@ class ReportChain:
 IsSignedBy = Callable[[bytes, bytes], bool]
 """Takes a report and its signature; returns whether the signature is right."""
 
+NoteReport = Callable[[int, bytes, Mapping[str, Any]], object]
+"""Takes the number of a report, its body and its fields."""
+
+
+def note_nothing(number: int, body: bytes, fields: Mapping[str, Any]) -> None:
+    """Take no notice of a report."""
+
 
 @dataclass(slots=True)
 class ChainCheck:
@@ -117,12 +124,15 @@ class ChainCheck:
         The checkpoint, which remembers the newest report.
     is_signed
         Checks signatures; ``None``: they are not checked.
+    note
+        Gets each report: its number, its body and its fields, which may be anything if it was altered.
     noun, document, head
         What a document of the chain is called in messages, in short and in full, and what remembers the newest one.
     """
 
     checkpoint: Checkpoint
     is_signed: IsSignedBy | None = None
+    note: NoteReport = note_nothing
     noun: str = "Report"
     document: str = "run report"
     head: str = "checkpoint"
@@ -158,6 +168,7 @@ class ChainCheck:
             self._faults.append(f"{self.noun} {number} is not the one that the {self.head} remembers: it was altered.")
         self._check_signature(number, body, signature)
         self._collect_parts(number, fields)
+        self.note(number, body, fields)
 
     def end(self) -> list[str]:
         """Return all faults, once the last report was checked."""

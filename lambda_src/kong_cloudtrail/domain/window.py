@@ -25,6 +25,16 @@ class Window:
     after: int
     before: int | None
 
+    def contains(self, seconds: int) -> bool:
+        """Return whether a moment, Unix seconds, is within it."""
+        return self.after <= seconds and (self.before is None or seconds < self.before)
+
+    def overlaps(self, other: Window) -> bool:
+        """Return whether there is a moment that is within both."""
+        return (other.before is None or self.after < other.before) and (
+            self.before is None or other.after < self.before
+        )
+
 
 class Slices:
     """Cuts a window without an upper bound into slices, oldest first.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from ..domain.backfill import Range
 from ..domain.report_chain import IsSignedBy
 from ..domain.trail import Trail
 from ..ports import (
+    AlarmHistory,
     BackfillLedger,
     CacheGauge,
     Check,
@@ -122,6 +123,14 @@ class StoredInstallation(AnyInstallation, Protocol):
     @property
     def is_signed(self) -> IsSignedBy | None:
         """Checks the signature of a run report; ``None``: signatures are not checked."""
+
+    @property
+    def alarm_history(self) -> AlarmHistory | None:
+        """The changes of its alarms; ``None``: nobody is asked."""
+
+    @property
+    def configuration(self) -> Mapping[str, str]:
+        """The variables in force, without secrets."""
 
 
 class Installation(StoredInstallation, Protocol):

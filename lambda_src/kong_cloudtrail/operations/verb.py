@@ -12,7 +12,17 @@ from ..errors import RequestInvalid
 from .fields import Fields
 from .installation import AnyInstallation
 
-NAMES = ("backfill", "doctor", "preview", "quarantine", "reconcile", "status", "verify")
+NAMES = (
+    "backfill",
+    "doctor",
+    "evidence",
+    "preview",
+    "quarantine",
+    "reconcile",
+    "status",
+    "verify",
+    "verify-signatures",
+)
 """The verbs. Each has a module of the same name."""
 
 _Request = TypeVar("_Request")

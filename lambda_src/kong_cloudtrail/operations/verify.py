@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ..domain.report_chain import IsSignedBy, ReportChain, StoredReport
@@ -71,7 +71,7 @@ class VerifiedTrail:
             "last_run": None if chain.last is None else _run(chain.last),
             "complete_until": chain.complete_until,
             "other_trails": list(chain.other_trails),
-            "archive": None if inspection is None else {k: v for k, v in asdict(inspection).items() if k != "faults"},
+            "archive": None if inspection is None else _archive(inspection),
             "reconciliations": self.reconciliations.count,
             "faults": list(self.faults),
         }
@@ -136,6 +136,11 @@ def verify(
     if inspector is not None:
         inspection = inspector.inspect(chain.parts, lambda done, total: progress("parts", done, total))
     return VerifiedTrail(chain, inspection, reconciliations)
+
+
+def _archive(inspection: Inspection) -> dict[str, Any]:
+    names = ("place", "parts", "entries", "doubled", "unreported", "found_by_later_runs")
+    return {name: getattr(inspection, name) for name in names}
 
 
 def _run(report: StoredReport) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 
+from ..domain.checkpoint import Checkpoint
 from ..domain.gateway import Gateway
 from ..domain.report import MAX_COUNTED, RunReport
 from ..domain.window import Window
@@ -192,16 +193,13 @@ class Collector:
     ) -> None:
         """Process everything that the reader reads."""
         checkpoint = progress.checkpoint
-        # What a rule excluded that is no longer in force is found now, and is not late.
-        late_before = None if checkpoint.excluded.awaits_sweep else checkpoint.complete_until
         for reading in read_ahead(iter(beginning.reader), self._seen.expect, self._reading_guard):
             self._log_reading(reading, report)
             if reading.page is not None:
-                everything = reading.purpose is Purpose.NEW and reading.window is None
                 intake.take(
                     reading.page.entries,
                     assumed_before=beginning.assumed_before(reading),
-                    checkpoint=late_before if everything or reading.purpose is Purpose.SWEEP else None,
+                    late_before=self._late_before(checkpoint, reading),
                     counts_excluded=reading.purpose is Purpose.NEW,
                 )
             if reading.stretch is not None:
@@ -210,6 +208,24 @@ class Collector:
             delivery.check()
             progress.move()
             self._telemetry.progress(report)
+
+    def _late_before(self, checkpoint: Checkpoint, reading: Reading) -> int | None:
+        """Return before which request time, Unix seconds, new entries of a reading are late; ``None``: none are.
+
+        Parameters
+        ----------
+        checkpoint
+            The checkpoint when the run began.
+        reading
+            What shows the entries.
+        """
+        if checkpoint.excluded.awaits_sweep:
+            return None  # what a rule excluded that is no longer in force is found now, and is not late
+        if reading.purpose is Purpose.SWEEP:
+            return None if reading.window is None else reading.window.before
+        if reading.purpose is Purpose.NEW and reading.window is None and checkpoint.complete_until is not None:
+            return checkpoint.complete_until - self._plan.overlap_seconds
+        return None
 
     # -- when a run ends
 

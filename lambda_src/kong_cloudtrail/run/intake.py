@@ -70,7 +70,7 @@ class Intake:
         page: Sequence[Entry],
         *,
         assumed_before: int | None = None,
-        checkpoint: int | None = None,
+        late_before: int | None = None,
         counts_excluded: bool = True,
     ) -> None:
         """Submit the new entries of a page, in full batches.
@@ -82,9 +82,9 @@ class Intake:
         assumed_before
             Entries with an older request time, Unix seconds, are skipped even if they are not marked: it is not known
             whether they were delivered, or they are older than the beginning of the trail.
-        checkpoint
-            The checkpoint when the run began, Unix seconds: new entries that are older by more than the overlap are
-            counted as found late.
+        late_before
+            New entries with an older request time, Unix seconds, are counted as found late. Runs reach the checkpoint
+            from there on.
         counts_excluded
             Whether excluded entries are counted as such. If not, they count as duplicates: what is read again was
             counted before.
@@ -98,8 +98,8 @@ class Intake:
         self._report.pages += 1
         self._report.fetched += len(page)
         self._report.duplicates += len(page) - len(fresh) - counted
-        if checkpoint is not None:
-            self._count_late(fresh, checkpoint)
+        if late_before is not None:
+            self._count_late(fresh, late_before)
         for entry in self._complete(fresh):
             self._send(entry)
 
@@ -134,8 +134,8 @@ class Intake:
             count += 1
         return count
 
-    def _count_late(self, fresh: Sequence[Entry], checkpoint: int) -> None:
-        late_before = checkpoint - self._overlap_seconds
+    def _count_late(self, fresh: Sequence[Entry], late_before: int) -> None:
+        checkpoint = late_before + self._overlap_seconds
         times = [entry.timestamp for entry in fresh if _is_dated_before(entry, late_before)]
         lateness = [checkpoint - moment for moment in times if moment is not None]
         report = self._report

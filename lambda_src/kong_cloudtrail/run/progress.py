@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -98,7 +98,9 @@ class Progress:
         """Parts of runs that died before they could report them."""
         self._now = 0
         self._new = _Track(self._advance, self._add_gaps, passes_empty=False)
-        self._swept = _Track(lambda stretch, _: self._advance_sweep(stretch), self._add_gaps, passes_empty=True)
+        self._swept = _Track(
+            lambda stretch, _: self._advance_sweep(stretch), self._add_gaps_of_sweep, passes_empty=True
+        )
         self._retried: list[tuple[Stretch, list[Future[bool]]]] = []
         self._still_open: set[OpenGap] = set()
         self._narrowed: dict[OpenGap, OpenGap] = {}
@@ -440,21 +442,46 @@ class Progress:
         others = list(self._checkpoint.gaps)
         with contextlib.suppress(ValueError):
             others.remove(current)  # once: a row in it that still cannot be shown may be an equal gap
-        if stretch.position is not None and stretch.span is not None and gap.window is not None:
-            current = replace(gap, window=Window(gap.window.after, stretch.span.after + 1))
+        if stretch.position is not None:
+            if stretch.span is not None:
+                after = 0 if gap.window is None else gap.window.after
+                current = replace(gap, window=Window(after, stretch.span.after + 1))
             self._narrowed[gap] = current
             others.append(current)
         passed = dict.fromkeys([*self._passed.pop(gap, []), *stretch.gaps])
-        self._set_gaps([*others, *(_unreadable(one, gap.since) for one in passed)])
+        found = [_unreadable(one, gap.since) for one in passed]
+        # As long as the gap is being read, it is one of its own, and nothing is joined with it.
+        self._set_gaps([*others, *found] if stretch.position is not None else self._joined(others, found))
 
     def _add_gaps(self, gaps: Sequence[OpenGap]) -> bool:
         """Add gaps, unless they cannot be kept; return whether they were added."""
-        known = {gap.window for gap in self._checkpoint.gaps if gap.window is not None}
+        known = {gap.window for gap in self._lasting_gaps if gap.window is not None}
         added = [gap for gap in gaps if gap.window not in known]
-        if added and (not self._keep or len(self._checkpoint.gaps) + len(added) > MAX_GAPS):
+        everything = self._joined(self._checkpoint.gaps, added)
+        if added and (not self._keep or len(everything) > MAX_GAPS):
             return False
-        self._set_gaps([*self._checkpoint.gaps, *added])
+        self._set_gaps(everything)
         return True
+
+    def _add_gaps_of_sweep(self, gaps: Sequence[OpenGap]) -> bool:
+        """Add gaps, but none of unknown time beside another: for each of these, everything is read again."""
+        if any(gap.window is None for gap in self._lasting_gaps):
+            gaps = [gap for gap in gaps if gap.window is not None]
+        return self._add_gaps(gaps)
+
+    @property
+    def _lasting_gaps(self) -> list[OpenGap]:
+        """The gaps without those that may be about to be closed: they were read before what is found now."""
+        being_read = {self._narrowed.get(gap, gap) for stretch, _ in self._retried if (gap := stretch.retried)}
+        return [gap for gap in self._checkpoint.gaps if gap not in being_read]
+
+    def _joined(self, gaps: Sequence[OpenGap], added: Iterable[OpenGap]) -> list[OpenGap]:
+        """Return gaps and added ones; of the unreadable, those that overlap are made one."""
+        lasting = set(self._lasting_gaps)
+        joined = [gap for gap in gaps if gap in lasting]
+        for gap in added:
+            joined = _with_gap(joined, gap)
+        return [*(gap for gap in gaps if gap not in lasting), *joined]
 
     def _set_gaps(self, gaps: Sequence[OpenGap]) -> None:
         ordered = sorted(gaps, key=lambda gap: gap.window.after if gap.window else 0)
@@ -586,6 +613,27 @@ class _Track:
             return False
         self._stuck.clear()
         return True
+
+
+def _with_gap(gaps: Sequence[OpenGap], gap: OpenGap) -> list[OpenGap]:
+    """Add a gap. Those that overlap with it and are unreadable, too, become one with it, as old as the oldest.
+
+    If rows come in any order, the gap of a row is all that was being read, and every reading that meets the row again
+    has other bounds.
+    """
+    if gap.window is None or gap.window.before is None or gap.kind != "unreadable":
+        return [*gaps, gap]
+    after, before, since = gap.window.after, gap.window.before, gap.since
+    others = []
+    for one in gaps:
+        window = one.window
+        if window is None or window.before is None or one.kind != gap.kind:
+            others.append(one)
+        elif window.after < gap.window.before and gap.window.after < window.before:
+            after, before, since = min(after, window.after), max(before, window.before), min(since, one.since)
+        else:
+            others.append(one)
+    return [*others, OpenGap(Window(after, before), gap.kind, gap.reason, since)]
 
 
 def _unreadable(gap: Gap, since: int) -> OpenGap:

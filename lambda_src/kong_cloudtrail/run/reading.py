@@ -236,12 +236,12 @@ class Reader:
         if not self._filters:
             yield from self._rounds(self._scan)
             return
-        sweep = None if self._backfilled_until is not None else self._sweep_position()
+        sweeps = self._backfilled_until is None and self._sweep_is_due()
         if self._backfilled_until is None:
-            yield from self._gaps(with_unreadable=sweep is not None)
-        yield from self._rounds(self._slices)
-        if sweep is not None and self.is_proven:
-            yield from self._sweep(sweep)
+            yield from self._gaps(with_unreadable=sweeps)
+        beginning = yield from self._rounds(self._slices)
+        if sweeps and self.is_proven:
+            yield from self._sweep(beginning)
 
     @property
     def meets_backfill(self) -> bool:
@@ -262,15 +262,19 @@ class Reader:
 
     # -- new entries
 
-    def _rounds(self, read: Callable[[Position], Generator[Reading, None, int | None]]) -> Iterator[Reading]:
-        """Continue the reading of an earlier run, if there is one; then read from the beginning."""
+    def _rounds(
+        self, read: Callable[[Position], Generator[Reading, None, int | None]]
+    ) -> Generator[Reading, None, Position]:
+        """Continue the reading of an earlier run, if there is one; then read from a beginning, and return that."""
         unfinished = self._checkpoint.reading
         newest = self._checkpoint.complete_until
         if unfinished is not None and (unfinished.window is None) == (not self._filters):
             read_until = yield from read(unfinished)
             newest = max((one for one in (newest, read_until) if one is not None), default=None)
-        yield from read(self._beginning(newest))
+        beginning = self._beginning(newest)
+        yield from read(beginning)
         self.is_complete = self.is_proven and not self.problems
+        return beginning
 
     def _beginning(self, newest: int | None) -> Position:
         """Return where a reading begins, given the newest request time that was read before."""
@@ -365,20 +369,21 @@ class Reader:
             begin = Position(window, None, None, self._bounds.earliest, self._bounds.now)
             yield from self._read(Purpose.GAP, begin, is_over=is_over, retried=gap)
 
-    def _sweep_position(self) -> Position | None:
-        """Return where to sweep; ``None`` if no sweep is due."""
+    def _sweep_is_due(self) -> bool:
+        """Return whether to sweep after the new entries, or to continue a sweep."""
         checkpoint, due, now = self._checkpoint, self._checkpoint.sweep_due, self._bounds.now
         if not self._plan.sweep_seconds or not self._plan.keep_checkpoint or checkpoint.complete_until is None:
-            return None
-        if checkpoint.sweep is not None:
-            return checkpoint.sweep
-        if due is None or now < due <= now + self._plan.sweep_seconds:
-            return None
-        ceiling = checkpoint.complete_until - self._plan.overlap_seconds
-        floor = max(checkpoint.begins_at or 0, checkpoint.marks_whole_after or 0)
-        return Position(Window(floor, max(ceiling, floor)), None, None, self._bounds.earliest, now)
+            return False
+        return checkpoint.sweep is not None or (due is not None and not now < due <= now + self._plan.sweep_seconds)
 
-    def _sweep(self, start: Position) -> Iterator[Reading]:
+    def _sweep(self, beginning: Position) -> Iterator[Reading]:
+        """Continue a sweep, or begin one, up to where this run began to read what is new."""
+        # Not up to the checkpoint: if an earlier run's reading was continued, nothing else shows what has appeared
+        # since in the part of it that was read before.
+        ceiling = 0 if beginning.window is None else beginning.window.after
+        floor = max(self._checkpoint.begins_at or 0, self._checkpoint.marks_whole_after or 0)
+        window = Window(floor, max(ceiling, floor))
+        start = self._checkpoint.sweep or Position(window, None, None, self._bounds.earliest, self._bounds.now)
         yield from self._read(Purpose.SWEEP, start, is_over=self._deadline(SWEEP_RUN_SECONDS))
 
     def _deadline(self, seconds: float) -> Callable[[], bool]:

@@ -35,7 +35,7 @@ from ..domain.gateway import Gateway
 from ..domain.jsontext import encode
 from ..domain.part import Part
 from ..domain.report import RunReport
-from ..domain.report_chain import ChainCheck, IsSignedBy, ReportChain
+from ..domain.report_chain import ChainCheck, IsSignedBy, NoteReport, ReportChain, note_nothing
 from ..domain.trail import Trail
 from ..domain.window import Window
 from ..errors import CheckpointConflict, LedgerError
@@ -344,13 +344,15 @@ class Ledger:
         """Check the chain of run reports; yield one sentence for each fault."""
         yield from self.read_reports().faults
 
-    def read_reports(self, is_signed: IsSignedBy | None = None) -> ReportChain:
+    def read_reports(self, is_signed: IsSignedBy | None = None, note: NoteReport | None = None) -> ReportChain:
         """Read all run reports, and check that none is missing, altered or misplaced.
 
         Parameters
         ----------
         is_signed
             Checks the signature of a report; ``None``: signatures are not checked.
+        note
+            Gets each report, in their order.
 
         Raises
         ------
@@ -358,7 +360,7 @@ class Ledger:
             If the ledger cannot be read.
         """
         checkpoint = self.load_checkpoint()
-        chain = self._read_chain(f"runs/{self._trail.path}/", ChainCheck(checkpoint, is_signed))
+        chain = self._read_chain(f"runs/{self._trail.path}/", ChainCheck(checkpoint, is_signed, note or note_nothing))
         if chain.count:
             return chain
         others = {"/".join(name.split("/")[1:-1]) for name in self._store.names("runs/")}
@@ -427,13 +429,15 @@ class Ledger:
             if written:
                 return self._store.locate(name), number
 
-    def read_reconciliations(self, is_signed: IsSignedBy | None = None) -> ReportChain:
+    def read_reconciliations(self, is_signed: IsSignedBy | None = None, note: NoteReport | None = None) -> ReportChain:
         """Read the results of all reconciliations, and check that none is missing, altered or misplaced.
 
         Parameters
         ----------
         is_signed
             Checks the signature of a result; ``None``: signatures are not checked.
+        note
+            Gets each result, in their order.
 
         Raises
         ------
@@ -443,6 +447,7 @@ class Ledger:
         check = ChainCheck(
             self._newest_reconciliation(),
             is_signed,
+            note or note_nothing,
             noun="Reconcile result",
             document="result of a reconciliation",
             head=f"object {_NEWEST}",

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import IO
 
 from ...domain.report_chain import ReportedPart
-from ...ports import Inspection
+from ...domain.window import Window
+from ...ports import InspectedPart, Inspection, TakeEntry
 from .part_log import (
     DIGEST_BYTES,
+    UNDATED_HOUR,
     Listed,
     NotAPart,
     PartAbsent,
@@ -24,6 +29,7 @@ from .part_log import (
     prefix_of,
     read_content,
 )
+from .stored import read_line
 
 LONGEST_RUN_SECONDS = 1200
 """Longer than any run of the function. Only younger parts may be in no report."""
@@ -59,7 +65,12 @@ class ArchiveInspector:
         self._workers = workers
 
     def inspect(
-        self, reported: Mapping[str, ReportedPart], progress: Callable[[int, int], None] = lambda done, total: None
+        self,
+        reported: Mapping[str, ReportedPart],
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        *,
+        window: Window | None = None,
+        take: TakeEntry | None = None,
     ) -> Inspection:
         """Inspect the archive, in bounded memory.
 
@@ -69,6 +80,11 @@ class ArchiveInspector:
             The parts that the run reports name, by name.
         progress
             Called with the number of parts that are done, and of all parts.
+        window
+            Only the parts of hours that are at least in part within this window, and that of entries without a usable
+            time. ``None``: all parts.
+        take
+            Gets each entry of these parts, in no particular order, one at a time.
 
         Raises
         ------
@@ -81,30 +97,38 @@ class ArchiveInspector:
             name = listed.name.removeprefix(self._prefix)
             if part_number(name) is None:
                 faults.append(f"{self._store.locate(listed.name)} is not a part of the archive.")
-            else:
+            elif is_part_of(name, window):
                 parts[name] = listed
+        reported = {name: part for name, part in reported.items() if is_part_of(name, window)}
         faults += self._missing(reported, parts)
         names = sorted(parts)
         entries = unreported = 0
+        contents: list[InspectedPart] = []
         with ExitStack() as stack:
             pool = stack.enter_context(ThreadPoolExecutor(self._workers, "verify"))
             keys = stack.enter_context(_Keys())
-            for index, content in enumerate(self._read_in_order(pool, [parts[name] for name in names])):
+            read = self._reader(take)
+            for index, content in enumerate(self._read_in_order(pool, [parts[name] for name in names], read)):
                 name = names[index]
                 faults += self._compare(name, parts[name], content, reported.get(name))
                 if content is not None:
                     entries += content.lines
                     unreported += name not in reported and self._may_be_at_work(content.run_id)
                     keys.add(index, content)
+                    if window is not None:
+                        contents.append(InspectedPart(name, content.sha256, content.lines))
                 progress(index + 1, len(names))
-            faults += self._doubled(keys, [parts[name] for name in names])
+            doubles = keys.count_doubles()
+            faults += self._doubled(doubles, [parts[name] for name in names])
         return Inspection(
             place=self._store.locate(self._prefix),
             parts=len(names),
             entries=entries,
+            doubled=sum(double.keys for double in doubles.values()),
             unreported=unreported,
             found_by_later_runs=sum(not part.written_by_that_run for part in reported.values()),
             faults=tuple(faults),
+            contents=tuple(contents),
         )
 
     def _missing(self, reported: Mapping[str, ReportedPart], parts: Mapping[str, Listed]) -> Iterator[str]:
@@ -146,15 +170,10 @@ class ArchiveInspector:
                 f"{content.lines} entries, and the report says {reported.entries}."
             )
 
-    def _doubled(self, keys: _Keys, parts: Sequence[Listed]) -> Iterator[str]:
+    def _doubled(self, doubles: Mapping[tuple[int, int], _Doubles], parts: Sequence[Listed]) -> Iterator[str]:
         """Return one sentence for each two parts that have keys in common: a whole copied part is one fault."""
-        counts: Counter[tuple[int, int]] = Counter()
-        examples: dict[tuple[int, int], bytes] = {}
-        for digest, first, second in keys.doubles():
-            counts[first, second] += 1
-            examples.setdefault((first, second), digest)
-        for (first, second), count in sorted(counts.items()):
-            key = self._key(parts[second], examples[first, second])
+        for (first, second), found in sorted(doubles.items()):
+            count, key = found.keys, self._key(parts[second], found.example)
             where = self._store.locate(parts[first].name)
             both = (
                 f"twice in {where}"
@@ -170,13 +189,15 @@ class ArchiveInspector:
         except (NotAPart, PartAbsent):  # it was changed meanwhile
             return digest.hex()
 
-    def _read_in_order(self, pool: ThreadPoolExecutor, parts: Sequence[Listed]) -> Iterator[PartContent | None]:
+    def _read_in_order(
+        self, pool: ThreadPoolExecutor, parts: Sequence[Listed], read: Callable[[Listed], PartContent | None]
+    ) -> Iterator[PartContent | None]:
         """Read parts, several at once, and only a few ahead of one that takes long: each has its keys in memory."""
         reading: deque[Future[PartContent | None]] = deque()
         for part in parts:
             if len(reading) > self._workers:
                 yield reading.popleft().result()
-            reading.append(pool.submit(self._read, part))
+            reading.append(pool.submit(read, part))
         while reading:
             yield reading.popleft().result()
 
@@ -188,15 +209,35 @@ class ArchiveInspector:
             return False
         return abs(self._now() - began) < LONGEST_RUN_SECONDS
 
-    def _read(self, listed: Listed) -> PartContent | None:
-        """Return what a part holds; ``None`` if it is damaged."""
-        try:
-            return read_content(self._store.read(listed.name, listed.version))
-        except (NotAPart, PartAbsent):
-            return None
+    def _reader(self, take: TakeEntry | None) -> Callable[[Listed], PartContent | None]:
+        """Return what reads a part; its result is ``None`` if the part is damaged."""
+        lock = threading.Lock()
+
+        def take_line(line: bytes) -> None:
+            entry, seconds = read_line(line)
+            with lock:
+                take(entry, seconds)  # type: ignore[misc]  # is not None where this is used
+
+        def read(listed: Listed) -> PartContent | None:
+            try:
+                pieces = self._store.read(listed.name, listed.version)
+                return read_content(pieces, None if take is None else take_line)
+            except (NotAPart, PartAbsent):
+                return None
+
+        return read
 
     def _locate(self, name: str) -> str:
         return self._store.locate(self._prefix + name)
+
+
+def is_part_of(name: str, window: Window | None) -> bool:
+    """Return whether a part may hold entries of a window. Entries without a usable time may be of any."""
+    hour, _ = part_number(name) or ("", 0)
+    if window is None or hour == UNDATED_HOUR:
+        return True
+    begin = int(datetime.strptime(hour, "day=%Y-%m-%d/%H").replace(tzinfo=UTC).timestamp())
+    return window.overlaps(Window(begin, begin + 3600))
 
 
 def _gaps(numbers: set[int]) -> Iterator[tuple[int, int]]:
@@ -206,6 +247,14 @@ def _gaps(numbers: set[int]) -> Iterator[tuple[int, int]]:
         if number > expected:
             yield expected, number - 1
         expected = number + 1
+
+
+@dataclass(slots=True)
+class _Doubles:
+    """How many keys two parts have in common, and the digest of one of them."""
+
+    example: bytes
+    keys: int = 0
 
 
 class _Keys:
@@ -234,8 +283,14 @@ class _Keys:
         for bucket, records in by_bucket.items():
             self._buckets[bucket].write(b"".join(records))
 
-    def doubles(self) -> Iterator[tuple[bytes, int, int]]:
-        """Return the digests that are there more than once, each with the first part and another."""
+    def count_doubles(self) -> dict[tuple[int, int], _Doubles]:
+        """Return how many keys each two parts have in common, as the first part of a key and another."""
+        found: dict[tuple[int, int], _Doubles] = {}
+        for digest, first, second in self._doubles():
+            found.setdefault((first, second), _Doubles(digest)).keys += 1
+        return found
+
+    def _doubles(self) -> Iterator[tuple[bytes, int, int]]:
         for bucket in self._buckets:
             bucket.seek(0)
             seen: dict[bytes, int] = {}

@@ -548,14 +548,14 @@ def _grouped(events: Sequence[Event]) -> Iterator[list[str]]:
         yield group
 
 
-def read_content(pieces: Iterable[bytes]) -> PartContent:
-    """Read a part piece by piece. Raises `NotAPart`."""
+def read_content(pieces: Iterable[bytes], take: Callable[[bytes], object] | None = None) -> PartContent:
+    """Read a part piece by piece; `take` gets each of its lines. Raises `NotAPart`."""
     sha256 = hashlib.sha256()
     digests: set[bytes] = set()
     doubled: list[bytes] = []
     head, pieces = _peek(pieces)
     run_id = _run_id(head)
-    for keys in _keys(_decompressed(pieces), sha256.update):
+    for keys in _keys(_decompressed(pieces), sha256.update, take):
         for key in keys:
             found = _digest(key)
             if found in digests:
@@ -573,18 +573,25 @@ def find_key(pieces: Iterable[bytes], wanted: bytes) -> str | None:
     return None
 
 
-def _keys(chunks: Iterable[bytes], note: Callable[[bytes], object] = lambda chunk: None) -> Iterator[list[bytes]]:
-    """Return the keys of the lines, chunk by chunk; `note` gets each chunk. Raises `NotAPart`."""
+def _keys(
+    chunks: Iterable[bytes],
+    note: Callable[[bytes], object] = lambda chunk: None,
+    take: Callable[[bytes], object] | None = None,
+) -> Iterator[list[bytes]]:
+    """Return the keys of the lines, chunk by chunk; `note` gets each chunk, and `take` each line. Raises `NotAPart`."""
     rest = b""
     for chunk in chunks:
         note(chunk)
         *lines, rest = (rest + chunk).split(b"\n")
-        rest = rest[:_HEAD_BYTES]  # the key is at the beginning; a line may have many megabytes
+        if take is None:
+            rest = rest[:_HEAD_BYTES]  # the key is at the beginning; a line may have many megabytes
         keys = []
         for line in lines:
             if (key := _key_of_line(line)) is None:
                 raise NotAPart
             keys.append(key[1])
+            if take is not None:
+                take(line)
         yield keys
     if rest:
         raise NotAPart

@@ -310,6 +310,7 @@ def _refusal(reply: Reply, has_token: bool, configuration: Mapping[str, Any]) ->
             "Set KONG_ADMIN_API to the address behind the redirect, with its scheme, port and base path.",
         )
     advice = ADVICE.get(reply.status, "gave an answer that is not documented. Check that the URL is the Admin API's")
+    advice = advice.format(path=REQUESTS_PATH)
     reason, _, do = advice.partition(". ")
     if not do:
         return AREA.failed("rights", f"{what}: it {reason}.", "Look into Kong's log.")

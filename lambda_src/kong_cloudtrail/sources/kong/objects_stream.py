@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ...domain.entry import Entry
+from ...domain.gateway import Gateway
 from ...domain.window import Window
 from ...ports import Clock, Page
 from .admin_api import OBJECTS_PATH, REQUESTS_PATH, AdminApi
@@ -50,6 +51,14 @@ class KongObjects(KongStream):
         # A client of its own: the next page is fetched at the same time.
         http = HttpClient(admin_api, root_ca=root_ca, remaining_seconds=remaining_seconds)
         self._causes = Causes(AdminApi(http, admin_api, REQUESTS_PATH, token=token, clock=clock, sleep=sleep), clock)
+        self._gateway_ahead_seconds = 0
+
+    def describe(self) -> Gateway:
+        """Ask for version, host name and clock; see `KongStream`."""
+        gateway = super().describe()
+        if gateway.clock is not None:
+            self._gateway_ahead_seconds = gateway.clock - int(self._clock.now())
+        return gateway
 
     def pages(self, window: Window | None, resume: str | None = None) -> Iterator[Page]:
         """Read a window page by page, or everything for ``None``; as in `KongStream`.
@@ -59,7 +68,8 @@ class KongObjects(KongStream):
         """
         if window is not None and window.after <= 0:
             window = None
-        now = int(self._clock.now())
+        # Entries bear the gateway's time: if its clock is ahead, our own would end the window before the newest ones.
+        now = int(self._clock.now()) + max(self._gateway_ahead_seconds, 0)
         return ScanReading(self._api, self._page_size, resume, shape=OBJECT, window=window, now=now).pages()
 
     def complete(self, entries: Sequence[Entry]) -> Sequence[Entry]:

@@ -39,7 +39,7 @@ class ScanReading(Reading):
     window
         The window to read, on a gateway that filters by time; ``None``: everything.
     now
-        The approximate time, Unix seconds.
+        The time by the clock that is ahead, ours or the gateway's, Unix seconds.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class ScanReading(Reading):
         return self._page(entries, position.text(), as_asked=as_asked)
 
     def _page(self, entries: list[Entry], resume: str | None, *, as_asked: bool) -> Page:
-        return Page(entries, resume, is_last=resume is None, as_asked=as_asked, newest_first=self._window is None)
+        return Page(entries, resume, is_last=resume is None, as_asked=as_asked, newest_first=False)
 
     def _is_of_the_same_release(self, version: str) -> bool:
         position = self._position
@@ -149,8 +149,8 @@ class ScanReading(Reading):
     def _window_of_gap(self) -> Window | None:
         if self._window is None:
             return None
-        # Where in it the row is, no order tells.
-        return Window(self._window.after, self._latest())
+        # Where in it the row is, no order tells. If it is dated later than now, the next reading meets it again.
+        return Window(self._window.after, self._position.before or self._now + 1)
 
     def _latest(self) -> int:
         return self._position.before or self._now + _DAY_SECONDS

@@ -96,7 +96,10 @@ def test_reserved_concurrency_that_is_too_little_is_remarked(tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize("value", [0, 9, "4", True, Token.as_number({"Ref": "Slices"})])
+@pytest.mark.parametrize(
+    "value",
+    [0, 9, "4", True, pytest.param(Token.as_number({"Ref": "Slices"}), id="a token")],
+)
 def test_number_that_is_none(tmp_path: Path, value: Any) -> None:
     _, stack, vpc = foreign_stack(tmp_path)
 

@@ -116,9 +116,9 @@ class CollectorSchedule(Construct):
                 input=scheduler.ScheduleTargetInput.from_object(
                     {
                         "execution_id": scheduler.ContextAttribute.execution_id,
+                        **event,
                         "stream": trail.stream,
                         "destination": trail.destination,
-                        **event,
                     }
                 ),
             ),

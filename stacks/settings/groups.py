@@ -751,9 +751,9 @@ class CloudTrailLake(Destination):
     settings: ClassVar[Mapping[str, str]] = {"external_id": "external_id", "event_data_store": "event_data_store"}
     kinds: ClassVar[Mapping[str, Kind]] = {
         "channel_arn": kinds.SETTING,
-        "event_data_store": kinds.SETTING,
         "event_store": kinds.of("EventStoreOptions(…)", EventStoreOptions),
         "external_id": kinds.SETTING,
+        "event_data_store": kinds.SETTING,
     }
 
     def value_problems(self) -> Iterator[str]:

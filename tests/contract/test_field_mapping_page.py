@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from kong_cloudtrail.destinations.archive.line import LineMapper
-from kong_cloudtrail.destinations.archive.ocsf import OcsfMapper
+from kong_cloudtrail.domain.ocsf import OcsfMapper
 from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.helpers import ACCOUNT_ID, FIXTURES, GATEWAY, REPOSITORY, change, entry

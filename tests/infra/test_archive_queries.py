@@ -15,10 +15,10 @@ import sqlglot
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from kong_cloudtrail.destinations.archive.line import LineMapper
-from kong_cloudtrail.destinations.archive.ocsf import OcsfMapper
 from kong_cloudtrail.destinations.archive.part_log import UNDATED_HOUR, hour_of
 from kong_cloudtrail.domain.entry import Context, Entry
 from kong_cloudtrail.domain.gateway import Gateway
+from kong_cloudtrail.domain.ocsf import OcsfMapper
 
 from stacks import Archive
 from stacks.parts.archive_sql import NAMED_QUERIES, statement

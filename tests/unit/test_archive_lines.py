@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kong_cloudtrail.destinations.archive.line import LineMapper
-from kong_cloudtrail.destinations.archive.ocsf import OcsfMapper
 from kong_cloudtrail.domain.jsontext import encode, with_valid_strings
+from kong_cloudtrail.domain.ocsf import OcsfMapper
 from kong_cloudtrail.sources.kong.entries import read_entry
 
 from tests.helpers import GATEWAY, entry

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from kong_cloudtrail.destinations.archive.destination import Archive
 from kong_cloudtrail.destinations.archive.line import LineMapper
-from kong_cloudtrail.destinations.archive.ocsf import OcsfMapper
 from kong_cloudtrail.domain.gateway import Gateway
 from kong_cloudtrail.domain.jsontext import decode_page, encode
+from kong_cloudtrail.domain.ocsf import OcsfMapper
 from kong_cloudtrail.sources.kong.entries import read_entry
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 

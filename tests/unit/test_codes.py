@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from kong_cloudtrail.destinations.cloudtrail.codes import Meaning, advice_on, meaning_of
+from kong_cloudtrail.destinations.cloudtrail.codes import advice_on, meaning_of
+from kong_cloudtrail.domain.aws_codes import Meaning
 
 CODES = {
     Meaning.BAD_RECORD: ["FieldTooLong", "FieldNotFound", "InvalidData"],

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kong_cloudtrail.destinations.archive.line import LineMapper
-from kong_cloudtrail.destinations.archive.ocsf import OcsfMapper
 from kong_cloudtrail.destinations.archive.part_log import UNDATED_HOUR, hour_of
 from kong_cloudtrail.destinations.cloudtrail.event import EventMapper
 from kong_cloudtrail.domain.entry import Context, Entry
 from kong_cloudtrail.domain.event import Event
 from kong_cloudtrail.domain.jsontext import encode
 from kong_cloudtrail.domain.moment import utc
+from kong_cloudtrail.domain.ocsf import OcsfMapper
 from kong_cloudtrail.errors import EntryNotMappable
 from kong_cloudtrail.ports import Failure
 from kong_cloudtrail.sources.kong.entries import OBJECT, read_entry

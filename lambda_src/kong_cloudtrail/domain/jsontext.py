@@ -108,6 +108,30 @@ def with_valid_strings(text: str) -> str:
     return _surrogates_or_escape.sub(lambda found: r"\ufffd" if found["lone"] else found[0], text)
 
 
+def readable(text: str, value: object, end: str) -> str:
+    """Return a text of `encode` in a form that every JSON parser reads.
+
+    Parameters
+    ----------
+    text
+        The text. The last field of its last object is ``entry``.
+    value
+        The value of that field.
+    end
+        What closes the text after the entry.
+
+    Returns
+    -------
+    str
+        The text itself, unless it is not valid Unicode. Then that is replaced, and ``entryText`` follows ``entry``: the
+        exact entry, as JSON in a string.
+    """
+    valid = with_valid_strings(text)
+    if valid == text:
+        return text
+    return f'{valid.removesuffix(end)},"entryText":{encode(encode(value))}{end}'
+
+
 def decode_page(body: bytes) -> Any:
     """Parse a response body of Kong.
 

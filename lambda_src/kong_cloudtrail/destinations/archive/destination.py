@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from ...domain.event import Event
 from ...domain.gateway import Gateway
+from ...domain.ocsf import OcsfMapper
 from ...ports import Advice, Answer, Findings
 from .line import LineMapper
-from .ocsf import OcsfMapper
 from .packer import Packer
 from .part_log import PartLog, hour_of
 

@@ -8,7 +8,7 @@ from ...domain.composing import composer_of
 from ...domain.entry import Entry
 from ...domain.event import Event
 from ...domain.gateway import Gateway
-from ...domain.jsontext import encode, with_valid_strings
+from ...domain.jsontext import encode, readable
 from ...domain.moment import utc
 from ...errors import EntryNotMappable
 
@@ -59,28 +59,4 @@ class LineMapper:
             line["eventTime"] = None if entry.timestamp is None else utc(entry.timestamp)
             line["notMappable"] = str(reason)
         line["entry"] = entry.value
-        return Event(entry, readable(encode(line), entry, end="}"))
-
-
-def readable(line: str, entry: Entry, end: str) -> str:
-    """Return a line that every JSON parser reads.
-
-    Parameters
-    ----------
-    line
-        The line. The entry is the last field of its last object.
-    entry
-        The entry.
-    end
-        What closes the line after the entry.
-
-    Returns
-    -------
-    str
-        The line itself, unless the entry has text that is not valid Unicode. Then that is replaced, and ``entryText``
-        follows ``entry``: the exact entry, as JSON in a string.
-    """
-    valid = with_valid_strings(line)
-    if valid == line:
-        return line
-    return f'{valid.removesuffix(end)},"entryText":{encode(encode(entry.value))}{end}'
+        return Event(entry, readable(encode(line), entry.value, end="}"))

@@ -23,12 +23,13 @@ from botocore.exceptions import (
 )
 
 from ... import __version__
+from ...domain.aws_codes import Meaning
 from ...domain.event import Event
 from ...domain.gateway import Gateway
 from ...domain.trail import REQUESTS
 from ...errors import BatchRefused, DestinationMisconfigured, DestinationUnavailable
 from ...ports import Advice, Answer, Failure, Verdict
-from .codes import Meaning, advice_on, meaning_of
+from .codes import advice_on, meaning_of
 from .event import EventMapper
 from .packer import Packer
 

@@ -11,9 +11,22 @@ from ...domain.entry import Entry
 from ...domain.event import Event
 from ...domain.gateway import Gateway
 from ...domain.jsontext import encode
+from ...domain.shortening import PartLimits, shorten
 from ...domain.trail import REQUESTS
-from .limits import MAX_ADDITIONAL_EVENT_DATA_BYTES, MAX_CODE_CHARACTERS, MAX_TEXT_CHARACTERS
-from .shortening import shorten
+from .limits import (
+    MAX_ADDITIONAL_EVENT_DATA_BYTES,
+    MAX_CODE_CHARACTERS,
+    MAX_REQUEST_PARAMETERS_BYTES,
+    MAX_TEXT_CHARACTERS,
+    MAX_USER_NAME_CHARACTERS,
+)
+
+_PARTS = PartLimits(
+    text_characters=MAX_TEXT_CHARACTERS,
+    user_name_characters=MAX_USER_NAME_CHARACTERS,
+    request_parameters_bytes=MAX_REQUEST_PARAMETERS_BYTES,
+    additional_event_data_bytes=MAX_ADDITIONAL_EVENT_DATA_BYTES,
+)
 
 
 class EventMapper:
@@ -66,7 +79,7 @@ class EventMapper:
         # An event below the smallest limit of any part fits. This is true for nearly every entry.
         if len(data) <= MAX_TEXT_CHARACTERS or (len(data) <= MAX_ADDITIONAL_EVENT_DATA_BYTES and _texts_fit(event)):
             return Event(entry, data)
-        shortened, original = shorten(event, entry, self._locate_original)
+        shortened, original = shorten(event, entry, _PARTS, self._locate_original)
         return Event(entry, encode(shortened), original)
 
 

@@ -1,4 +1,4 @@
-"""Shortening the events of entries that exceed CloudTrail's limits.
+"""Shortening the events of entries that exceed the limits of a destination.
 
 The event is still delivered, as valid JSON, with excerpts in place of values that are too long. It says which fields
 are shortened, the size and SHA-256 of the whole entry, and where the ledger keeps it.
@@ -7,18 +7,13 @@ are shortened, the size and SHA-256 of the whole entry, and where the ledger kee
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ...domain.entry import Entry
-from ...domain.event import Original
-from ...domain.jsontext import encode
-from .limits import (
-    MAX_ADDITIONAL_EVENT_DATA_BYTES,
-    MAX_REQUEST_PARAMETERS_BYTES,
-    MAX_TEXT_CHARACTERS,
-    MAX_USER_NAME_CHARACTERS,
-)
+from .entry import Entry
+from .event import Original
+from .jsontext import encode
 
 MARK = "shortened"
 """Name of the field of ``additionalEventData`` that says what was shortened."""
@@ -50,8 +45,28 @@ _WELL_KNOWN = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class PartLimits:
+    """How large the parts of an event may be.
+
+    Parameters
+    ----------
+    text_characters
+        ``eventName``, ``UID`` and ``userIdentity.principalId``.
+    user_name_characters
+        ``userIdentity.details.userName``.
+    request_parameters_bytes, additional_event_data_bytes
+        The objects of these names, as JSON.
+    """
+
+    text_characters: int
+    user_name_characters: int
+    request_parameters_bytes: int
+    additional_event_data_bytes: int
+
+
 def shorten(
-    event: dict[str, Any], entry: Entry, locate_original: Callable[[str, str], str]
+    event: dict[str, Any], entry: Entry, limits: PartLimits, locate_original: Callable[[str, str], str]
 ) -> tuple[dict[str, Any], Original | None]:
     """Shorten every part of an event that exceeds its limit.
 
@@ -61,8 +76,10 @@ def shorten(
         The whole event.
     entry
         The entry that it was mapped from.
+    limits
+        Of its parts.
     locate_original
-        As in `EventMapper`.
+        Returns where the ledger will keep a whole entry, given its ``id`` and the SHA-256 in hexadecimal digits.
 
     Returns
     -------
@@ -72,41 +89,54 @@ def shorten(
     shortened: list[str] = []
     result = dict(event)
     for name in ("eventName", "UID"):
-        if len(event[name]) > MAX_TEXT_CHARACTERS:
-            result[name] = event[name][:MAX_TEXT_CHARACTERS]
+        if len(event[name]) > limits.text_characters:
+            result[name] = event[name][: limits.text_characters]
             shortened.append(name)
-    result["userIdentity"] = _shorten_identity(event["userIdentity"], shortened)
+    result["userIdentity"] = _shorten_identity(event["userIdentity"], limits, shortened)
     if "requestParameters" in event:
         result["requestParameters"] = _fit(
-            event["requestParameters"], MAX_REQUEST_PARAMETERS_BYTES, "requestParameters", shortened
+            event["requestParameters"], limits.request_parameters_bytes, "requestParameters", shortened
         )
     additional = event["additionalEventData"]
-    if shortened or len(encode(additional)) > MAX_ADDITIONAL_EVENT_DATA_BYTES:
-        limit = MAX_ADDITIONAL_EVENT_DATA_BYTES - _MARK_RESERVE_BYTES
-        additional = _fit(additional, limit, "additionalEventData", shortened)
+    if shortened or len(encode(additional)) > limits.additional_event_data_bytes:
+        limit_bytes = limits.additional_event_data_bytes - _MARK_RESERVE_BYTES
+        additional = _fit(additional, limit_bytes, "additionalEventData", shortened)
     if not shortened:
         return event, None
 
     original = Original.of(entry)
-    result["additionalEventData"] = additional | {
-        MARK: {
-            "fields": [_excerpt(name, _MAX_FIELD_NAME_BYTES) for name in shortened[:_MAX_NAMED_FIELDS]],
-            "sizeBytes": len(original.body),
-            "sha256": original.sha256,
-            "original": locate_original(original.entry_id, original.sha256),
-        }
-    }
+    result["additionalEventData"] = additional | {MARK: mark_of(original, shortened, locate_original)}
     return result, original
 
 
-def _shorten_identity(identity: dict[str, Any], shortened: list[str]) -> dict[str, Any]:
+def mark_of(original: Original, shortened: Sequence[str], locate_original: Callable[[str, str], str]) -> dict[str, Any]:
+    """Return what a shortened event says about its original: in less than 4,000 bytes, if its place has a usual length.
+
+    Parameters
+    ----------
+    original
+        The whole entry.
+    shortened
+        The names of the fields that are shortened.
+    locate_original
+        As in `shorten`.
+    """
+    return {
+        "fields": [excerpt(name, _MAX_FIELD_NAME_BYTES) for name in shortened[:_MAX_NAMED_FIELDS]],
+        "sizeBytes": len(original.body),
+        "sha256": original.sha256,
+        "original": locate_original(original.entry_id, original.sha256),
+    }
+
+
+def _shorten_identity(identity: dict[str, Any], limits: PartLimits, shortened: list[str]) -> dict[str, Any]:
     result = dict(identity)
-    if len(identity["principalId"]) > MAX_TEXT_CHARACTERS:
-        result["principalId"] = identity["principalId"][:MAX_TEXT_CHARACTERS]
+    if len(identity["principalId"]) > limits.text_characters:
+        result["principalId"] = identity["principalId"][: limits.text_characters]
         shortened.append("userIdentity.principalId")
     user_name = identity.get("details", {}).get("userName", "")
-    if len(user_name) > MAX_USER_NAME_CHARACTERS:
-        result["details"] = {"userName": user_name[:MAX_USER_NAME_CHARACTERS]}
+    if len(user_name) > limits.user_name_characters:
+        result["details"] = {"userName": user_name[: limits.user_name_characters]}
         shortened.append("userIdentity.details.userName")
     return result
 
@@ -132,13 +162,13 @@ def _fit(fields: dict[str, Any], limit_bytes: int, parent: str, shortened: list[
     level_bytes = levels[bisect_right(levels, limit_bytes, key=lambda level: size_bytes(kept, level)) - 1]
     shortened.extend(f"{parent}.{name}" for name in fields if name not in kept or value_bytes[name] > level_bytes)
     return {
-        name: value if value_bytes[name] <= level_bytes else _excerpt(value, level_bytes)
+        name: value if value_bytes[name] <= level_bytes else excerpt(value, level_bytes)
         for name, value in fields.items()
         if name in kept
     }
 
 
-def _excerpt(value: object, budget_bytes: int) -> str:
+def excerpt(value: object, budget_bytes: int) -> str:
     """Return the beginning of a value's text that takes at most `budget_bytes` as a JSON string."""
     text = value if isinstance(value, str) else encode(value)
     characters = min(len(text), budget_bytes)

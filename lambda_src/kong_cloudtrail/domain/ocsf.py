@@ -10,16 +10,15 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from ...domain.audit_event import EVENT_SOURCE
-from ...domain.composing import composer_of
-from ...domain.entry import Entry
-from ...domain.event import Event
-from ...domain.gateway import Gateway
-from ...domain.jsontext import encode
-from ...domain.object_event import TIME_SOURCE, time_of
-from ...domain.trail import OBJECTS
-from ...errors import EntryNotMappable
-from .line import readable
+from ..errors import EntryNotMappable
+from .audit_event import EVENT_SOURCE
+from .composing import composer_of
+from .entry import Entry
+from .event import Event
+from .gateway import Gateway
+from .jsontext import encode, readable
+from .object_event import TIME_SOURCE, time_of
+from .trail import OBJECTS
 
 OCSF_VERSION = "1.3.0"
 
@@ -94,9 +93,13 @@ class OcsfMapper:
             self._names["recipientAccountId"] = recipient_account_id
 
     def map(self, entry: Entry) -> Event:
-        """Return the line of an entry, without a line break. Never raises `EntryNotMappable`.
+        """Return the event of an entry as a line, without a line break. Never raises `EntryNotMappable`."""
+        return Event(entry, readable(encode(self.compose(entry)), entry.value, end="}}"))
 
-        An entry that is no event keeps its line: everything in it is unknown but its time, if it has one, and the
+    def compose(self, entry: Entry) -> dict[str, Any]:
+        """Return the event of an entry. The last field of its last field is the entry itself.
+
+        An entry that is no event has one all the same: everything in it is unknown but its time, if it has one, and the
         reason is in ``unmapped.notMappable``.
         """
         unmapped = dict(self._names)
@@ -107,7 +110,7 @@ class OcsfMapper:
             unmapped["notMappable"] = str(reason)
         unmapped |= what_happened.pop("unmapped", {})
         unmapped["entry"] = entry.value
-        line = {
+        return {
             "metadata": self._metadata(entry) | what_happened.pop("metadata", {}),
             **_CLASS,
             "time": 0 if entry.timestamp is None else entry.timestamp * 1000,
@@ -116,7 +119,6 @@ class OcsfMapper:
             "dst_endpoint": self._node,
             "unmapped": unmapped,
         }
-        return Event(entry, readable(encode(line), entry, end="}}"))
 
     def _metadata(self, entry: Entry) -> dict[str, Any]:
         # The key comes first: the part log reads it without parsing the line.

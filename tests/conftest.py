@@ -21,6 +21,7 @@ from botocore.loaders import Loader
 from hypothesis import settings
 
 from sandbox.cloudtrail.emulator import CloudTrailEmulator
+from sandbox.cloudwatch_logs.emulator import LogsEmulator
 from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery.certificates import Certificates
 from sandbox.machinery.local_aws import LocalAws
@@ -92,6 +93,13 @@ def valkey_tls(valkey_server: Valkey, certificates: Certificates) -> Iterator[Tl
 def cloudtrail() -> Iterator[CloudTrailEmulator]:
     """A CloudTrail that accepts what the documented limits allow."""
     with CloudTrailEmulator() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def logs() -> Iterator[LogsEmulator]:
+    """A CloudWatch Logs with one log group, which keeps events for ever."""
+    with LogsEmulator() as emulator:
         yield emulator
 
 

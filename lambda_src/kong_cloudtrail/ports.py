@@ -139,12 +139,15 @@ class Answer:
         If nothing is accepted until somebody changes something: what to change. May be logged. Otherwise "".
     parts
         Parts that this call wrote.
+    redated
+        How many of those that were accepted have the time of the call, as the destination does not take their own.
     """
 
     successful: frozenset[str]
     failed: Mapping[str, Failure] = field(default_factory=dict)
     misconfiguration: str = ""
     parts: Sequence[Part] = ()
+    redated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """The emulator of PutLogEvents refuses what CloudWatch Logs documents to refuse, in the form that boto3 understands."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -56,12 +55,6 @@ def with_stream(emulator: LogsEmulator | LogsProcess) -> Any:
     target = client(emulator.url)
     target.create_log_stream(logGroupName=LOG_GROUP, logStreamName=STREAM)
     return target
-
-
-@pytest.fixture
-def logs() -> Iterator[LogsEmulator]:
-    with LogsEmulator() as emulator:
-        yield emulator
 
 
 def test_events_are_stored_as_sent_and_the_same_batch_twice_is_stored_twice(logs: LogsEmulator) -> None:

@@ -45,6 +45,9 @@ class RunReport:
         Fetched entries that are left to the next run because the time was used up. The source may have more.
     shortened
         Delivered entries whose events are shortened; the ledger keeps the originals.
+    redated
+        Delivered entries whose time the destination does not take: it has them at the time of their delivery, and the
+        events say when the request was made.
     pages
         Pages read.
     page_seconds
@@ -102,6 +105,7 @@ class RunReport:
     failed: int = 0
     backlog: int = 0
     shortened: int = 0
+    redated: int = 0
     pages: int = 0
     page_seconds: float = 0.0
     batches: int = 0
@@ -166,6 +170,7 @@ class RunReport:
             "failed": self.failed,
             "backlog": self.backlog,
             "shortened": self.shortened,
+            "redated": self.redated,
             "pages": self.pages,
             "batches": self.batches,
             "throttled": self.throttled,

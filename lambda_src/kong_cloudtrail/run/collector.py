@@ -309,6 +309,13 @@ class Collector:
                 "in its place. The entries that it showed are delivered. The checkpoint stays until all answers match: "
                 "finish the upgrade, or check what is between this collector and the gateway.",
             )
+        if report.redated:
+            self._telemetry.info(
+                "ENTRIES_REDATED",
+                f"{self._destination.advice.name} does not take the times of {report.redated} entries, as they are too "
+                "old or too far ahead. It has them at the time of their delivery; each event says when the request was "
+                "made. Look for them by that field.",
+            )
         if report.found_late:
             self._telemetry.warning(
                 "ENTRIES_FOUND_LATE",

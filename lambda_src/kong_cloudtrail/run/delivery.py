@@ -308,6 +308,7 @@ class Delivery:
             self._pace.speed_up()
         if accepted:
             self._settle(accepted)
+            self._add_to_report(redated=answer.redated)
             self._pace.prove()
         return answer
 

@@ -97,6 +97,7 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
         ("EventsFailed", count, report.failed),
         ("EntriesQuarantined", count, report.quarantined),
         ("EventsShortened", count, report.shortened),
+        ("EventsRedated", count, report.redated),
         ("Backlog", count, report.backlog),
         ("EntriesFoundLate", count, report.found_late),
         ("PagesRead", count, report.pages),

@@ -54,8 +54,8 @@ def variables(*, function: str | None, stack: str | None) -> Mapping[str, str]:
         )
         raise SettingsError([problem])
     found: dict[str, str] = environment.get("Variables", {})
-    if not {"ARCHIVE", "CHANNEL_ARN"} & found.keys():
-        problem = f"Function {name} has neither ARCHIVE nor CHANNEL_ARN, so it is not a collector. Check the name."
+    if not {"ARCHIVE", "CHANNEL_ARN", "LOG_GROUP"} & found.keys():
+        problem = f"Function {name} has no ARCHIVE, CHANNEL_ARN or LOG_GROUP, so it is not a collector. Check the name."
         raise SettingsError([problem])
     return found
 

@@ -12,11 +12,13 @@ from .errors import SettingsError
 from .variables import (
     ARCHIVE,
     CLOUDTRAIL_LAKE,
+    CLOUDWATCH_LOGS,
     Address,
     Channel,
     EventDataStore,
     InvalidValue,
     Items,
+    LogGroup,
     Names,
     Variable,
 )
@@ -27,6 +29,7 @@ _MASKED = "***"
 _PLACES = {
     ARCHIVE: "set ARCHIVE to s3://bucket/prefix or a folder",
     CLOUDTRAIL_LAKE: f"set CHANNEL_ARN to the ARN of a channel, e.g. {variables.EXAMPLE_CHANNEL_ARN}",
+    CLOUDWATCH_LOGS: f"set LOG_GROUP to the ARN of a log group, e.g. {variables.EXAMPLE_LOG_GROUP}",
 }
 """What to do for each destination that lacks its place."""
 
@@ -85,6 +88,9 @@ class Settings:
     archive_format: str
     archive_account_id: str | None
     archive_signing_key: str | None
+    log_group: LogGroup | None
+    log_group_format: str
+    log_group_retention_days: int | None
     map_status_to_error_code: bool
     source_name: str
     ledger: str | None
@@ -161,6 +167,9 @@ class Settings:
             archive_format=read.value(variables.ARCHIVE_FORMAT) or "",
             archive_account_id=read.value(variables.ARCHIVE_ACCOUNT_ID),
             archive_signing_key=read.value(variables.ARCHIVE_SIGNING_KEY),
+            log_group=read.value(variables.LOG_GROUP),
+            log_group_format=read.value(variables.LOG_GROUP_FORMAT) or "",
+            log_group_retention_days=read.value(variables.LOG_GROUP_RETENTION_DAYS),
             map_status_to_error_code=read.value(variables.MAP_STATUS_TO_ERROR_CODE) or False,
             source_name=read.value(variables.SOURCE_NAME) or "",
             ledger=read.value(variables.LEDGER) or _ledger_beside(archive),
@@ -219,7 +228,7 @@ class StoredTrails:
             read.value(variables.LEDGER) or _ledger_beside(archive),
             read.value(variables.SOURCE_NAME) or "",
             read.streams(),
-            read.destinations(needs_channel=False),
+            read.destinations(needs_place=False),
             archive,
             read.value(variables.ARCHIVE_SIGNING_KEY),
         )
@@ -309,19 +318,20 @@ class _Reader:
         found = self.value(variable)
         return () if found is None else found.items
 
-    def destinations(self, *, needs_channel: bool = True) -> tuple[str, ...]:
+    def destinations(self, *, needs_place: bool = True) -> tuple[str, ...]:
         """Return the names of the destinations that are asked for, else of those that have a place.
 
-        To look into what was stored, nobody needs a channel.
+        To look into what was stored, nobody needs a channel or a log group.
         """
         places: Mapping[str, Variable[Any]] = {
             ARCHIVE: variables.ARCHIVE_PLACE,
             CLOUDTRAIL_LAKE: variables.CHANNEL_ARN,
+            CLOUDWATCH_LOGS: variables.LOG_GROUP,
         }
         if self.is_given(variables.DESTINATION):
             names = (self.value(variables.DESTINATION) or Names(())).names
             for name in names:
-                if not self.is_given(places[name]) and (needs_channel or name != CLOUDTRAIL_LAKE):
+                if not self.is_given(places[name]) and (needs_place or name == ARCHIVE):
                     self.problem(places[name], f"is missing, but DESTINATION names {name}; {_PLACES[name]}")
             return names
         names = tuple(name for name in places if self.is_given(places[name]))
@@ -329,8 +339,8 @@ class _Reader:
             self.problem(
                 variables.DESTINATION,
                 "there is none. For an archive in S3, which every account can have, "
-                f"{_PLACES[ARCHIVE]}. For CloudTrail Lake, which takes only customers who used it before 2026-05-31, "
-                f"{_PLACES[CLOUDTRAIL_LAKE]}",
+                f"{_PLACES[ARCHIVE]}. For CloudWatch Logs, {_PLACES[CLOUDWATCH_LOGS]}. For CloudTrail Lake, which "
+                f"takes only customers who used it before 2026-05-31, {_PLACES[CLOUDTRAIL_LAKE]}",
             )
         return names
 

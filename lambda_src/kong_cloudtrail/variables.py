@@ -24,6 +24,7 @@ EXAMPLE_CHANNEL_ARN = "arn:aws:cloudtrail:us-east-1:111122223333:channel/0123456
 EXAMPLE_EVENT_DATA_STORE = (
     "arn:aws:cloudtrail:us-east-1:111122223333:eventdatastore/01234567-89ab-cdef-0123-456789abcdef"
 )
+EXAMPLE_LOG_GROUP = "arn:aws:logs:us-east-1:111122223333:log-group:/kong/audit"
 EXAMPLE_URL = "https://kong-admin.example.com:8444"
 
 CLOUDTRAIL_DATA_REGIONS = frozenset(
@@ -65,13 +66,19 @@ SHORTEST_SWEEP_SECONDS = 3600
 LONGEST_LOOKBACK_SECONDS = 1_000_000_000
 """About 31 years: more than any gateway keeps, and a time that every date library can subtract."""
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
-ARCHIVE, CLOUDTRAIL_LAKE = "archive", "cloudtrail-lake"
-DESTINATIONS = (ARCHIVE, CLOUDTRAIL_LAKE)
+ARCHIVE, CLOUDTRAIL_LAKE, CLOUDWATCH_LOGS = "archive", "cloudtrail-lake", "cloudwatch-logs"
+DESTINATIONS = (ARCHIVE, CLOUDTRAIL_LAKE, CLOUDWATCH_LOGS)
 """Every destination by its name, as in the keys of trails."""
 REQUESTS, OBJECTS = "requests", "objects"
 STREAMS = (REQUESTS, OBJECTS)
 """Every stream by its name, as in the keys of trails."""
-ARCHIVE_FORMATS = ("json", "ocsf")
+EVENT_FORMATS = ("json", "ocsf")
+"""Of the archive's lines, and of events in CloudWatch Logs."""
+LOG_RETENTION_DAYS = (
+    *(1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731),
+    *(1096, 1827, 2192, 2557, 2922, 3288, 3653),
+)
+"""https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html"""
 METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
 MAX_PATH_PATTERNS, MAX_PATTERN_CHARACTERS = 50, 200
 MAX_CERTIFICATE_FILE_BYTES = 1_000_000
@@ -89,6 +96,10 @@ _CHANNEL_ARN = re.compile(
 )
 _EVENT_DATA_STORE_ARN = re.compile(
     r"arn:aws[a-z-]*:cloudtrail:(?P<region>[a-z0-9-]+):[0-9]{12}:eventdatastore/[A-Za-z0-9-]{3,64}"
+)
+_LOG_GROUP_ARN = re.compile(
+    r"(?P<arn>arn:aws[a-z-]*:logs:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):log-group:(?P<name>[A-Za-z0-9._/#-]{1,512}))"
+    r"(:\*)?"
 )
 _SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]{1,519}")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@-]{1,512}")
@@ -148,6 +159,19 @@ class EventDataStore:
 
     arn: str
     region: str
+
+    def __str__(self) -> str:
+        return self.arn
+
+
+@dataclass(frozen=True, slots=True)
+class LogGroup:
+    """A log group of CloudWatch Logs. ``str`` returns its ARN."""
+
+    arn: str
+    name: str
+    region: str
+    account_id: str
 
     def __str__(self) -> str:
         return self.arn
@@ -293,6 +317,28 @@ def event_data_store(text: str) -> EventDataStore:
     return EventDataStore(text, match["region"])
 
 
+def log_group(text: str) -> LogGroup:
+    """Return a log group, taken apart. Some pages and calls of AWS write its ARN with an asterisk at the end."""
+    match = _LOG_GROUP_ARN.fullmatch(text)
+    if match is None:
+        raise InvalidValue(
+            f"is not the ARN of a log group; it looks like {EXAMPLE_LOG_GROUP}, and `aws logs describe-log-groups` "
+            "shows it"
+        )
+    return LogGroup(match["arn"], match["name"], match["region"], match["account"])
+
+
+def log_retention_days(text: str) -> int:
+    """Return for how many days a log group keeps events."""
+    try:
+        days = whole(1, LOG_RETENTION_DAYS[-1])(text)
+    except InvalidValue:
+        days = 0
+    if days not in LOG_RETENTION_DAYS:
+        raise InvalidValue(f"must be one of {', '.join(map(str, LOG_RETENTION_DAYS))}, without a unit")
+    return days
+
+
 def cloudtrail_data_region(text: str) -> str:
     """Return a region where events can be delivered."""
     if text not in CLOUDTRAIL_DATA_REGIONS:
@@ -324,17 +370,18 @@ def names_of(known: Sequence[str]) -> Callable[[str], Names]:
         given = [name.strip().lower() for name in text.split(",") if name.strip()]
         if not given or not set(given) <= set(known):
             what = "names one that there is not" if given else "names none"
-            raise InvalidValue(f"{what}; write {' or '.join(known)}, or both with a comma between them")
+            many = "both" if len(known) == 2 else "several"
+            raise InvalidValue(f"{what}; write {' or '.join(known)}, or {many} with a comma between them")
         return Names(tuple(name for name in known if name in given))
 
     return check
 
 
-def archive_format(text: str) -> str:
-    """Return the form of the archive's lines."""
+def event_format(text: str) -> str:
+    """Return the form of events."""
     name = text.lower()
-    if name not in ARCHIVE_FORMATS:
-        raise InvalidValue(f"must be {' or '.join(ARCHIVE_FORMATS)}")
+    if name not in EVENT_FORMATS:
+        raise InvalidValue(f"must be {' or '.join(EVENT_FORMATS)}")
     return name
 
 
@@ -570,9 +617,9 @@ KONG_ADMIN_API = Variable(
 DESTINATION = Variable(
     name="DESTINATION",
     check=names_of(DESTINATIONS),
-    values="`archive`, `cloudtrail-lake`, or `archive,cloudtrail-lake`",
+    values="`archive`, `cloudtrail-lake`, `cloudwatch-logs`, or several, such as `archive,cloudwatch-logs`",
     meaning="where the audit trail is kept. Each destination is a trail of its own",
-    default_note="what the function has a place for: `ARCHIVE`, `CHANNEL_ARN`",
+    default_note="what the function has a place for: `ARCHIVE`, `CHANNEL_ARN`, `LOG_GROUP`",
     setting=True,
 )
 STREAMS_READ = Variable(
@@ -596,9 +643,17 @@ CHANNEL_ARN = Variable(
 )
 ARCHIVE_FORMAT = Variable(
     name="ARCHIVE_FORMAT",
-    check=archive_format,
-    values=" or ".join(f"`{name}`" for name in ARCHIVE_FORMATS),
+    check=event_format,
+    values=" or ".join(f"`{name}`" for name in EVENT_FORMATS),
     meaning="the form of the archive's lines: the event as in CloudTrail Lake, or OCSF 1.3.0 API Activity",
+    default="json",
+    setting=True,
+)
+LOG_GROUP_FORMAT = Variable(
+    name="LOG_GROUP_FORMAT",
+    check=event_format,
+    values=" or ".join(f"`{name}`" for name in EVENT_FORMATS),
+    meaning="the same of the events in CloudWatch Logs",
     default="json",
     setting=True,
 )
@@ -854,6 +909,20 @@ ARCHIVE_SIGNING_KEY = Variable(
     meaning="the key that signs the run reports of the archive",
     default_note="none, reports are not signed",
 )
+LOG_GROUP = Variable(
+    name="LOG_GROUP",
+    check=log_group,
+    values="ARN of a log group of CloudWatch Logs",
+    meaning="the log group that takes the events",
+    default_note="required for `cloudwatch-logs`",
+)
+LOG_GROUP_RETENTION_DAYS = Variable(
+    name="LOG_GROUP_RETENTION_DAYS",
+    check=log_retention_days,
+    values="a number of days that CloudWatch Logs offers: " + ", ".join(f"`{days}`" for days in LOG_RETENTION_DAYS),
+    meaning="for how long that group keeps events",
+    default_note="for ever, or unknown: what is refused as too old is sent once more, with the present time",
+)
 LEDGER = Variable(
     name="LEDGER",
     check=place,
@@ -870,6 +939,7 @@ TABLE: tuple[Variable[Any], ...] = (
     STREAMS_READ,
     CHANNEL_ARN,
     ARCHIVE_FORMAT,
+    LOG_GROUP_FORMAT,
     KONG_SUPERADMIN,
     KONG_ADMIN_TOKEN_SECRET,
     KONG_ROOT_CA,
@@ -899,6 +969,8 @@ TABLE: tuple[Variable[Any], ...] = (
     ARCHIVE_PLACE,
     ARCHIVE_ACCOUNT_ID,
     ARCHIVE_SIGNING_KEY,
+    LOG_GROUP,
+    LOG_GROUP_RETENTION_DAYS,
     LEDGER,
 )
 """Every variable, in the order of the reference."""

@@ -44,6 +44,17 @@ def test_the_function_understands_the_environment_of_two_destinations(shaped: Sh
     assert settings.redis_iam_cache
 
 
+def test_the_function_understands_the_environment_of_cloudwatch_logs(shaped: Shaped) -> None:
+    settings = Settings.from_mapping(function_environment(shaped("CloudWatch Logs")))
+
+    assert settings.destinations == ("cloudwatch-logs",)
+    assert settings.log_group is not None
+    assert settings.log_group.name == "kong-log-group"
+    assert settings.log_group.region == "eu-central-1"
+    assert settings.log_group_retention_days == 365
+    assert settings.redis_iam_cache
+
+
 def test_the_function_finds_the_key_that_signs(shaped: Shaped) -> None:
     settings = Settings.from_mapping(function_environment(shaped("archive, OCSF, signed")))
 
@@ -54,9 +65,10 @@ def test_the_function_finds_the_key_that_signs(shaped: Shaped) -> None:
 def test_every_setting_of_the_deployment_arrives_in_the_function(tmp_path: Path) -> None:
     # Given another value than the default for each setting
     given = {
-        "DESTINATION": "archive,cloudtrail-lake",
+        "DESTINATION": "archive,cloudtrail-lake,cloudwatch-logs",
         "STREAMS": "requests,objects",
         "ARCHIVE_FORMAT": "ocsf",
+        "LOG_GROUP_FORMAT": "ocsf",
         "CHANNEL_ARN": CHANNEL_ARN.replace("channel/0", "channel/1"),
         "KONG_ADMIN_API": "https://kong.example.com:9444/admin",
         "KONG_SUPERADMIN": "true",

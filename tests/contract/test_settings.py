@@ -230,7 +230,7 @@ class TestCertificate:
 @pytest.mark.parametrize(
     ("variable", "value", "advice"),
     [
-        ("DESTINATION", "s3", "names one that there is not; write archive or cloudtrail-lake, or both"),
+        ("DESTINATION", "s3", "names one that there is not; write archive or cloudtrail-lake or cloudwatch-logs, or"),
         ("DESTINATION", ",", "names none; write archive or cloudtrail-lake"),
         ("ARCHIVE_FORMAT", "csv", "must be json or ocsf"),
         ("ARCHIVE_ACCOUNT_ID", "123", "must be the 12 digits of an AWS account"),

@@ -22,6 +22,7 @@ from tests.helpers import REPOSITORY, examples
 PLANTED = "hunter2"
 ARCHIVE = "s3://bucket-1/archive"
 CHANNEL = variables.EXAMPLE_CHANNEL_ARN
+LOG_GROUP = variables.EXAMPLE_LOG_GROUP
 PEM = trustme.CA().cert_pem.bytes().decode("ascii")
 VARIABLES = {variable.name: variable for variable in variables.TABLE}
 NAMES = list(VARIABLES)
@@ -45,12 +46,22 @@ VALID: dict[str, list[str]] = {
     "REDIS_PASSWORD": ["pâss word"],
     "REDIS_PASSWORD_SECRET": ["cache/password"],
     "REDIS_IAM_CACHE": ["kong-cache"],
-    "DESTINATION": ["archive", "cloudtrail-lake", "archive,cloudtrail-lake", "cloudtrail-lake, Archive"],
+    "DESTINATION": [
+        "archive",
+        "cloudtrail-lake",
+        "archive,cloudtrail-lake",
+        "cloudtrail-lake, Archive",
+        "CloudWatch-Logs",
+        "cloudwatch-logs,archive",
+    ],
     "STREAMS": ["requests", "objects", "requests,objects", " Objects,, requests"],
     "ARCHIVE": ["s3://bucket-1/a/prefix", "./archive", "s3://bucket-1"],
     "ARCHIVE_FORMAT": ["json", "OCSF"],
     "ARCHIVE_ACCOUNT_ID": ["111122223333"],
     "ARCHIVE_SIGNING_KEY": ["arn:aws:kms:us-east-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"],
+    "LOG_GROUP": [LOG_GROUP, f"{LOG_GROUP}:*", LOG_GROUP.replace("/kong/audit", "kong.audit_#1-a"), f"{LOG_GROUP}:x"],
+    "LOG_GROUP_FORMAT": ["json", "OCSF"],
+    "LOG_GROUP_RETENTION_DAYS": ["7", "3653", "0365", "8", "0", "1e1"],
     "LEDGER": ["s3://bucket-1/a/prefix", "./ledger", "s3://bucket-1"],
     "EXCLUDE_METHODS": ["GET", "head, Options,HEAD", "optıons"],
     "EXCLUDE_PATHS": ["/", "/status", "/status/, /metrics/**,/services/*/plugins", "/**", "/a/../b", "/a**"],
@@ -118,8 +129,10 @@ def environment(name: str, text: str) -> dict[str, str]:
     found = {"CHANNEL_ARN": CHANNEL, "KONG_ADMIN_API": "https://kong.example.com", name: text}
     if name == "ARCHIVE_FORMAT" or (name == "DESTINATION" and "archive" in text.lower()):
         found["ARCHIVE"] = ARCHIVE
-    if name == "DESTINATION" and "archive" in text.lower() and "lake" not in text.lower():
-        del found["CHANNEL_ARN"]  # which a deployment refuses beside an archive alone
+    if name == "LOG_GROUP_FORMAT" or (name == "DESTINATION" and "logs" in text.lower()):
+        found["LOG_GROUP"] = LOG_GROUP
+    if name == "DESTINATION" and found.keys() & {"ARCHIVE", "LOG_GROUP"} and "lake" not in text.lower():
+        del found["CHANNEL_ARN"]  # which a deployment refuses without CloudTrail Lake
     if name == "KONG_SUPERADMIN" and text.strip():
         found["KONG_ADMIN_TOKEN"] = "token"
     if name == "REDIS_IAM_CACHE":
@@ -143,13 +156,17 @@ def deploy(name: str, value: object) -> dict[str, str] | tuple[str, ...]:
         del given["channel_arn"]
     if name == "ARCHIVE_FORMAT":
         given["destination"] = "archive,cloudtrail-lake"
+    if name == "LOG_GROUP_FORMAT":
+        given["destination"] = "cloudtrail-lake,cloudwatch-logs"
     try:
         options = IntegrationSettings.from_settings(given)
     except DeploymentError as error:
         return error.problems
     secret = options.kong.token_secret
-    archive = {"ARCHIVE": ARCHIVE} if "archive" in options.destinations else {}
-    return {**options.environment, **archive, **({"KONG_ADMIN_TOKEN_SECRET": secret} if secret else {})}
+    places = {"ARCHIVE": ARCHIVE} if "archive" in options.destinations else {}
+    if "cloudwatch-logs" in options.destinations:
+        places["LOG_GROUP"] = LOG_GROUP
+    return {**options.environment, **places, **({"KONG_ADMIN_TOKEN_SECRET": secret} if secret else {})}
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -17,11 +17,11 @@ from kong_cloudtrail.destinations.archive.held import HeldEntries
 from kong_cloudtrail.destinations.archive.inspection import ArchiveInspector
 from kong_cloudtrail.destinations.archive.inventory import ArchiveInventory
 from kong_cloudtrail.destinations.archive.line import LineMapper
-from kong_cloudtrail.destinations.archive.ocsf import OcsfMapper
 from kong_cloudtrail.domain.audit_event import uid_of
 from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.exclusion import Exclusion
 from kong_cloudtrail.domain.moment import utc
+from kong_cloudtrail.domain.ocsf import OcsfMapper
 from kong_cloudtrail.domain.tally import identity_of
 from kong_cloudtrail.errors import (
     DestinationMisconfigured,

@@ -10,16 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import redis
 from botocore.exceptions import BotoCoreError
 
-from ..destinations import cloudtrail
+from ..destinations import cloudtrail, cloudwatch_logs
 from ..destinations.archive.folder import FolderParts
 from ..destinations.archive.part_log import PartLog, PartStore
 from ..destinations.archive.s3 import S3Parts
 from ..destinations.cloudtrail.destination import CloudTrailLake
+from ..destinations.cloudwatch_logs.destination import CloudWatchLogs
+from ..destinations.cloudwatch_logs.destination import connect as connect_logs
 from ..domain.trail import Trail
 from ..errors import SettingsError
 from ..ports import ObjectStore
@@ -33,6 +35,9 @@ from ..state.ledger import Ledger
 from ..state.s3_store import S3Store
 from ..state.valkey import connect
 from .trails import SystemClock
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs.client import CloudWatchLogsClient
 
 _T = TypeVar("_T")
 
@@ -56,8 +61,8 @@ class Limits:
     release_seconds
         For the release of the lock.
     connect_seconds, answer_seconds
-        For CloudTrail: for a connection, and for each part of an answer. Near the end of a run, a call is waited for
-        only until the run has to end.
+        For CloudTrail and CloudWatch Logs: for a connection, and for each part of an answer. Near the end of a run, a
+        call is waited for only until the run has to end.
     ledger_connect_seconds, ledger_answer_seconds
         For S3 and for Secrets Manager: the same, in each of three attempts.
     """
@@ -132,12 +137,14 @@ class Connections:
     @property
     def _cache_token(self) -> ElastiCacheIam | None:
         settings = self._settings
-        if settings.redis_iam_cache is None or settings.redis_username is None or settings.channel is None:
+        # A channel, or a log group, is in the region where everything is.
+        place = settings.channel or settings.log_group
+        if settings.redis_iam_cache is None or settings.redis_username is None or place is None:
             return None
         return ElastiCacheIam(
             settings.redis_username,
             settings.redis_iam_cache,
-            settings.channel.region,  # a channel accepts events in its own region only, so everything is there
+            place.region,
             serverless=settings.redis_serverless,
         )
 
@@ -170,6 +177,38 @@ class Connections:
                 connections=settings.parallel_deliveries,
                 connect_seconds=self.limits.connect_seconds,
                 answer_seconds=self.limits.answer_seconds,
+            )
+        )
+
+    def cloudwatch_logs(self, stream: str) -> CloudWatchLogs:
+        """Return CloudWatch Logs as the destination of a stream, anew for each run: what one has learned may change."""
+        settings = self._settings
+        group = settings.log_group
+        if group is None:
+            raise SettingsError(["LOG_GROUP: is missing"])
+        ledger = Ledger(self.store, Trail(settings.source_name, stream, cloudwatch_logs.NAME), SystemClock())
+        days = settings.log_group_retention_days
+        return CloudWatchLogs(
+            self._logs_client,
+            group.name,
+            group.account_id,
+            settings.source_name,
+            stream,
+            retention_seconds=None if days is None else days * 86_400,
+            locate_original=ledger.locate_original,
+            event_format=settings.log_group_format,
+            map_status_to_error_code=settings.map_status_to_error_code,
+        )
+
+    @cached_property
+    def _logs_client(self) -> CloudWatchLogsClient:
+        settings, limits = self._settings, self.limits
+        return with_aws(
+            lambda: connect_logs(
+                "" if settings.log_group is None else settings.log_group.region,
+                connections=settings.parallel_deliveries,
+                connect_seconds=limits.connect_seconds,
+                answer_seconds=limits.answer_seconds,
             )
         )
 

@@ -9,13 +9,14 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from ..destinations import archive, cloudtrail
+from ..destinations import archive, cloudtrail, cloudwatch_logs
 from ..destinations.archive.destination import Archive
 from ..destinations.archive.held import HeldEntries
 from ..destinations.archive.inspection import ArchiveInspector
 from ..destinations.archive.inventory import ArchiveInventory
 from ..destinations.cloudtrail.inventory import LakeInventory
-from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS
+from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS as MAX_EVENTS_IN_LAKE
+from ..destinations.cloudwatch_logs.limits import MAX_BATCH_EVENTS as MAX_EVENTS_IN_LOGS
 from ..domain.backfill import Range
 from ..domain.composing import uid_of
 from ..domain.exclusion import Exclusion
@@ -53,6 +54,7 @@ from ..state.valkey import ValkeyLock, ValkeySeenSet, ValkeySliceLock
 from .connections import Connections, Limits, with_aws
 from .trails import SystemClock, trails_of
 
+_MAX_BATCH_EVENTS = {cloudtrail.NAME: MAX_EVENTS_IN_LAKE, cloudwatch_logs.NAME: MAX_EVENTS_IN_LOGS}
 _STREAMS: dict[str, type[KongStream]] = {REQUESTS: KongRequests, OBJECTS: KongObjects}
 
 
@@ -226,6 +228,8 @@ class TrailParts:
         settings = self._settings
         if self.trail.destination == cloudtrail.NAME:
             return self._connections.cloudtrail_lake(self.trail.stream)
+        if self.trail.destination == cloudwatch_logs.NAME:
+            return self._connections.cloudwatch_logs(self.trail.stream)
         return Archive(
             self._connections.part_log(self.trail.stream),
             self.trail.source,
@@ -244,7 +248,7 @@ class TrailParts:
         return self._marks(self._valkey_lock if self._under_lock else None)
 
     def _marks(self, lock: ValkeyLock | ValkeySliceLock | None) -> ValkeySeenSet:
-        marks_in_flight = 2 * self._settings.parallel_deliveries * MAX_BATCH_EVENTS
+        marks_in_flight = 2 * self._settings.parallel_deliveries * _MAX_BATCH_EVENTS[self.trail.destination]
         return ValkeySeenSet(self._connections.cache, self.trail, lock, marks_in_flight=marks_in_flight)
 
     @property
@@ -270,7 +274,7 @@ class TrailParts:
             return ArchiveInventory(connections.part_store, self.trail.source, self.trail.stream)
         settings = self._settings
         store, channel = settings.event_data_store, settings.channel
-        if store is None or channel is None:
+        if self.trail.destination != cloudtrail.NAME or store is None or channel is None:
             return MarkedEntries(self.seen)
         return with_aws(
             lambda: LakeInventory(

@@ -10,11 +10,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
+from ...domain.aws_codes import Meaning
 from ...domain.finding import Area, Finding
 from ...domain.moment import utc
 from ...domain.reaching import ReachCheck, Server
 from . import NAME
-from .codes import Meaning, advice_on, meaning_of
+from .codes import advice_on, meaning_of
 
 AREA = Area(NAME)
 

@@ -12,10 +12,12 @@ from .parts.cache import DedupeCache, ImportedCache, ReplicationGroupCache, Serv
 from .parts.event_store import EventStore
 from .parts.lambda_asset import BundlingError
 from .parts.ledger import Ledger
+from .parts.log_group import TrailLogGroup
 from .settings.groups import (
     Archive,
     CacheOptions,
     CloudTrailLake,
+    CloudWatchLogs,
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
@@ -36,6 +38,7 @@ __all__ = [
     "BundlingError",
     "CacheOptions",
     "CloudTrailLake",
+    "CloudWatchLogs",
     "DedupeCache",
     "DeploymentSettings",
     "EventStore",
@@ -58,5 +61,6 @@ __all__ = [
     "ServerlessDedupeCache",
     "ServerlessOptions",
     "SettingsError",
+    "TrailLogGroup",
     "TrailMetrics",
 ]

@@ -23,6 +23,7 @@ from .parts.event_store import EventStore
 from .parts.function import CollectorFunction
 from .parts.grants import allow, allow_reading
 from .parts.ledger import Ledger
+from .parts.log_group import TrailLogGroup
 from .parts.network import CollectorNetwork
 from .parts.schedule import CollectorSchedule
 from .parts.shared import Sources
@@ -32,6 +33,7 @@ from .settings.cron import Schedule
 from .settings.groups import (
     Archive,
     CacheOptions,
+    CloudWatchLogs,
     Destination,
     FunctionOptions,
     KongOptions,
@@ -56,17 +58,17 @@ class KongCloudTrailIntegration(Construct):
         As for every construct.
     vpc : ec2.IVpc
         The VPC where Kong's control plane runs; an imported one will do. From the subnets the function needs a way to
-        Kong, and one to AWS: for an archive, VPC endpoints will do; for CloudTrail Lake it takes NAT, as
-        ``cloudtrail-data`` has no VPC endpoint. See ``docs/network.md``.
+        Kong, and one to AWS: for an archive and CloudWatch Logs, VPC endpoints will do; for CloudTrail Lake it takes
+        NAT, as ``cloudtrail-data`` has no VPC endpoint. See ``docs/network.md``.
     kong : KongOptions
         Where Kong's Admin API is, and how the function proves who it is.
     channel_arn : str, optional
         ARN of the CloudTrail Lake channel, in the region of the stack: short for
         ``destinations=[CloudTrailLake(channel_arn=…)]``.
-    destinations : sequence of Archive or CloudTrailLake, optional
-        Where entries are kept: in an archive in S3, which every account can have; in CloudTrail Lake, if AWS still lets
-        the account use it; or in both. Each is a trail of its own, with its own schedule, metrics and alarms. Required,
-        unless `channel_arn` is given.
+    destinations : sequence of Archive, CloudTrailLake or CloudWatchLogs, optional
+        Where entries are kept: in an archive in S3, or in CloudWatch Logs, which every account can have; in CloudTrail
+        Lake, if AWS still lets the account use it; or in several. Each is a trail of its own, with its own schedule,
+        metrics and alarms. Required, unless `channel_arn` is given.
     source_name : str, optional
         Name of this gateway in keys, metrics and alarms. Each gateway in an account and region needs one of its own,
         since alarms go by it. Default: ``kong``.
@@ -127,6 +129,8 @@ class KongCloudTrailIntegration(Construct):
         The archive's bucket, and the key that signs; None where there is no archive.
     archive_queries : ArchiveQueries or None
         Table, workgroup and named queries over the archive; None where there are none.
+    logs : TrailLogGroup or None
+        The log group that the events go to, with its queries and alarms; None where there is none.
     source_name : str
         Name of this gateway.
     admin_api : str
@@ -220,6 +224,7 @@ class KongCloudTrailIntegration(Construct):
         self.channel_arn = self._channel_arn(plan)
         self.archive = self._new_archive(plan)
         self.archive_queries = self._new_archive_queries(plan)
+        self.logs = self._new_logs(plan)
         token = self._new_token(plan)
         self.token_secret, self.token_secret_is_new = token.secret, token.is_new
         self.fill_token_command = token.fill_command
@@ -329,7 +334,8 @@ class KongCloudTrailIntegration(Construct):
         stream : str, optional
             Of which trail: ``requests`` or ``objects``. Default: the only one, or else ``requests``.
         destination : str, optional
-            Of which trail: ``archive`` or ``cloudtrail-lake``. Default: the only one.
+            Of which trail: ``archive``, ``cloudtrail-lake`` or ``cloudwatch-logs``. Default: the
+            only one.
         properties
             As of `cloudwatch.Metric`: ``statistic``, ``period``, ``label``, … Default: the sum of five minutes.
 
@@ -465,6 +471,19 @@ class KongCloudTrailIntegration(Construct):
             encryption_key=plan.encryption_key,
         )
 
+    def _new_logs(self, plan: Plan) -> TrailLogGroup | None:
+        if plan.logs is None:
+            return None
+        return TrailLogGroup(
+            self,
+            "Logs",
+            source=self.source_name,
+            options=plan.logs,
+            event_format=plan.resolved.environment["LOG_GROUP_FORMAT"],
+            topic=plan.alarms.topic,
+            encryption_key=plan.encryption_key,
+        )
+
     def _new_token(self, plan: Plan) -> KongToken:
         if not plan.resolved.kong.needs_token:
             return KongToken()
@@ -496,6 +515,8 @@ class KongCloudTrailIntegration(Construct):
             interface_services.append(ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER)
         if self.archive is not None and self.archive.signing_key is not None:
             interface_services.append(ec2.InterfaceVpcEndpointAwsService.KMS)
+        if self.logs is not None:
+            interface_services.append(ec2.InterfaceVpcEndpointAwsService.CLOUDWATCH_LOGS)
         return {
             "interface_services": interface_services,
             "gateway_services": [ec2.GatewayVpcEndpointAwsService.S3],
@@ -536,6 +557,8 @@ class KongCloudTrailIntegration(Construct):
             variables["ARCHIVE_ACCOUNT_ID"] = Stack.of(self).account
             if self.archive.signing_key is not None:
                 variables["ARCHIVE_SIGNING_KEY"] = self.archive.signing_key.key_arn
+        if self.logs is not None:
+            variables |= self.logs.variables
         if self.token_secret is not None:
             variables["KONG_ADMIN_TOKEN_SECRET"] = plan.resolved.kong.token_secret or self.token_secret.secret_arn
         return variables
@@ -543,33 +566,38 @@ class KongCloudTrailIntegration(Construct):
     def _grant_what_it_needs(self, plan: Plan) -> None:
         role = self.collector.role
         if self.channel_arn is not None:
-            # The second one, as below, for the verb doctor: whether channel and store take events.
-            allow(role, ("cloudtrail-data:PutAuditEvents", "cloudtrail:GetChannel"), self.channel_arn)
-        if self.event_store is not None:
-            own_store = self.event_store.event_data_store.attr_event_data_store_arn
-            allow(role, ("cloudtrail:GetEventDataStore",), own_store)
+            self._grant_use_of_the_lake(role, plan, self.channel_arn)
         if self.archive is not None:
             self.archive.grant_use(role)
+        if self.logs is not None:
+            self.logs.grant_use(role)
         if self.cache is not None:
             self.cache.grant_connect(role)
         self.ledger.grant_use(role)
-        if self.channel_arn is not None:  # an archive refuses nothing
+        if self.channel_arn is not None or self.logs is not None:  # an archive refuses nothing
             self.ledger.grant_leaving_quarantine(role)
-        if (store := self._event_data_store_arn(plan)) is not None:
-            allow(role, ("cloudtrail:StartQuery", "cloudtrail:GetQueryResults"), store)
         key = plan.kong.token_key
         if isinstance(key, str):
             key = kms.Key.from_key_arn(self, "KongAdminTokenKey", key)
         if self.token_secret is not None:
             allow_reading(role, self.token_secret, key)
-        if self.event_store is not None and "EXTERNAL_ID" in plan.resolved.environment:
+
+    def _grant_use_of_the_lake(self, role: iam.IRole, plan: Plan, channel_arn: str) -> None:
+        # The second one, as below, for the verb doctor: whether channel and store take events.
+        allow(role, ("cloudtrail-data:PutAuditEvents", "cloudtrail:GetChannel"), channel_arn)
+        if (store := self._event_data_store_arn(plan)) is not None:
+            allow(role, ("cloudtrail:StartQuery", "cloudtrail:GetQueryResults"), store)
+        if self.event_store is None:
+            return
+        allow(role, ("cloudtrail:GetEventDataStore",), self.event_store.event_data_store.attr_event_data_store_arn)
+        if "EXTERNAL_ID" in plan.resolved.environment:
             self.event_store.require_external_id(plan.resolved.environment["EXTERNAL_ID"], role)
 
     def _new_schedule(self, plan: Plan, trail: TrailName) -> CollectorSchedule:
         given, schedule = plan.run.schedule, plan.resolved.schedule
         return CollectorSchedule(
             self,
-            "".join(part.capitalize() for part in (*_suffixes(trail), "schedule")),
+            "".join(part.title().replace("-", "") for part in (*_suffixes(trail), "schedule")),
             function=self.collector.function,
             trail=trail,
             expression=given
@@ -598,7 +626,7 @@ class KongCloudTrailIntegration(Construct):
         name = None if plan.name is None else f"{plan.name[: _LONGEST_SCHEDULE_NAME - len(_RECONCILE)]}{_RECONCILE}"
         return CollectorSchedule(
             self,
-            "".join(part.capitalize() for part in (*_suffixes(trail), "reconcile", "schedule")),
+            "".join(part.title().replace("-", "") for part in (*_suffixes(trail), "reconcile", "schedule")),
             function=self.collector.function,
             trail=trail,
             expression=scheduler.ScheduleExpression.expression(when.expression),
@@ -641,7 +669,8 @@ class KongCloudTrailIntegration(Construct):
 def _suffixes(trail: TrailName) -> list[str]:
     """Return what tells a trail from that of requests in CloudTrail Lake, so that a further one renames nothing."""
     stream = [] if trail.stream == DEFAULT_STREAM else [trail.stream]
-    return stream + ([trail.destination] if trail.destination == Archive.destination else [])
+    named = (Archive.destination, CloudWatchLogs.destination)
+    return stream + ([trail.destination] if trail.destination in named else [])
 
 
 def _name_of_schedule(name: str | None, trail: TrailName) -> str | None:

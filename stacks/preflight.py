@@ -25,6 +25,7 @@ from .settings.groups import (
     Archive,
     CacheOptions,
     CloudTrailLake,
+    CloudWatchLogs,
     Destination,
     EventStoreOptions,
     FunctionOptions,
@@ -43,7 +44,12 @@ _KINDS: Mapping[str, Kind] = {
     "kong": kinds.of('KongOptions(admin_api="https://…")', KongOptions),
     "channel_arn": kinds.SETTING,
     "destinations": kinds.each(
-        kinds.of("Archive(…) or CloudTrailLake(…), at most one of each", Archive, CloudTrailLake)
+        kinds.of(
+            "Archive(…), CloudTrailLake(…) or CloudWatchLogs(…), at most one of each",
+            Archive,
+            CloudTrailLake,
+            CloudWatchLogs,
+        )
     ),
     "source_name": kinds.SETTING,
     "resource_name": kinds.SETTING,
@@ -118,7 +124,7 @@ class _Parts:
         Names that are taken in the app.
     kong, run, schedule, function, ledger, network, alarms, dashboard
         The properties of the construct.
-    lake, archive
+    lake, archive, logs
         Where entries are kept; None where they are not.
     cache
         The cache; None where there is to be none.
@@ -136,6 +142,7 @@ class _Parts:
     kong: KongOptions
     lake: CloudTrailLake | None
     archive: Archive | None
+    logs: CloudWatchLogs | None
     run: RunOptions
     schedule: ScheduleOptions
     function: FunctionOptions
@@ -176,6 +183,7 @@ class _Parts:
             self.function,
             self.lake,
             self.archive,
+            self.logs,
         )
         return [part for part in parts if isinstance(part, Group)]
 
@@ -436,6 +444,7 @@ def _parts(scope: Construct, given: Given, wrong: Mapping[str, str], settings: M
     schedule = run.of_right_kinds().schedule_options or ScheduleOptions()
     asked = not {"vpc", "subnets"} & wrong.keys()
     lake, archive = _one(given, wrong, CloudTrailLake), _one(given, wrong, Archive)
+    logs = _one(given, wrong, CloudWatchLogs)
     new_channel = lake is not None and lake.of_right_kinds().event_store is not None
     # A variable of the function may name destinations as well.
     names = destinations_of({**settings_of(function.of_right_kinds()), **settings}, new_channel=new_channel)
@@ -443,6 +452,8 @@ def _parts(scope: Construct, given: Given, wrong: Mapping[str, str], settings: M
         lake = CloudTrailLake()
     if archive is None and Archive.destination in names:
         archive = Archive()
+    if logs is None and CloudWatchLogs.destination in names:
+        logs = CloudWatchLogs()
     return _Parts(
         vpc=given.vpc,
         subnet_selection=right["subnets"],
@@ -452,6 +463,7 @@ def _parts(scope: Construct, given: Given, wrong: Mapping[str, str], settings: M
         kong=right["kong"] or _UNKNOWN_KONG,
         lake=lake,
         archive=archive,
+        logs=logs,
         run=run,
         schedule=schedule,
         function=function,

@@ -18,6 +18,7 @@ from ..settings.groups import (
     Archive,
     CacheOptions,
     CloudTrailLake,
+    CloudWatchLogs,
     Destination,
     FunctionOptions,
     KongOptions,
@@ -100,7 +101,9 @@ class IntegrationStack(Stack):
 
     def _place(self, destination: str) -> str:
         """Return words for a destination that do not depend on what CloudFormation makes of it."""
-        return str(self.integration.channel_arn) if destination == CloudTrailLake.destination else "an archive in S3"
+        if destination == CloudTrailLake.destination:
+            return str(self.integration.channel_arn)
+        return "an archive in S3" if destination == Archive.destination else "CloudWatch Logs"
 
     def _boundary(self, policy: str | None) -> iam.IManagedPolicy | None:
         if policy is None:
@@ -161,6 +164,13 @@ class IntegrationStack(Stack):
                 description="The state machine that delivers large ranges: kong-cloudtrail backfill --state-machine",
             )
         self._add_outputs_of_the_archive()
+        if integration.logs is not None:
+            CfnOutput(
+                self,
+                "TrailLogGroupName",
+                value=integration.logs.log_group.log_group_name,
+                description="Name of the log group that the events go to; stays when the stack goes",
+            )
         if integration.fill_token_command is not None:
             CfnOutput(
                 self,
@@ -201,7 +211,7 @@ class IntegrationStack(Stack):
             )
 
 
-_OUTPUT_SUFFIX = {Archive.destination: "Archive", CloudTrailLake.destination: ""}
+_OUTPUT_SUFFIX = {Archive.destination: "Archive", CloudTrailLake.destination: "", CloudWatchLogs.destination: "Logs"}
 
 
 def _properties(options: DeploymentSettings) -> dict[str, Any]:
@@ -233,4 +243,6 @@ def _destination(name: str, options: DeploymentSettings) -> Destination:
     settings = options.integration
     if name == Archive.destination:
         return replace(options.archive, **properties_of(Archive, settings))
+    if name == CloudWatchLogs.destination:
+        return replace(options.logs, **properties_of(CloudWatchLogs, settings))
     return CloudTrailLake(channel_arn=settings.get("channel_arn"), **properties_of(CloudTrailLake, settings))

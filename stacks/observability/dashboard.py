@@ -114,10 +114,11 @@ def add_widgets(
         dashboard.add_widgets(*row)
 
 
-_PLACES = {"archive": "S3", "cloudtrail-lake": "CloudTrail Lake"}
+_PLACES = {"archive": "S3", "cloudtrail-lake": "CloudTrail Lake", "cloudwatch-logs": "CloudWatch Logs"}
 _BILLS = {
     "archive": "S3 bills each part that is written, and what is kept, compressed; Athena what a query reads.",
     "cloudtrail-lake": "CloudTrail Lake bills bytes ingested.",
+    "cloudwatch-logs": "CloudWatch Logs bills bytes ingested, 26 more for each event, and what is kept, compressed.",
 }
 
 
@@ -284,6 +285,7 @@ def _flow(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
             "Out of the ordinary",
             [
                 *([metrics.entries_quarantined, metrics.events_shortened] if refuses else []),
+                *([] if metrics.events_redated is None else [metrics.events_redated]),
                 metrics.events_failed,
                 metrics.backlog,
                 metrics.entries_found_late,
@@ -321,7 +323,8 @@ def _cost(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
 
 def _machinery(draw: _Drawing, metrics: TrailMetrics) -> list[cloudwatch.IWidget]:
     if metrics.parts_written is None or metrics.parts_damaged is None:
-        calls = draw.graph("Calls of PutAuditEvents", [metrics.delivery_calls], unit="calls")
+        call = "PutAuditEvents" if metrics.events_redated is None else "PutLogEvents"
+        calls = draw.graph(f"Calls of {call}", [metrics.delivery_calls], unit="calls")
     else:
         calls = draw.graph("Parts of the archive", [metrics.parts_written, metrics.parts_damaged], unit="parts")
     return [

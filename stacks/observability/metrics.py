@@ -10,7 +10,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 
-from ..settings.groups import Archive
+from ..settings.groups import Archive, CloudWatchLogs
 from ..settings.names import TrailName
 
 NAMESPACE = "KongCloudTrail"
@@ -34,6 +34,7 @@ MetricName = Literal[
     "EventsDelivered",
     "EventsFailed",
     "EventsShortened",
+    "EventsRedated",
     "GapsOpen",
     "KongLatencySeconds",
     "Misconfigurations",
@@ -143,6 +144,8 @@ class TrailMetrics:
     entries_fetched, duplicates_skipped, entries_excluded, events_delivered, events_failed, entries_quarantined,
     events_shortened, backlog : cloudwatch.Metric
         What became of the entries that Kong showed.
+    events_redated : cloudwatch.Metric or None
+        In CloudWatch Logs: too old, or too far ahead, for their own time.
     entries_found_late : cloudwatch.Metric
         Delivered by a sweep, as they became visible too late for the window.
     entries_new : cloudwatch.MathExpression
@@ -162,7 +165,8 @@ class TrailMetrics:
     def __init__(self, *, source: str, trail: TrailName, reconciles: bool = False) -> None:
         self.source, self.trail = source, trail
         is_archive = trail.destination == Archive.destination
-        service = "S3" if is_archive else "CloudTrail"
+        is_logs = trail.destination == CloudWatchLogs.destination
+        service = "S3" if is_archive else "CloudWatch Logs" if is_logs else "CloudTrail"
         self.oldest_undelivered_age = self._of_runs(
             "OldestUndeliveredAgeSeconds", "Maximum", "oldest undelivered entry"
         )
@@ -191,6 +195,7 @@ class TrailMetrics:
         self.events_failed = self._of_runs("EventsFailed", "Sum", "failed, to be sent again")
         self.entries_quarantined = self._of_runs("EntriesQuarantined", "Sum", "quarantined")
         self.events_shortened = self._of_runs("EventsShortened", "Sum", "shortened")
+        self.events_redated = self._of_runs("EventsRedated", "Sum", "with the time of delivery") if is_logs else None
         self.entries_found_late = self._of_runs("EntriesFoundLate", "Sum", "found late, by a sweep")
         self.backlog = self._of_runs("Backlog", "Sum", "left to the next run")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from aws_cdk import Annotations, Token
+from aws_cdk import Annotations, ArnFormat, Stack, Token
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from constructs import IConstruct
@@ -88,3 +88,18 @@ def allow_service(
             f"{setting}: is a key from elsewhere, whose policy is out of reach. The policy has to let {service} use "
             f"{', '.join(actions)}; see docs/construct.md.",
         )
+
+
+def allow_log_groups(scope: IConstruct, key: kms.IKey) -> None:
+    """Let CloudWatch Logs use a key for the log groups of this account and region, by the key's policy."""
+    groups = Stack.of(scope).format_arn(
+        service="logs", resource="log-group", resource_name="*", arn_format=ArnFormat.COLON_RESOURCE_NAME
+    )
+    allow_service(
+        scope,
+        "encryption_key",
+        key,
+        "logs.amazonaws.com",
+        ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
+        conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
+    )

@@ -21,7 +21,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 
 from ..parts import keys
-from . import cron, kinds
+from . import cron, kinds, variables
 from .kinds import Group, Kind
 
 Authentication = Literal["iam", "password"]
@@ -42,6 +42,13 @@ KEY_PREFIX_PATTERN = r"[\w!.'()-]+(/[\w!.'()-]+)*"
 """S3 takes an asterisk as well, which in a policy stands for anything."""
 _BUCKET_NAME = kinds.matching(BUCKET_NAME_FORM, BUCKET_NAME_PATTERN)
 _KEY_PREFIX = kinds.matching(KEY_PREFIX_FORM, KEY_PREFIX_PATTERN)
+
+_LOG_GROUP_NAME = kinds.matching(
+    "the name of a log group: 1 to 512 letters, digits or any of ._/#-", r"[A-Za-z0-9._/#-]{1,512}"
+)
+_WORKING_HOURS = r"([01]?[0-9]|2[0-4])-([01]?[0-9]|2[0-4])"
+_NEW_GROUP_PROPERTIES = ("log_group_name", "deletion_protection", "removal_policy")
+_ALARM_PROPERTIES = ("refused_calls", "working_hours")
 
 LOCKS = ("governance", "compliance", "none")
 """How Object Lock may keep an archive."""
@@ -611,8 +618,9 @@ class NetworkOptions(Group):
         in, else this one.
     endpoints : bool
         Whether to create the endpoints that the function needs and that AWS offers: the gateway endpoint of S3, and
-        the interface endpoints of Secrets Manager, if there is a token or a password to read, and of KMS, if run
-        reports are signed. With an archive alone, the function then needs no NAT. Default: no.
+        the interface endpoints of Secrets Manager, if there is a token or a password to read, of KMS, if run
+        reports are signed, and of CloudWatch Logs, if events go there. Without CloudTrail Lake, the function then needs
+        no NAT. Default: no.
     interface_endpoints : sequence of ec2.IInterfaceVpcEndpointService
         Further endpoints to create for the function, with private DNS, admitting the function only, e.g.
         ``ec2.InterfaceVpcEndpointAwsService.SECRETS_MANAGER``. Default: none.
@@ -713,7 +721,7 @@ class EventStoreOptions(Group):
 
 
 class Destination(Group):
-    """A place where entries are kept: `Archive`, or `CloudTrailLake`. Each is a trail of its own.
+    """A place where entries are kept: `Archive`, `CloudTrailLake` or `CloudWatchLogs`. Each is a trail of its own.
 
     Attributes
     ----------
@@ -867,6 +875,103 @@ class Archive(Destination):
                     "Archive.signing_key: cannot sign with ECDSA_SHA_256 or RSASSA_PKCS1_V1_5_SHA_256; give a key for "
                     "SIGN_VERIFY of RSA_3072, another length of RSA, or ECC_NIST_P256"
                 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudWatchLogs(Destination):
+    """A log group of CloudWatch Logs: alarms, dashboards and Logs Insights over what was done, for every account.
+
+    Attributes
+    ----------
+    existing_log_group : logs.ILogGroup or str or None
+        A log group of the stack's region and account to use instead of a new one, or its name. Default: a new one.
+    log_group_name : str or None
+        Physical name of the new group. Default: CloudFormation's choice.
+    retention : Duration or None
+        How long the new group keeps events: a number of days that CloudWatch Logs offers, from 1 to 3653. Of an
+        existing group, what it has: with it, older entries are not tried in vain. Default: 365 days.
+    deletion_protection : bool
+        Whether the new group refuses to be deleted, with all that is in it, until somebody takes the protection off.
+        Default: yes.
+    format : str or None
+        ``json``: the event that CloudTrail defines. ``ocsf``: OCSF 1.3, API Activity. Default: ``json``.
+    queries : bool
+        Whether there are saved queries in Logs Insights. Default: yes.
+    activity_alarms : bool
+        Whether metric filters count refused calls of the Admin API and changes, and alarms tell of many of the former,
+        and of any of the latter out of hours. Default: no.
+    refused_calls : int
+        From how many refused calls in an hour on, 1 to 1 000 000. Default: 10.
+    working_hours : str
+        Hours of Monday to Friday, in UTC, outside of which a change is an alarm, e.g. ``7-19``. Default: ``7-19``.
+    dashboard : bool
+        Whether there is a dashboard of queries. Each look at it is billed by the data that they read. Default: no.
+    s3_tables : bool
+        Whether what comes in is also kept as a table of S3 Tables, for SQL: the association of the data source
+        ``kong_gateway``/``api_activity``, which tags tell of the new group. It is one for the account and region.
+        Default: no.
+    removal_policy : RemovalPolicy or None
+        What becomes of the new group with the stack. Default: ``RETAIN`` with deletion protection, else
+        ``RETAIN_ON_UPDATE_OR_DELETE``.
+    """
+
+    existing_log_group: logs.ILogGroup | str | None = None
+    log_group_name: str | None = None
+    retention: Duration | None = None
+    deletion_protection: bool = True
+    format: str | None = None
+    queries: bool = True
+    activity_alarms: bool = False
+    refused_calls: int = 10
+    working_hours: str = "7-19"
+    dashboard: bool = False
+    s3_tables: bool = False
+    removal_policy: RemovalPolicy | None = None
+
+    destination: ClassVar[str] = "cloudwatch-logs"
+    place: ClassVar[str] = "CloudWatchLogs"
+    settings: ClassVar[Mapping[str, str]] = {"format": "log_group_format"}
+    kinds: ClassVar[Mapping[str, Kind]] = {
+        "existing_log_group": kinds.either(
+            "a log group, e.g. logs.LogGroup.from_log_group_name(…), or the name of one",
+            _LOG_GROUP_NAME,
+            kinds.LOG_GROUP,
+        ),
+        "log_group_name": _LOG_GROUP_NAME,
+        "retention": kinds.days(1, 3653),
+        "deletion_protection": kinds.BOOLEAN,
+        "format": kinds.SETTING,
+        "queries": kinds.BOOLEAN,
+        "activity_alarms": kinds.BOOLEAN,
+        "refused_calls": kinds.whole(1, 1_000_000),
+        "working_hours": kinds.matching("two hours of a day, the first one earlier, e.g. 7-19", _WORKING_HOURS),
+        "dashboard": kinds.BOOLEAN,
+        "s3_tables": kinds.BOOLEAN,
+        "removal_policy": kinds.REMOVAL,
+    }
+
+    @property
+    def hours(self) -> tuple[int, int]:
+        """The first hour of work, and the first one after it."""
+        first, _, last = self.working_hours.partition("-")
+        return int(first), int(last)
+
+    def value_problems(self) -> Iterator[str]:
+        """Say what CloudWatch Logs does not offer, and what does not go together."""
+        offered = variables.table.LOG_RETENTION_DAYS
+        if self.retention is not None and self.retention.to_days(integral=False) not in offered:
+            yield f"CloudWatchLogs.retention: must be one of {', '.join(map(str, offered))} days"
+        if self.hours[0] >= self.hours[1]:
+            yield "CloudWatchLogs.working_hours: must be two hours of a day, the first one earlier, e.g. 7-19"
+        if self.existing_log_group is not None and (
+            others := [name for name in _given(self) if name in _NEW_GROUP_PROPERTIES]
+        ):
+            yield (
+                f"CloudWatchLogs: existing_log_group is given, and with it {', '.join(others)} for a new one; leave "
+                "one or the other out"
+            )
+        if not self.activity_alarms and (others := [name for name in _ALARM_PROPERTIES if name in _given(self)]):
+            yield f"CloudWatchLogs.{others[0]}: is given, and there are no activity_alarms; leave it out, or give them"
 
 
 def _key_of(secret: secretsmanager.ISecret | None) -> kms.IKey | None:

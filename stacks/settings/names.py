@@ -5,7 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .groups import Archive, CacheOptions, CloudTrailLake, FunctionOptions, KongOptions, NetworkOptions, RunOptions
+from .groups import (
+    Archive,
+    CacheOptions,
+    CloudTrailLake,
+    CloudWatchLogs,
+    FunctionOptions,
+    KongOptions,
+    NetworkOptions,
+    RunOptions,
+)
 from .kinds import Group
 
 GROUPS: tuple[type[Group], ...] = (
@@ -16,6 +25,7 @@ GROUPS: tuple[type[Group], ...] = (
     NetworkOptions,
     CloudTrailLake,
     Archive,
+    CloudWatchLogs,
 )
 """The groups that hold settings of the app."""
 
@@ -42,7 +52,7 @@ class TrailName:
     stream : str
         What is read: ``requests`` or ``objects``.
     destination : str
-        Where it is kept: ``archive`` or ``cloudtrail-lake``.
+        Where it is kept: ``archive``, ``cloudtrail-lake`` or ``cloudwatch-logs``.
     """
 
     stream: str

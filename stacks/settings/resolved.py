@@ -20,7 +20,15 @@ from ..errors import SettingsError as SettingsError
 from . import checks, variables
 from .checks import ServiceUrl
 from .cron import Schedule
-from .groups import LOCKS, MAX_SLICES_AT_ONCE, Archive, CacheOptions, CloudTrailLake, ServerlessOptions
+from .groups import (
+    LOCKS,
+    MAX_SLICES_AT_ONCE,
+    Archive,
+    CacheOptions,
+    CloudTrailLake,
+    CloudWatchLogs,
+    ServerlessOptions,
+)
 
 _T = TypeVar("_T")
 
@@ -39,6 +47,9 @@ RESERVED_ENVIRONMENT_BYTES = 900
 RESERVED_FOR_ARCHIVE_BYTES = 300
 """The same for the archive: its bucket and prefix, the ARN of the key that signs."""
 
+RESERVED_FOR_LOGS_BYTES = 650
+"""The same for CloudWatch Logs: the ARN of its group, whose name may have 512 characters, and its retention."""
+
 # The function's variables that a caller may set, each with the check that turns a given value into the text of the
 # environment. The same names in lower case are the settings.
 _VARIABLES: Mapping[str, Callable[[object], str]] = {
@@ -53,10 +64,12 @@ _CHANNEL = f"the ARN of the CloudTrail Lake channel, e.g. {variables.table.EXAMP
 _CHOICE = (
     "say where the audit trail is to be kept. archive: in S3, immutable, queried with SQL, in any account and region. "
     "cloudtrail-lake: in CloudTrail Lake, which AWS offers only to accounts that used it before 2026-05-31; it needs "
-    "channel_arn as well. Or both: archive,cloudtrail-lake"
+    "channel_arn as well. cloudwatch-logs: in a log group, with alarms and Logs Insights, in any account and region. "
+    "Or several: archive,cloudwatch-logs"
 )
 
 _ADD_ARCHIVE = "name archive there too, or leave it out"
+_ADD_LOGS = "name cloudwatch-logs there too, or leave it out"
 
 _LITERAL_ADVICE = (
     "a literal token would end up in templates and shell histories. Store it in AWS Secrets Manager and give the "
@@ -109,7 +122,7 @@ class IntegrationSettings:
     kong : KongAccess
         Kong's Admin API.
     destinations : tuple of str
-        Where entries are kept: ``archive``, ``cloudtrail-lake``, or both.
+        Where entries are kept: some of ``archive``, ``cloudtrail-lake`` and ``cloudwatch-logs``.
     streams : tuple of str
         What is read: ``requests``, ``objects``, or both.
     channel_arn : str
@@ -226,9 +239,11 @@ class DeploymentSettings:
     cache : CacheOptions or None
         The new cache; None where there is to be none.
     destinations : tuple of str
-        Where entries are kept: ``archive``, ``cloudtrail-lake``, or both.
+        Where entries are kept: some of ``archive``, ``cloudtrail-lake`` and ``cloudwatch-logs``.
     archive : Archive
         The archive, if there is to be one.
+    logs : CloudWatchLogs
+        The log group, if there is to be one.
     integration : Mapping of str to object
         The settings of `KongCloudTrailIntegration`, as given; `names.properties_of` finds those of its groups.
     notes : tuple of str
@@ -252,6 +267,7 @@ class DeploymentSettings:
     cache: CacheOptions | None
     destinations: tuple[str, ...]
     archive: Archive
+    logs: CloudWatchLogs
     integration: Mapping[str, Any]
     notes: tuple[str, ...]
 
@@ -310,7 +326,8 @@ class DeploymentSettings:
         options, environment = _read_integration(
             reader, region, new_channel=False, has_cache=cache is not None, source_name=source_name
         )
-        if region is None and destinations == (Archive.destination,) and not _given(context.get("aws_region")):
+        has_channel = CloudTrailLake.destination in destinations
+        if region is None and destinations and not has_channel and not _given(context.get("aws_region")):
             reader.problems.append("aws_region: is missing; give the region of the deployment, e.g. us-east-1")
         if environment["SOURCE_NAME"] == source_name:
             integration["source_name"] = source_name
@@ -321,6 +338,7 @@ class DeploymentSettings:
         kong_retention = reader.optional("kong_retention_days", partial(checks.integer_text, low=1, high=3650))
         backfill = reader.optional("backfill", partial(checks.integer_text, low=1, high=MAX_SLICES_AT_ONCE))
         archive = _read_archive(reader, destinations, region)
+        logs = _read_logs(reader, destinations)
         if reader.problems or options is None or vpc_id is None or subnet_ids is None:
             raise SettingsError(reader.problems)
         return cls(
@@ -342,6 +360,7 @@ class DeploymentSettings:
             cache=cache,
             destinations=options.destinations,
             archive=archive,
+            logs=logs,
             # Kong's address is a property that is required, so it becomes one where `lambda_env` has it.
             integration={**integration, "kong_admin_api": options.kong.admin_api.url},
             notes=tuple(_context_notes(context)),
@@ -376,6 +395,22 @@ _ARCHIVE_PROPERTIES: Mapping[str, str] = {
 }
 """The properties of `Archive` that are no variables of the function, and the settings that they are read from."""
 
+_LOGS_PROPERTIES: Mapping[str, str] = {
+    "existing_log_group": "log_group",
+    "log_group_name": "log_group_name",
+    "retention": "log_group_retention_days",
+    "deletion_protection": "log_group_deletion_protection",
+    "queries": "log_group_queries",
+    "activity_alarms": "log_group_alarms",
+    "refused_calls": "log_group_refused_calls",
+    "working_hours": "log_group_working_hours",
+    "dashboard": "log_group_dashboard",
+    "s3_tables": "log_group_s3_tables",
+}
+"""The same of `CloudWatchLogs`."""
+
+_LOGS_SETTINGS = tuple(_LOGS_PROPERTIES.values())
+_LOGS_PROPERTY = re.compile(r"\b(existing_log_group|deletion_protection|activity_alarms|refused_calls|working_hours)\b")
 _ARCHIVE_SETTINGS = tuple(_ARCHIVE_PROPERTIES.values())
 _ARCHIVE_PROPERTY = re.compile(r"\b(existing_bucket|lock|retention|glacier_ir_after)\b")
 _SETTINGS = frozenset(
@@ -383,6 +418,7 @@ _SETTINGS = frozenset(
         *_INTEGRATION_SETTINGS,
         *_CACHE_SETTINGS,
         *_ARCHIVE_SETTINGS,
+        *_LOGS_SETTINGS,
         "existing_vpc",
         "existing_subnet_ids",
         "resource_tags",
@@ -516,6 +552,8 @@ def _read_integration(
     environment["DESTINATION"] = ",".join(destinations)
     if Archive.destination in destinations:
         environment.setdefault("ARCHIVE_FORMAT", variables.DEFAULTS["ARCHIVE_FORMAT"])
+    if CloudWatchLogs.destination in destinations:
+        environment.setdefault("LOG_GROUP_FORMAT", variables.DEFAULTS["LOG_GROUP_FORMAT"])
     environment.setdefault("SOURCE_NAME", source_name)
     environment.setdefault("LOG_LEVEL", variables.DEFAULTS["LOG_LEVEL"])
     reader.check("lambda_env", lambda: _check_size(environment, _reserved_bytes(destinations)))
@@ -615,6 +653,37 @@ def _of_archive(problem: str) -> str:
     return f"{setting}{colon}{_ARCHIVE_PROPERTY.sub(lambda found: _ARCHIVE_PROPERTIES[found[0]], text)}"
 
 
+def _read_logs(reader: _Reader, destinations: Sequence[str]) -> CloudWatchLogs:
+    """Read the flat settings of a log group into their group."""
+    if CloudWatchLogs.destination not in destinations:
+        for name in _LOGS_SETTINGS:
+            if destinations and _given(reader.settings.get(name)):
+                reader.problems.append(f"{name}: is given, and destination leaves CloudWatch Logs out; {_ADD_LOGS}")
+        return CloudWatchLogs()
+    given: dict[str, Any] = {
+        name: reader.optional(_LOGS_PROPERTIES[name], checks.text)
+        for name in ("existing_log_group", "log_group_name", "working_hours")
+    }
+    for name in ("deletion_protection", "queries", "activity_alarms", "dashboard", "s3_tables"):
+        answer = reader.optional(_LOGS_PROPERTIES[name], checks.boolean_text)
+        given[name] = None if answer is None else answer == "true"
+    retention = reader.optional("log_group_retention_days", partial(checks.integer_text, low=1, high=3653))
+    given["retention"] = None if retention is None else Duration.days(int(retention))
+    refused = reader.optional("log_group_refused_calls", partial(checks.integer_text, low=1, high=1_000_000))
+    given["refused_calls"] = None if refused is None else int(refused)
+    logs = CloudWatchLogs(**{name: value for name, value in given.items() if value is not None})
+    reader.problems += map(_of_logs, logs.problems())
+    return logs
+
+
+def _of_logs(problem: str) -> str:
+    """Write a problem of the group as one of the settings that it was read from."""
+    place, colon, text = problem.partition(":")
+    setting = _LOGS_PROPERTIES[place.removeprefix("CloudWatchLogs").removeprefix(".") or "existing_log_group"]
+    text = text.replace(" existing_log_group is given", " is given")  # the place says it already
+    return f"{setting}{colon}{_LOGS_PROPERTY.sub(lambda found: _LOGS_PROPERTIES[found[0]], text)}"
+
+
 def _read_environment(
     reader: _Reader, given: Mapping[str, str], destinations: Sequence[str], *, new_channel: bool
 ) -> dict[str, str]:
@@ -657,6 +726,8 @@ def _unused_variables(environment: Mapping[str, str], destinations: Sequence[str
                 )
     if destinations and Archive.destination not in destinations and "ARCHIVE_FORMAT" in environment:
         yield f"archive_format: is given, and destination names no archive; {_ADD_ARCHIVE}"
+    if destinations and CloudWatchLogs.destination not in destinations and "LOG_GROUP_FORMAT" in environment:
+        yield f"log_group_format: is given, and destination leaves CloudWatch Logs out; {_ADD_LOGS}"
 
 
 def _read_lambda_env(reader: _Reader) -> dict[str, str]:
@@ -689,7 +760,8 @@ def _read_token(reader: _Reader, environment: dict[str, str], region: str | None
 
 
 def _reserved_bytes(destinations: Sequence[str]) -> int:
-    return RESERVED_ENVIRONMENT_BYTES + (RESERVED_FOR_ARCHIVE_BYTES if Archive.destination in destinations else 0)
+    further = {Archive.destination: RESERVED_FOR_ARCHIVE_BYTES, CloudWatchLogs.destination: RESERVED_FOR_LOGS_BYTES}
+    return RESERVED_ENVIRONMENT_BYTES + sum(further.get(destination, 0) for destination in destinations)
 
 
 def _check_size(environment: Mapping[str, str], reserved_bytes: int) -> None:

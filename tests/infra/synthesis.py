@@ -15,12 +15,15 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_scheduler as scheduler
 from aws_cdk import aws_secretsmanager as secretsmanager
+from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 
 from stacks import (
+    AlarmOptions,
     Archive,
     CacheOptions,
     CloudTrailLake,
+    CloudWatchLogs,
     DeploymentSettings,
     EventStoreOptions,
     ExistingCache,
@@ -49,6 +52,7 @@ CONTEXT: Mapping[str, Any] = {
     "channel_arn": CHANNEL_ARN,
 }
 
+TOPIC_ARN = "arn:aws:sns:eu-central-1:111122223333:alarms"
 KEY_ARN = "arn:aws:kms:eu-central-1:111122223333:key/01234567-89ab-cdef-0123-456789abcdef"
 SECRET_ARN = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:imported-a1B2c3"
 
@@ -126,6 +130,25 @@ SHAPES: Mapping[str, Callable[[Stack], dict[str, Any]]] = {
         "encryption_key": kms.Key(stack, "Key", enable_key_rotation=True),
         "cache": CacheOptions(),
     },
+    "CloudWatch Logs": lambda _: {"destinations": [CloudWatchLogs()]},
+    "CloudWatch Logs, everything": lambda stack: {
+        "destinations": [
+            CloudWatchLogs(
+                format="ocsf",
+                log_group_name="/kong/audit",
+                retention=Duration.days(3653),
+                activity_alarms=True,
+                dashboard=True,
+                s3_tables=True,
+            ),
+            Archive(),
+        ],
+        "encryption_key": kms.Key(stack, "Key", enable_key_rotation=True),
+        "alarms": AlarmOptions(topic=sns.Topic.from_topic_arn(stack, "Topic", TOPIC_ARN)),
+    },
+    "CloudWatch Logs, a group that is there": lambda _: {
+        "destinations": [CloudWatchLogs(existing_log_group="their-group", retention=Duration.days(7), queries=False)],
+    },
     "invocation": lambda stack: {
         "function": FunctionOptions(
             memory_size=512,
@@ -158,6 +181,7 @@ _SAMPLES = {
     ("AWS::CloudTrail::Channel", "ChannelArn"): CHANNEL_ARN,
     ("AWS::CloudTrail::EventDataStore", "EventDataStoreArn"): CHANNEL_ARN.replace("channel/", "eventdatastore/"),
     ("AWS::SecretsManager::Secret", "Ref"): "arn:aws:secretsmanager:eu-central-1:111122223333:secret:Password-a1B2c3",
+    ("AWS::Logs::LogGroup", "Ref"): "kong-log-group",
     ("AWS::S3::Bucket", "Ref"): "kong-ledger-bucket",
     ("AWS::KMS::Key", "Arn"): KEY_ARN,
 }

@@ -76,7 +76,7 @@ def test_without_a_word_about_it_the_choice_is_explained() -> None:
     for part in (
         "in any account and region",
         "only to accounts that used it before 2026-05-31",
-        "archive,cloudtrail-lake",
+        "archive,cloudwatch-logs",
     ):
         assert part in problem
 

@@ -46,6 +46,8 @@ DASHBOARD = "<AWS::CloudTrail::Dashboard.DashboardArn>"
 CACHE = "arn:aws:elasticache:eu-central-1:<AWS::AccountId>"
 THEIR_QUEUE = "arn:aws:sqs:eu-central-1:111122223333:their-queue"
 
+EVENTS = "arn:aws:logs:eu-central-1:<AWS::AccountId>:log-group:<AWS::Logs::LogGroup.Ref>"
+
 SEND = "sqs:GetQueueAttributes sqs:GetQueueUrl sqs:SendMessage"
 KEY_USE = "kms:Decrypt kms:GenerateDataKey"
 KEY_SERVICE = "kms:Decrypt kms:DescribeKey kms:Encrypt kms:GenerateDataKey* kms:ReEncrypt*"
@@ -126,6 +128,15 @@ def ledger_below(prefix: str) -> list[Statement]:
     return [
         (LAMBDA, "Allow", "s3:GetObject s3:PutObject", f"{BUCKET}/{prefix}/*", ""),
         (LAMBDA, "Allow", "s3:DeleteObject", f"{BUCKET}/{prefix}/quarantine/*", ""),
+    ]
+
+
+def use_log_group(group: str = "<AWS::Logs::LogGroup.Ref>") -> list[Statement]:
+    """Return what the function may do with the log group that the events go to."""
+    streams = f"arn:aws:logs:eu-central-1:<AWS::AccountId>:log-group:{group}:log-stream:"
+    return [
+        (LAMBDA, "Allow", "logs:CreateLogStream", f"{streams}*", ""),
+        (LAMBDA, "Allow", "logs:PutLogEvents", f"{streams}kong/*", ""),
     ]
 
 
@@ -249,6 +260,27 @@ DIFFERENCES: dict[str, tuple[list[Statement], list[Statement]]] = {
             (SCHEDULER, "Allow", KEY_USE, KEY, via("sqs")),
         ],
     ),
+    "CloudWatch Logs": ([PUT_EVENTS], use_log_group()),
+    "CloudWatch Logs, everything": (
+        [PUT_EVENTS],
+        [
+            *use_archive(),
+            *use_log_group(),
+            INVOKE,
+            TELL_MISSED_TICKS,
+            (LAMBDA, "Allow", KEY_USE, KEY, via("s3")),
+            (LAMBDA, "Allow", KEY_USE, KEY, via("sqs")),
+            *2 * [(SCHEDULER, "Allow", KEY_USE, KEY, via("sqs"))],
+            (
+                "logs.amazonaws.com",
+                "Allow",
+                "logs:integrateWithS3Table",
+                f"{EVENTS}:* {EVENTS}",
+                '{"StringEquals": {"aws:ResourceAccount": "<AWS::AccountId>"}}',
+            ),
+        ],
+    ),
+    "CloudWatch Logs, a group that is there": ([PUT_EVENTS], use_log_group("their-group")),
     "invocation": (
         [LOOK_AT_INTERFACES],
         [(LAMBDA, "Allow", f"{ENI_LOOKUPS} xray:PutTelemetryRecords xray:PutTraceSegments", "*", "")],
@@ -319,6 +351,11 @@ RESOURCE_POLICIES: dict[str, list[Statement]] = {
         ("AWS::KMS::Key", ACCOUNT, "Allow", "kms:*", "*", ""),
         ("AWS::KMS::Key", "logs.amazonaws.com", "Allow", KEY_SERVICE, "*", OF_LOG_GROUPS),
     ],
+    "CloudWatch Logs, everything": [
+        *ARCHIVE_POLICIES,
+        ("AWS::KMS::Key", ACCOUNT, "Allow", "kms:*", "*", ""),
+        ("AWS::KMS::Key", "logs.amazonaws.com", "Allow", KEY_SERVICE, "*", OF_LOG_GROUPS),
+    ],
     "imported": [],
     "customer's key": [
         *LEDGER_POLICY,
@@ -375,6 +412,9 @@ WITH_A_WILDCARD = {
     "logs:CreateLogStream logs:PutLogEvents",  # the streams of one group
     DELIVER_LOGS,
     OF_EXECUTIONS,  # of one state machine
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",  # the streams of the gateway
+    "logs:integrateWithS3Table",
 }
 
 

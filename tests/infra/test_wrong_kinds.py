@@ -18,6 +18,7 @@ from stacks import (
     Archive,
     CacheOptions,
     CloudTrailLake,
+    CloudWatchLogs,
     EventStoreOptions,
     ExistingCache,
     FunctionOptions,
@@ -75,6 +76,7 @@ GROUPS: dict[type[Group], tuple[str, Any]] = {
     RunOptions: ("run", lambda group: {"run": group}),
     ScheduleOptions: ("run.schedule_options", lambda group: {"run": RunOptions(schedule_options=group)}),
     NetworkOptions: ("network", lambda group: {"network": group}),
+    CloudWatchLogs: ("CloudWatchLogs", lambda group: {"destinations": [group], "channel_arn": None}),
     Archive: ("Archive", lambda group: {"destinations": [group], "channel_arn": None}),
     CloudTrailLake: (
         "CloudTrailLake",

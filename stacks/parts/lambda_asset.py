@@ -29,7 +29,7 @@ _WHEEL_ARCHITECTURES = {lambda_.Architecture.ARM_64.name: "aarch64", lambda_.Arc
 
 # botocore carries the API definitions of every AWS service, 30 MB that a cold start would have to unpack. The function
 # calls these; the files beside the services' folders (endpoints, partitions, retry rules) serve all of them.
-_BOTOCORE_SERVICES = frozenset({"cloudtrail", "cloudtrail-data", "kms", "s3", "secretsmanager", "sts"})
+_BOTOCORE_SERVICES = frozenset({"cloudtrail", "cloudtrail-data", "kms", "logs", "s3", "secretsmanager", "sts"})
 
 # Records of pip about its own work. They differ between versions of pip, and nothing reads them in Lambda; METADATA
 # stays, since redis-py asks it for its version, and so do the licences.

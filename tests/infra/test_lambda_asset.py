@@ -160,7 +160,7 @@ def test_the_real_bundle(tmp_path: Path) -> None:
     assert libraries
     assert all("aarch64" in name and "314" in name for name in libraries)
     services = {path.name for path in (bundle / "botocore" / "data").iterdir() if path.is_dir()}
-    assert services == {"cloudtrail", "cloudtrail-data", "kms", "s3", "secretsmanager", "sts"}
+    assert services == {"cloudtrail", "cloudtrail-data", "kms", "logs", "s3", "secretsmanager", "sts"}
     called = {
         name
         for path in (SOURCE / "kong_cloudtrail").rglob("*.py")
@@ -176,7 +176,7 @@ def test_the_real_bundle(tmp_path: Path) -> None:
     # The libraries' Python parts run here too; the compiled ones have pure twins.
     script = (
         "import json, sys; import boto3, redis, requests, aws_lambda_powertools, kong_cloudtrail.handler;"
-        "names = ('cloudtrail', 'cloudtrail-data', 's3', 'secretsmanager');"
+        "names = ('cloudtrail', 'cloudtrail-data', 'logs', 's3', 'secretsmanager');"
         "[boto3.client(name, region_name='us-east-1') for name in names];"
         "print(json.dumps([m.__file__ for m in (boto3, redis, requests, kong_cloudtrail.handler)]))"
     )

@@ -20,7 +20,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m torture", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--destination", choices=(*DESTINATIONS, "both"), default="both")
+    parser.add_argument("--destination", choices=(*DESTINATIONS, "all"), default="all")
     parser.add_argument("--only", type=int, metavar="SCENARIO", help="run one scenario of the plan alone")
     parser.add_argument("--collector", type=Path, default=COLLECTOR, help="torture another kong_cloudtrail than ours")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="scenarios at once")
@@ -45,7 +45,7 @@ def main() -> int:
         collector=options.collector.resolve(),
         only=options.only,
         focus=options.situation,
-        destinations=DESTINATIONS if options.destination == "both" else (options.destination,),
+        destinations=DESTINATIONS if options.destination == "all" else (options.destination,),
         jobs=options.jobs,
         tell=print_line,
     )

@@ -19,8 +19,6 @@ from torture.relay import ValkeyRelay
 from torture.runs import Problem, Run
 from torture.state import trail_of
 
-_KEY_PREFIX = f"kong-cloudtrail:{{{trail_of('cloudtrail-lake')}}}:"
-_LOCK_KEY = f"{_KEY_PREFIX}lock"
 _USER = "collector"
 _ANOTHER = "another-machine/its-token"
 _PATIENCE_SECONDS = 5.0
@@ -39,10 +37,12 @@ class CloudTrailLake:
     """
 
     def __init__(self, setting: Setting, password: str) -> None:
-        self.auditor = LakeAuditor(**setting.of_auditor)
+        self.auditor = self._new_auditor(setting)
+        self._key_prefix = f"kong-cloudtrail:{{{trail_of(self.auditor.destination)}}}:"
+        self._lock_key = f"{self._key_prefix}lock"
         self.damage = Damage()
         self._resources = contextlib.ExitStack()
-        self._cloudtrail = CloudTrailEmulator()
+        self._cloudtrail = self._new_service()
         self._valkey = Valkey(username=_USER, password=password)
         self._relay = ValkeyRelay(self._valkey.port)
         self._snapshot: Snapshot | None = None
@@ -51,10 +51,21 @@ class CloudTrailLake:
         self._poisoned: list[str] = []
         self._calls_before = self._calls_seen = self._accepting = 0
         self.environment = {
-            "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": self._cloudtrail.url,
-            "CHANNEL_ARN": self._cloudtrail.channel_arn,
+            **self._place(),
             "REDIS_USERNAME": _USER,
             "REDIS_PASSWORD": password,
+        }
+
+    def _new_auditor(self, setting: Setting) -> LakeAuditor:
+        return LakeAuditor(**setting.of_auditor)
+
+    def _new_service(self) -> Any:
+        return CloudTrailEmulator()
+
+    def _place(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": self._cloudtrail.url,
+            "CHANNEL_ARN": self._cloudtrail.channel_arn,
         }
 
     def __enter__(self) -> Self:
@@ -185,26 +196,26 @@ class CloudTrailLake:
     def _marked_keys(self) -> set[str]:
         """Return the keys of the entries that are marked, and a name for each mark of no entry."""
         with self._valkey.client(decode_responses=False) as client:
-            marks = Marks.read(client, _KEY_PREFIX)
+            marks = Marks.read(client, self._key_prefix)
         marked = {entry.key for entry in self.auditor.entries if marks.hold(entry.key, entry.recorded_at)}
         return marked | {f"mark {number}" for number in range(len(marked), marks.count)}
 
     def _let_lock_expire(self) -> None:
         """Remove the lock of a run that has ended, as if so much time had passed."""
         with self._valkey.client() as client:
-            client.delete(_LOCK_KEY)
+            client.delete(self._lock_key)
 
     def _lock_as_another(self) -> None:
         """Take the lock as a run on another machine would, of which nobody here can tell whether it lives."""
         with self._valkey.client() as client:
-            client.set(_LOCK_KEY, _ANOTHER, ex=60)
+            client.set(self._lock_key, _ANOTHER, ex=60)
 
     def _is_left_locked(self) -> bool:
         """Return whether a run has left its lock behind; remove that of another."""
         with self._valkey.client() as client:
-            if client.get(_LOCK_KEY) == _ANOTHER:
-                client.delete(_LOCK_KEY)
-            return bool(client.exists(_LOCK_KEY))
+            if client.get(self._lock_key) == _ANOTHER:
+                client.delete(self._lock_key)
+            return bool(client.exists(self._lock_key))
 
     def _is_valkey_alone(self) -> bool:
         try:

@@ -16,14 +16,13 @@ from torture.plan import DestinationName
 from torture.quarantine import QuarantineRules
 from torture.runs import LOST_MARKS, Problem, Run
 
-BATCH_EVENTS = 100
-
 
 @dataclass
 class LakeAuditor(Auditor):
     """Checks the runs of one scenario into CloudTrail Lake. Parameters as in `Auditor`."""
 
     destination: ClassVar[DestinationName] = "cloudtrail-lake"
+    batch_events: ClassVar[int] = 100
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,7 +90,7 @@ class LakeAuditor(Auditor):
             return
         # A second run, started beside one that is stopped, goes on at once where that one was.
         batches = (run.lost_batches + run.broken_off_batches) * (1 + run.companions)
-        if twice > BATCH_EVENTS * batches:
+        if twice > self.batch_events * batches:
             yield Problem("doubles", f"{twice} entries came twice in this run, more than {batches} batches")
         most = max(in_this_run.values(), default=0)
         if most > 2 + run.companions:
@@ -168,7 +167,7 @@ class LakeAuditor(Auditor):
         earlier, most_batches = self._full_cache if run.valkey_full else (0, 0)
         batches = max(batches, most_batches)
         self._full_cache = (earlier + left, batches) if run.valkey_full else (0, 0)
-        if left and earlier + left > BATCH_EVENTS * batches:
+        if left and earlier + left > self.batch_events * batches:
             yield Problem(
                 "marks", f"left {earlier + left} entries unmarked that CloudTrail accepted: over {batches} batches"
             )

@@ -90,6 +90,7 @@ _MAX_ADVANCE_SECONDS = 1_500_000  # so that nothing expires at Kong, whatever be
 
 _BACKLOG_SECONDS: dict[DestinationName, tuple[int, ...]] = {
     "cloudtrail-lake": (600, 50_000, 400_000, 2_500_000),
+    "cloudwatch-logs": (600, 50_000, 400_000, 2_500_000),
     "archive": (600, 20_000, 50_000, 200_000),  # each hour is a part: more of them take long, and show nothing new
 }
 

@@ -110,6 +110,7 @@ def lost_reply(rng: random.Random) -> ValkeyTrouble:
 # The quarantine twice: whoever ignores that it failed loses entries.
 _LEDGER_PLACES: dict[DestinationName, tuple[LedgerPlace, ...]] = {
     "cloudtrail-lake": ("quarantine", "quarantine", "originals", "runs", "checkpoints", ""),
+    "cloudwatch-logs": ("quarantine", "quarantine", "originals", "runs", "checkpoints", ""),
     "archive": ("runs", "runs", "checkpoints", ""),  # nothing is shortened there, and nothing refused
 }
 

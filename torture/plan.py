@@ -19,8 +19,8 @@ FOREVER = 1_000_000
 LOCK_SECONDS = 15.0
 """How long a run's lock lives when nobody renews it."""
 
-DestinationName = Literal["cloudtrail-lake", "archive"]
-DESTINATIONS: tuple[DestinationName, ...] = ("cloudtrail-lake", "archive")
+DestinationName = Literal["cloudtrail-lake", "archive", "cloudwatch-logs"]
+DESTINATIONS: tuple[DestinationName, ...] = ("cloudtrail-lake", "archive", "cloudwatch-logs")
 Where = Literal["before", "start", "kong", "delivery"]
 PlaceKind = Literal["folder", "S3"]
 LedgerPlace = Literal["", "checkpoints", "quarantine", "originals", "runs"]

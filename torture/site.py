@@ -19,6 +19,7 @@ from sandbox.kong.simulator import KongSimulator
 from sandbox.machinery.processes import PROJECT_DIRECTORY
 from torture.archive import Archive, FolderPlace, S3Place
 from torture.cloudtrail import CloudTrailLake
+from torture.cloudwatch_logs import CloudWatchLogs
 from torture.ends import Ends, Setting
 from torture.entries import PAYLOAD_MARK, EntryMaker, NewEntry, choose
 from torture.ledgers import FolderLedger, LedgerView, S3Ledger
@@ -142,6 +143,8 @@ class Site:
         )
         if scenario.destination == "cloudtrail-lake":
             return CloudTrailLake(setting, secrets["redis"])
+        if scenario.destination == "cloudwatch-logs":
+            return CloudWatchLogs(setting, secrets["redis"], scenario_time=BEGINNING)
         if scenario.archive == "folder" or self._proxy is None:
             return Archive(setting, FolderPlace(folder / "archive"))
         return Archive(setting, S3Place(self._s3, self._proxy, f"archive-{scenario.number}"))

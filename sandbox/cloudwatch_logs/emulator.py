@@ -170,6 +170,11 @@ class LogsEmulator:
         if clock_ahead_seconds is not None:
             self._clock_ahead_seconds = clock_ahead_seconds
 
+    def create_group(self, log_group: str, retention_days: int | None = None) -> None:
+        """Create a group, as a deployment would."""
+        with self._lock:
+            self._groups[log_group] = _Group(retention_days)
+
     def delete_group(self, log_group: str) -> None:
         """Delete a group, as somebody in the console would."""
         with self._lock:
@@ -443,6 +448,7 @@ class LogsProcess(Controlled):
     clear_faults = remote(LogsEmulator.clear_faults)
     pending_faults = remote(LogsEmulator.pending_faults)
     configure = remote(LogsEmulator.configure)
+    create_group = remote(LogsEmulator.create_group)
     delete_group = remote(LogsEmulator.delete_group)
     stored = remote(LogsEmulator.stored)
     stored_uids = remote(LogsEmulator.stored_uids)

@@ -29,6 +29,7 @@ from sandbox.demo.site import (
     ARCHIVE,
     ID_FIELDS,
     LAKE,
+    LOGS,
     OBJECTS,
     REQUESTS,
     DemoError,
@@ -58,7 +59,7 @@ def main() -> int:
         "--keep", action="store_true", help="also show it in the browser, and keep everything running until Ctrl-C"
     )
     parser.add_argument(
-        "--destination", default=f"{ARCHIVE},{LAKE}", help=f"{ARCHIVE}, {LAKE}, or both with a comma between them"
+        "--destination", default=f"{ARCHIVE},{LAKE}", help=f"{ARCHIVE}, {LAKE}, {LOGS}, or several with commas between"
     )
     parser.add_argument("--streams", default=REQUESTS, help=f"{REQUESTS}, {OBJECTS}, or both with a comma between them")
     parser.add_argument(
@@ -67,7 +68,7 @@ def main() -> int:
         help="let the trails begin a day ago, and deliver what is older by the state machine of Step Functions",
     )
     options = parser.parse_args()
-    destinations = _chosen(parser, "--destination", options.destination, (ARCHIVE, LAKE))
+    destinations = _chosen(parser, "--destination", options.destination, (ARCHIVE, LAKE, LOGS))
     streams = _chosen(parser, "--streams", options.streams, (REQUESTS, OBJECTS))
     trails = [Trail(stream, destination) for stream in streams for destination in destinations]
     # A terminated demo exits its `with` blocks as an interrupted one does, and so stops what it started.
@@ -95,7 +96,7 @@ def _chosen(parser: argparse.ArgumentParser, option: str, given: str, known: Seq
     """Return the names that an option lists, in the order of the known ones."""
     chosen = [name for name in known if name in given.split(",")]
     if not chosen or set(given.split(",")) - set(chosen):
-        parser.error(f"{option}: write {', '.join(known)}, or both with a comma between them")
+        parser.error(f"{option}: write {', '.join(known)}, or several with commas between")
     return chosen
 
 
@@ -171,6 +172,9 @@ def _compare(site: Site, deployment: Deployment, stream: str) -> None:
     if site.lake is not None:
         accepted = site.lake.cloudtrail.accepted()
         found["CloudTrail, accepted events"] = [one.uid for one in accepted if stream_of(one.event) == stream]
+    if site.logs is not None:
+        stored = site.logs.emulator.stored()
+        found["CloudWatch Logs, stored events"] = [one.uid for one in stored if stream_of(one.event) == stream]
     for name, ids in found.items():
         table.add_row(name, str(len(ids)), str(len(at_kong & set(ids))))
     console.print()

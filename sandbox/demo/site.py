@@ -26,6 +26,7 @@ from botocore.config import Config
 from rich.console import Console
 
 from sandbox.cloudtrail.emulator import CloudTrailEmulator
+from sandbox.cloudwatch_logs.emulator import LogsEmulator
 from sandbox.demo.parts import CachePart
 from sandbox.demo.runs import Run, runs_of_log
 from sandbox.kong.simulator import KongSimulator
@@ -35,7 +36,7 @@ from sandbox.machinery.processes import PROJECT_DIRECTORY
 from sandbox.machinery.valkey import Valkey
 
 STACK = "KongCloudTrailIntegration"
-ARCHIVE, LAKE = "archive", "cloudtrail-lake"
+ARCHIVE, LAKE, LOGS = "archive", "cloudtrail-lake", "cloudwatch-logs"
 REQUESTS, OBJECTS = "requests", "objects"
 ID_FIELDS = {REQUESTS: "request_id", OBJECTS: "id"}
 """What identifies an entry of Kong's audit log, by stream."""
@@ -80,6 +81,14 @@ class Lake:
 
 
 @dataclass(frozen=True)
+class Logs:
+    """What only a trail into CloudWatch Logs needs. The local AWS's own takes whatever it is sent."""
+
+    emulator: LogsEmulator
+    cache: CachePart
+
+
+@dataclass(frozen=True)
 class Site:
     """Everything that runs for the demo, besides what is deployed to it."""
 
@@ -87,8 +96,15 @@ class Site:
     kong_token: str
     alice_token: str
     lake: Lake | None
+    logs: Logs | None
     aws: LocalAws
     directory: Path
+
+    @property
+    def cache(self) -> CachePart | None:
+        """The cache, if a destination needs one."""
+        of_it = self.lake or self.logs
+        return None if of_it is None else of_it.cache
 
     def client(self, service: str) -> Any:
         """Return a boto3 client of the local AWS."""
@@ -124,25 +140,33 @@ def running_site(destinations: Sequence[str]) -> Iterator[Site]:
                 KongSimulator(version="3.10", token=kong_token, certificates=certificates, self_audit=False)
             )
             kong.add_user("alice", alice_token)
-        lake = _start_lake(stack, directory) if LAKE in destinations else None
+        cache = _start_cache(stack, directory) if {LAKE, LOGS} & set(destinations) else None
+        lake = _start_lake(stack, cache) if cache is not None and LAKE in destinations else None
+        logs = _start_logs(stack, cache) if cache is not None and LOGS in destinations else None
         with step("Starting the rest of AWS (ministack; S3 and Athena among it)"):
             log_path = directory / "ministack.log"
-            if lake is None:
+            if cache is None:
                 aws = stack.enter_context(LocalAws(log_path=log_path))
             else:
-                cache = lake.cache
                 aws = stack.enter_context(LocalAws(redis_host=cache.host, redis_port=cache.port, log_path=log_path))
         stack.callback(console.print, "Stopping everything.")
-        yield Site(kong, kong_token, alice_token, lake, aws, directory)
+        yield Site(kong, kong_token, alice_token, lake, logs, aws, directory)
 
 
-def _start_lake(stack: ExitStack, directory: Path) -> Lake:
-    with step("Starting CloudTrail's data plane (emulated; as strict as the documented limits)"):
-        cloudtrail = stack.enter_context(CloudTrailEmulator())
+def _start_cache(stack: ExitStack, directory: Path) -> CachePart:
     with step("Starting Valkey (real), and TLS in front of it"):
         valkey = stack.enter_context(Valkey(password=secrets.token_urlsafe(24)))
-        cache = stack.enter_context(CachePart(valkey, Certificates(directory / "cache-ca")))
-    return Lake(cloudtrail, cache)
+        return stack.enter_context(CachePart(valkey, Certificates(directory / "cache-ca")))
+
+
+def _start_lake(stack: ExitStack, cache: CachePart) -> Lake:
+    with step("Starting CloudTrail's data plane (emulated; as strict as the documented limits)"):
+        return Lake(stack.enter_context(CloudTrailEmulator()), cache)
+
+
+def _start_logs(stack: ExitStack, cache: CachePart) -> Logs:
+    with step("Starting CloudWatch Logs' PutLogEvents (emulated; as strict as the documented limits)"):
+        return Logs(stack.enter_context(LogsEmulator()), cache)
 
 
 # -- the deployment
@@ -292,27 +316,29 @@ def deploy(site: Site, trails: Sequence[Trail], further: Mapping[str, str]) -> D
         _cdk(site, "bootstrap", "aws://000000000000/us-east-1", directory=site.directory)
     outputs = site.directory / "outputs.json"
     lake = site.lake
-    # Only in the demo: the emulator's address, and the CA of the local cache's certificate.
-    of_lake = (
-        {
-            "AWS_ENDPOINT_URL_CLOUDTRAIL_DATA": lake.cloudtrail.url,
-            "SSL_CERT_FILE": str(lake.cache.ca_pem_path),
-        }
-        if lake is not None
-        else {}
-    )
+    # Only in the demo: the emulators' addresses, and the CA of the local cache's certificate.
+    addresses: dict[str, str] = {}
+    if site.cache is not None:
+        addresses["SSL_CERT_FILE"] = str(site.cache.ca_pem_path)
+    if lake is not None:
+        addresses["AWS_ENDPOINT_URL_CLOUDTRAIL_DATA"] = lake.cloudtrail.url
+    if site.logs is not None:
+        addresses["AWS_ENDPOINT_URL_CLOUDWATCH_LOGS"] = site.logs.emulator.url
     context = {
         "existing_vpc": vpc_id,
         "existing_subnet_ids": ",".join(subnet_ids),
         "destination": ",".join(dict.fromkeys(trail.destination for trail in trails)),
         "streams": ",".join(dict.fromkeys(trail.stream for trail in trails)),
         **({} if lake is None else {"channel_arn": lake.cloudtrail.channel_arn}),
-        "archive_signing_key": "true",
+        **({"archive_signing_key": "true"} if any(trail.destination == ARCHIVE for trail in trails) else {}),
+        # The local CloudFormation does not know saved queries.
+        **({} if site.logs is None else {"log_group_queries": "false"}),
+        "aws_region": "us-east-1",
         "kong_admin_api": site.kong.url,
         "kong_superadmin": "true",
         "kong_admin_token_secret": token_secret,
         "kong_root_ca": str(site.kong.ca_pem_path),
-        "lambda_env": json.dumps(of_lake),
+        "lambda_env": json.dumps(addresses),
         **further,
     }
     with step("cdk deploy: synth, bundling of the function, CloudFormation"):
@@ -320,8 +346,10 @@ def deploy(site: Site, trails: Sequence[Trail], further: Mapping[str, str]) -> D
         _cdk(site, "deploy", STACK, "--require-approval", "never", "--outputs-file", str(outputs), *arguments)
     values = json.loads(outputs.read_text())[STACK]
     deployment = Deployment(site, values["FunctionName"], values["LogGroupName"])
-    if lake is not None:
-        _let_function_into_cache(site, lake.cache, deployment.environment)
+    if site.cache is not None:
+        _let_function_into_cache(site, site.cache, deployment.environment)
+    if site.logs is not None:
+        site.logs.emulator.create_group(deployment.environment["LOG_GROUP"].partition(":log-group:")[2])
     return deployment
 
 

@@ -33,6 +33,11 @@ ARCHIVED_ENTRY_BYTES = 120
 """Upper bounds, rounded up. What they add up to is small in any case."""
 
 
+LOG_EVENT_OVERHEAD_BYTES = 26
+LOGS_COMPRESSED_SHARE = 0.15
+"""Of what was ingested; CloudWatch Logs does not say how it compresses."""
+
+
 @dataclass(frozen=True)
 class Price:
     """A price in us-east-1, on demand.
@@ -80,6 +85,8 @@ PRICES: Mapping[str, Price] = {
     "CloudWatch: composite alarms": Price(0.50, "alarm and month", _UNVERIFIED),
     "CloudWatch: dashboard": Price(3.00, "dashboard and month, three are free", _SECOND_HAND),
     "CloudWatch: logs": Price(0.50, "GB ingested", _SECOND_HAND),
+    "CloudWatch: logs kept": Price(0.03, "GB and month, compressed", _UNVERIFIED),
+    "CloudWatch: Logs Insights": Price(0.005, "GB scanned", _UNVERIFIED),
 }
 
 # Memory of a node in GB, smallest first (unverified).
@@ -117,6 +124,11 @@ class Gateway:
     def gigabytes_a_month(self) -> float:
         """Events delivered."""
         return self.entries_per_day * DAYS * self.event_bytes / 1e9
+
+    @property
+    def logged_gigabytes_a_month(self) -> float:
+        """Events delivered into CloudWatch Logs, as it bills them."""
+        return self.entries_per_day * DAYS * (self.event_bytes + LOG_EVENT_OVERHEAD_BYTES) / 1e9
 
     @property
     def archived_gigabytes_a_year(self) -> float:
@@ -213,6 +225,19 @@ ARCHIVE: Mapping[str, Callable[[Gateway], float]] = {
 }
 """Parts of an integration with an archive alone: neither cache nor NAT."""
 
+LOGS: Mapping[str, Callable[[Gateway], float]] = {
+    "Cache: two nodes": _nodes,
+    "CloudWatch Logs, ingestion": lambda it: it.logged_gigabytes_a_month * _price("CloudWatch: logs"),
+    "CloudWatch Logs, kept, after a year": lambda it: (
+        12 * it.logged_gigabytes_a_month * LOGS_COMPRESSED_SHARE * _price("CloudWatch: logs kept")
+    ),
+    "CloudWatch: metrics, alarms, dashboard, logs": _watching,
+    "Lambda": _lambda,
+    "Secrets Manager": lambda _: SECRETS * _price("Secrets Manager"),
+    "S3, the ledger": _s3,
+}
+"""Parts of an integration with CloudWatch Logs alone: no NAT."""
+
 BY_CHOICE: Mapping[str, Callable[[Gateway], float]] = {
     "A key that signs run reports": _signing,
     "An interface endpoint, two zones": lambda _: 2 * HOURS * _price("Interface endpoint"),
@@ -285,6 +310,30 @@ def archive_table(gateways: Sequence[Gateway]) -> str:
     return _markdown([titles, ["---", *("---:" for _ in gateways)], *rows])
 
 
+def logs_costs(gateway: Gateway) -> dict[str, float]:
+    """Return the dollars a month of every part of CloudWatch Logs alone, their sum, and what comes by choice."""
+    parts = {name: dollars(gateway) for name, dollars in LOGS.items()}
+    return {
+        **parts,
+        "Sum of CloudWatch Logs alone": sum(parts.values()),
+        "An interface endpoint, two zones": BY_CHOICE["An interface endpoint, two zones"](gateway),
+        "A query over a whole year, each": 12 * gateway.logged_gigabytes_a_month * _price("CloudWatch: Logs Insights"),
+    }
+
+
+def logs_table(gateways: Sequence[Gateway]) -> str:
+    """Return the estimate for CloudWatch Logs alone as Markdown."""
+    rows = [
+        ["Dollars a month", *(it.name for it in gateways)],
+        ["---", *("---:" for _ in gateways)],
+        ["Delivered a month", *(f"{it.logged_gigabytes_a_month:.2f} GB" for it in gateways)],
+    ]
+    for part in logs_costs(gateways[0]):
+        bold = "**" if part.startswith("Sum") else ""
+        rows.append([f"{bold}{part}{bold}", *(f"{bold}{logs_costs(it)[part]:.2f}{bold}" for it in gateways)])
+    return _markdown(rows)
+
+
 def price_table() -> str:
     """Return the price assumptions as Markdown."""
     rows = [
@@ -307,11 +356,11 @@ def main() -> None:
     parser.add_argument("--retention-days", type=float, default=Gateway.retention_days)
     given = vars(parser.parse_args())
     if given["entries_per_day"] is None:
-        print(f"{estimate_table(EXAMPLES)}\n\n{archive_table(EXAMPLES)}\n\n{price_table()}")
+        print(f"{estimate_table(EXAMPLES)}\n\n{archive_table(EXAMPLES)}\n\n{logs_table(EXAMPLES)}\n\n{price_table()}")
         return
     try:
         yours = [Gateway("yours", **given)]
-        print(f"{estimate_table(yours)}\n\n{archive_table(yours)}")
+        print(f"{estimate_table(yours)}\n\n{archive_table(yours)}\n\n{logs_table(yours)}")
     except ValueError as error:
         parser.error(str(error))
 

@@ -63,6 +63,7 @@ def test_the_metrics_are_those_that_a_run_writes() -> None:
         quarantine_open=0,
         finished=True,
         parts_damaged=0,
+        redated=1,
     )
 
     metrics = [*_metrics_of(report), *_metrics_of(RunReport(TRAIL, skipped=True))]

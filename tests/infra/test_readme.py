@@ -80,7 +80,8 @@ def test_the_choice_shows_the_dollars_of_the_cost_page() -> None:
 
     [nat] = re.findall(r"^\| NAT gateway, if there was none \| ([\d.]+)", page, re.MULTILINE)
     archive, lake = sums("Sum of an archive alone"), sums("Sum with two nodes")
-    assert f"(docs/cost.md) | {archive} | {lake}, and {float(nat):.0f} for the NAT gateway" in README.read_text("utf-8")
+    sentence = f"{archive} | {sums('Sum of CloudWatch Logs alone')} | {lake}, and {float(nat):.0f} for the NAT gateway"
+    assert f"(docs/cost.md) | {sentence}" in README.read_text("utf-8")
 
 
 def test_with_an_address_every_link_of_the_index_is_absolute(

@@ -12,6 +12,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "cost.md").read_text("utf-8")
 def test_the_page_has_the_computed_tables() -> None:
     assert f"\n{cost.estimate_table(cost.EXAMPLES)}\n" in PAGE
     assert f"\n{cost.archive_table(cost.EXAMPLES)}\n" in PAGE
+    assert f"\n{cost.logs_table(cost.EXAMPLES)}\n" in PAGE
     assert f"\n{cost.price_table()}\n" in PAGE
 
 
@@ -30,6 +31,14 @@ def test_the_archive_of_the_middle_gateway_by_hand() -> None:
     assert parts["S3, the archive, after a year"] == pytest.approx(kept + 730 * (2 * 0.005 + 6 * 0.0004) / 1000)
     assert parts["Sum of an archive alone"] == pytest.approx(sum(parts[name] for name in cost.ARCHIVE))
     assert not [name for name in parts if "NAT" in name or "Cache" in name]
+
+
+def test_cloudwatch_logs_of_the_middle_gateway_by_hand() -> None:
+    parts = cost.logs_costs(cost.Gateway("middle", entries_per_day=50_000, run_seconds=6))
+    gigabytes = 50_000 * 730 / 24 * 1_526 / 1e9
+    assert parts["CloudWatch Logs, ingestion"] == pytest.approx(gigabytes * 0.5)
+    assert parts["CloudWatch Logs, kept, after a year"] == pytest.approx(gigabytes * 12 * 0.15 * 0.03)
+    assert parts["Sum of CloudWatch Logs alone"] == pytest.approx(sum(parts[name] for name in cost.LOGS))
 
 
 def test_the_marks_choose_the_node() -> None:

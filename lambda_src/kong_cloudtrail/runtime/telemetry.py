@@ -97,7 +97,6 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
         ("EventsFailed", count, report.failed),
         ("EntriesQuarantined", count, report.quarantined),
         ("EventsShortened", count, report.shortened),
-        ("EventsRedated", count, report.redated),
         ("Backlog", count, report.backlog),
         ("EntriesFoundLate", count, report.found_late),
         ("PagesRead", count, report.pages),
@@ -109,6 +108,8 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
         ("Misconfigurations", count, int(report.misconfigured)),
     ]
     counts = {"GapsOpen": report.gaps, "QuarantineOpen": report.quarantine_open, "PartsDamaged": report.parts_damaged}
+    if report.redated:  # a metric that never has a value costs nothing, and most destinations have none
+        counts["EventsRedated"] = report.redated
     if report.parts_damaged is not None:
         counts["PartsWritten"] = report.parts_written
     metrics += [(name, count, value) for name, value in counts.items() if value is not None]

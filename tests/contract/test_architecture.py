@@ -23,6 +23,7 @@ LIBRARIES_OF_MODULES = {
     "destinations.cloudtrail.checkup": {"boto3", "botocore"},
     "destinations.cloudtrail.destination": {"boto3", "botocore", "mypy_boto3_cloudtrail_data"},
     "destinations.cloudtrail.inventory": {"boto3", "botocore", "mypy_boto3_cloudtrail"},
+    "destinations.cloudwatch_logs.checkup": {"boto3", "botocore"},
     "destinations.cloudwatch_logs.destination": {"boto3", "botocore", "mypy_boto3_logs"},
     "sources.kong.http": {"requests", "urllib3"},
     "assembly.connections": {"botocore", "redis", "mypy_boto3_logs"},

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from urllib.parse import urlsplit
 
-from ..destinations import archive, cloudtrail
+from ..destinations import archive, cloudtrail, cloudwatch_logs
 from ..destinations.archive.checkup import BucketCheckup, FolderCheckup, SigningCheckup
 from ..destinations.cloudtrail.checkup import ChannelCheckup, endpoint_check
+from ..destinations.cloudwatch_logs.checkup import LogGroupCheckup
+from ..destinations.cloudwatch_logs.checkup import endpoint_check as logs_endpoint_check
 from ..domain.finding import Area, Finding
 from ..domain.reaching import ReachCheck, Server
 from ..domain.trail import Trail
@@ -87,6 +89,7 @@ class DoctorInstallation:
             (ledger_checkup.AREA, self._of_ledger),
             (Area(archive.NAME), self._of_archive),
             (Area(cloudtrail.NAME), self._of_lake),
+            (Area(cloudwatch_logs.NAME), self._of_logs),
             (Area("clock"), self._of_clock),
         ]
         return [check for area, make in makers for check in _made(area, make)]
@@ -200,10 +203,29 @@ class DoctorInstallation:
             )
         )
 
+    def _of_logs(self) -> Iterator[Check]:
+        settings = self._settings
+        group = settings.log_group
+        if not any(trail.destination == cloudwatch_logs.NAME for trail in self._trails):
+            return
+        if group is None:
+            yield _unreadable(Area(cloudwatch_logs.NAME), "log group")
+            return
+        yield with_aws(partial(logs_endpoint_check, group.region))
+        yield with_aws(
+            lambda: LogGroupCheckup(
+                group.name,
+                group.region,
+                settings.log_group_retention_days,
+                connect_seconds=LIMITS.connect_seconds,
+                answer_seconds=LIMITS.answer_seconds,
+            )
+        )
+
     def _of_clock(self) -> Iterator[Check]:
         settings = self._settings
         places = [place for place in (settings.ledger, settings.archive) if place is not None and "://" in place]
-        if not places and settings.channel is None:
+        if not places and settings.channel is None and settings.log_group is None:
             return
         bucket = urlsplit(places[0]).netloc if places else None
         yield with_aws(

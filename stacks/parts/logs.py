@@ -1,12 +1,12 @@
 """Log groups, kept and encrypted as the options say."""
 
-from aws_cdk import ArnFormat, RemovalPolicy, Stack
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from ..settings.groups import FunctionOptions
-from .keys import allow_service
+from .keys import allow_log_groups
 from .nag import accept_amazons_key
 
 
@@ -25,17 +25,7 @@ def new_log_group(
         Its key. None: AWS's own.
     """
     if encryption_key is not None:
-        groups = Stack.of(scope).format_arn(
-            service="logs", resource="log-group", resource_name="*", arn_format=ArnFormat.COLON_RESOURCE_NAME
-        )
-        allow_service(
-            scope,
-            "encryption_key",
-            encryption_key,
-            "logs.amazonaws.com",
-            ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
-            conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
-        )
+        allow_log_groups(scope, encryption_key)
     group = logs.LogGroup(
         scope,
         construct_id,

@@ -18,6 +18,7 @@ from kong_cloudtrail.destinations.cloudwatch_logs.event import EventMapper, Ocsf
 from kong_cloudtrail.destinations.cloudwatch_logs.limits import MAX_BATCH_EVENTS
 from kong_cloudtrail.destinations.cloudwatch_logs.packer import Packer
 from kong_cloudtrail.domain.event import Batch, Event
+from kong_cloudtrail.domain.gateway import Gateway
 from kong_cloudtrail.errors import EntryNotMappable
 from kong_cloudtrail.sources.kong.entries import read_entry
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
@@ -42,6 +43,19 @@ def check_original(event: Event, value: dict[str, Any], mark: dict[str, Any]) ->
 
 
 class TestForm:
+    @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+    def test_of_the_conformance_cases(self, case: dict[str, Any]) -> None:
+        of_case = case["gateway"]
+        account_id = of_case["channel_arn"].split(":")[4]
+        gateway = Gateway(of_case["version"], of_case["hostname"], None)
+        value = read_entry(case["entry"])
+        event = EventMapper(gateway, "kong", "requests", account_id, locate_original).map(value)
+        assert event.id == case["id"]
+        assert json.loads(event.data) == case["event"]
+        OCSF.validate(
+            json.loads(OcsfEventMapper(gateway, "kong", "requests", account_id, locate_original).map(value).data)
+        )
+
     def test_is_that_of_cloudtrail_lake(self) -> None:
         value = read_entry(entry())
         assert MAPPER.map(value).data == LakeMapper(GATEWAY, ACCOUNT_ID, locate_original).map(value).data

@@ -6,6 +6,7 @@ import os
 import sys
 
 from kong_cloudtrail.assembly import Assembly, UnlimitedTime
+from kong_cloudtrail.runtime.cpu import on_one_cpu
 from kong_cloudtrail.runtime.garbage import rarely_collected
 from kong_cloudtrail.runtime.redaction import Redactor
 from kong_cloudtrail.settings import Settings
@@ -19,7 +20,7 @@ def run() -> int:
     redactor = Redactor()
     assembly = Assembly(Settings.from_mapping(os.environ), redactor)
     telemetry = TerminalTelemetry(redactor.clean, sys.stderr)
-    with rarely_collected():
+    with on_one_cpu(), rarely_collected():
         return assembly.collector(assembly.trails[0], telemetry, UnlimitedTime()).run().delivered
 
 

@@ -74,12 +74,14 @@ def _print(summary: Mapping[str, Any], *, as_json: bool, failed: bool = False) -
 
 
 def _run(program: Program, assembly: Assembly, trail: Trail, *, as_json: bool) -> ExitStatus:
+    from kong_cloudtrail.runtime.cpu import on_one_cpu
     from kong_cloudtrail.runtime.garbage import rarely_collected
 
     failure: RunFailed | None = None
     with (
         TerminalTelemetry(program.redactor.clean) as telemetry,
         UntilInterrupted() as budget,
+        on_one_cpu(),
         rarely_collected(),
     ):
         try:

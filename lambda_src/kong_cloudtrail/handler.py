@@ -21,6 +21,7 @@ from aws_lambda_powertools.utilities.idempotency.persistence.cache import CacheP
 from .assembly import Assembly, WholeInstallation
 from .domain.trail import Trail
 from .errors import CollectorError, RequestInvalid, RunFailed, SecretUnavailable, SettingsError, describe_fault
+from .runtime.cpu import on_one_cpu
 from .runtime.garbage import rarely_collected
 from .runtime.redaction import Redactor
 from .runtime.telemetry import NAMESPACE, SERVICE, LambdaTelemetry, RedactingFormatter, publish_misconfiguration
@@ -251,7 +252,7 @@ def _run_guarded(trail: Trail, execution_id: str | None, time: _LambdaTime) -> d
 
     def run(execution_id: str | None) -> dict[str, Any]:
         collector = parts.collector(trail, LambdaTelemetry(logger, metrics), time)
-        with rarely_collected():
+        with on_one_cpu(), rarely_collected():
             report = collector.run()
         if not report.finished:
             raise _Unfinished(report.summary())

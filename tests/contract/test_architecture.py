@@ -218,6 +218,7 @@ OPEN_TO_THE_COMMAND_LINE = {
     "operations.doctor",
     "operations.verb",
     "ports",
+    "runtime.cpu",
     "runtime.garbage",
     "runtime.redaction",
     "runtime.signing",

@@ -1,1 +1,1 @@
-"""The process around a run: secrets, redaction, logs and metrics, the garbage collector."""
+"""The process around a run: secrets, redaction, logs and metrics, CPU affinity, the garbage collector."""

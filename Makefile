@@ -42,6 +42,7 @@ compat: .venv/ready node_modules/ready  ## the oldest CDK and cdk-nag that are s
 
 bench: .venv/ready  ## speed and memory, beside the proof of concept's algorithm and the floor (several minutes)
 	@PYTHONPATH=lambda_src:. $(BIN)/python -m benchmarks
+	@PYTHONPATH=lambda_src:. $(BIN)/python -m benchmarks.marks
 
 .PHONY: torture
 torture: ROUNDS ?= 200

@@ -77,7 +77,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message=f"{NAME} %(version)s")
 def commands() -> None:
-    """Deliver Kong Gateway's audit log to an archive in S3, or to AWS CloudTrail Lake.
+    """Deliver Kong Gateway's audit log to an archive in S3, CloudTrail Lake or CloudWatch Logs, and prove it.
 
     Settings are environment variables, such as ARCHIVE. See docs/command-line.md.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _COUNTS = ("fetched", "duplicates", "excluded", "delivered", "shortened", "quarantined", "failed")
 
 
-@click.command()
+@click.command(short_help="Do one run of each trail.")
 @asks
 def sync(asking: Asking) -> ExitStatus:
     """Do one run of each trail: deliver every entry that was not delivered yet.

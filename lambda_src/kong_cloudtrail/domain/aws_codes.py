@@ -31,6 +31,12 @@ class Meaning(Enum):
     """Not documented."""
 
 
+def is_denied(code: str) -> bool:
+    """Return whether a code says that the caller lacks a permission."""
+    return _normalised(code) in _DENIED
+
+
+_DENIED = frozenset({"accessdenied", "notauthorized", "unauthorizedoperation"})
 _CREDENTIALS_ADVICE = "the AWS credentials are not valid: check the role, or AWS_PROFILE and the keys"
 _EXPIRED_ADVICE = "the AWS credentials have expired: renew them"
 _SIGNATURE_ADVICE = "the AWS credentials are not valid, or the clock is wrong: check the keys, and set the clock by NTP"

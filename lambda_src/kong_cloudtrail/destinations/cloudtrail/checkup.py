@@ -10,7 +10,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-from ...domain.aws_codes import Meaning
+from ...domain.aws_codes import Meaning, is_denied
 from ...domain.finding import Area, Finding
 from ...domain.moment import utc
 from ...domain.reaching import ReachCheck, Server
@@ -22,7 +22,6 @@ AREA = Area(NAME)
 SOURCES = ("KongGatewayEnterprise", "Custom")
 """Sources of a channel that take the event source ``kong-gateway``."""
 
-_DENIED = ("accessdenied", "notauthorized", "unauthorizedoperation")
 _HARMLESS_STATUSES = ("ENABLED", "STARTING_INGESTION", "CREATED")
 _DELIVERY = "only a delivery shows it"
 
@@ -101,7 +100,7 @@ class ChannelCheckup:
             # The service that takes events is another one: see `endpoint_check`.
             return AREA.not_checked(check, f"Not checked: CloudTrail did not answer ({type(error).__name__}).")
         code = str(error.response.get("Error", {}).get("Code", "unknown"))
-        if code.lower().removesuffix("exception") in _DENIED:
+        if is_denied(code):
             return AREA.not_checked(check, f"Not checked: it takes the permission {permission}.")
         if meaning_of(code) is Meaning.MISCONFIGURATION:
             advice = advice_on(code)

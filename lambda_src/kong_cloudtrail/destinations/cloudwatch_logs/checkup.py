@@ -10,15 +10,13 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-from ...domain.aws_codes import Meaning
+from ...domain.aws_codes import Meaning, is_denied
 from ...domain.finding import Area, Finding
 from ...domain.reaching import ReachCheck, Server
 from . import NAME
 from .codes import advice_on, meaning_of
 
 AREA = Area(NAME)
-
-_DENIED = ("accessdenied", "notauthorized", "unauthorizedoperation")
 
 
 def endpoint_check(region: str) -> ReachCheck:
@@ -106,7 +104,7 @@ def _failure(error: ClientError | BotoCoreError) -> Finding:
     if isinstance(error, BotoCoreError):
         return AREA.not_checked("log group", f"Not checked: CloudWatch Logs did not answer ({type(error).__name__}).")
     code = str(error.response.get("Error", {}).get("Code", "unknown"))
-    if code.lower().removesuffix("exception") in _DENIED:
+    if is_denied(code):
         # The function's role has it not: it would be for every log group of the account.
         return AREA.not_checked("log group", "Not checked: it takes the permission logs:DescribeLogGroups.")
     if meaning_of(code) is Meaning.MISCONFIGURATION:

@@ -237,17 +237,28 @@ class AuditTable:
         key = self._key(timestamp, row_id if isinstance(row_id, str) else "")
         ttl = fields.get("ttl", _DEFAULT_TTL_SECONDS)
         if raw_ttl or isinstance(ttl, bool) or not isinstance(ttl, int | float) or not math.isfinite(ttl):
-            return Row(key, timestamp, _compact(fields).encode(), None, visible_at)
+            return Row(key, timestamp, _compact(fields), None, visible_at)
         fields.pop("ttl", None)
-        head = _compact(fields)[:-1] + (',"ttl":' if fields else '"ttl":')
-        return Row(key, timestamp, head.encode(), now + ttl, visible_at)
+        head = _compact(fields)[:-1] + (b',"ttl":' if fields else b'"ttl":')
+        return Row(key, timestamp, head, now + ttl, visible_at)
 
     def _key(self, timestamp: int, row_id: str) -> Key:
         return (-timestamp if self._newest_first else 0, row_id, next(self._numbers))
 
 
-def _compact(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
+def _compact(value: object) -> bytes:
+    """Serialise as lua-cjson does: slashes are escaped, and text beyond ASCII is not.
+
+    Text that UTF-8 cannot carry is escaped, as a gateway of another make might do.
+    """
+    try:
+        return _with_slashes(json.dumps(value, separators=(",", ":"), ensure_ascii=False)).encode()
+    except UnicodeEncodeError:
+        return _with_slashes(json.dumps(value, separators=(",", ":"))).encode()
+
+
+def _with_slashes(text: str) -> str:
+    return text.replace("/", "\\/")  # outside of strings there are none
 
 
 def _as_timestamp(value: object) -> int:
@@ -258,7 +269,7 @@ def _as_timestamp(value: object) -> int:
 
 
 def _encode_offset(key: Key) -> str:
-    return base64.b64encode(_compact(key).encode()).decode().rstrip("=")
+    return base64.b64encode(_compact(key)).decode().rstrip("=")
 
 
 def _decode_offset(offset: str) -> Key:

@@ -27,6 +27,7 @@ LIBRARIES_OF_MODULES = {
     "destinations.cloudwatch_logs.destination": {"boto3", "botocore", "mypy_boto3_logs"},
     "sources.kong.http": {"requests", "urllib3"},
     "assembly.connections": {"botocore", "redis", "mypy_boto3_logs"},
+    "domain.jsontext": {"orjson"},
     "handler": {"aws_lambda_powertools", "botocore", "redis"},
     "state.elasticache_iam": {"boto3", "botocore", "redis"},
     "runtime.aws_clock": {"boto3", "botocore"},

@@ -3,10 +3,13 @@
 import json
 
 import pytest
-from kong_cloudtrail.domain.jsontext import decode_container, decode_page, encode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kong_cloudtrail.domain import jsontext
+from kong_cloudtrail.domain.jsontext import canonical, decode_container, decode_page, encode
 from kong_cloudtrail.sources.kong.entries import read_entry
 
-from tests.helpers import entry, event_of
+from tests.helpers import entry, event_of, examples
 
 
 def _text_of(value: object) -> str:
@@ -164,3 +167,71 @@ def test_what_is_no_number_in_json_does_not_spoil_the_page(number: str) -> None:
 
 def test_control_characters_do_not_spoil_the_page() -> None:
     assert decode_page(b'{"data":["a\tb\x00"]}') == {"data": ["a\tb\x00"]}
+
+
+SCALARS = st.sampled_from(
+    [
+        "0",
+        "-0",
+        "1",
+        "-1",
+        "1.0",
+        "1.50",
+        "0.1",
+        "1e2",
+        "1E2",
+        "1e16",
+        "1e-7",
+        "-0.0",
+        "1e400",
+        "5e-324",
+        "null",
+        "true",
+    ]
+    + ["9007199254740991", "9007199254740993", "18446744073709551615", "18446744073709551616", "0.12345678901234567890"]
+    + ['""', '"/"', '"\\/"', '"\\\\/"', '"\\\\\\/"', '"é✓😀"', '"\\u00e9"', '"\\ud800"', '"\x7f"', '"\\u007f"', '"\\n"']
+)
+KEYS = st.sampled_from(['"a"', '"b"', '"\\u0061"', '"/"', '"\\/"', '"é"', '""'])
+TEXTS = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | st.lists(st.tuples(KEYS, inner), max_size=3).map(
+            lambda pairs: f"{{{','.join(f'{key}:{value}' for key, value in pairs)}}}"
+        )
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=examples(1000), deadline=None)
+@given(TEXTS)
+def test_what_is_read_fast_is_what_is_read_slowly(text: str) -> None:
+    # With a space behind it, a text is not what orjson writes: so nothing is proven, and it is read slowly.
+    assert repr(decode_page(text.encode())) == repr(decode_page(f"{text} ".encode()))
+    assert repr(decode_container(text)) == repr(decode_container(f"{text} "))
+
+
+def test_pages_as_kong_writes_them_are_read_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsontext, "_page_decoder", None)
+
+    assert decode_page('{"data":[{"path":"\\/a","user":"zoë","ttl":1}]}'.encode()) == {
+        "data": [{"path": "/a", "user": "zoë", "ttl": 1}]
+    }
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(TEXTS)
+def test_what_is_written_fast_is_what_is_written_slowly(text: str) -> None:
+    value = decode_page(text.encode())
+
+    assert encode(value).isascii()
+    assert repr(json.loads(encode(value))) == repr(json.loads(canonical(value)))
+
+
+@pytest.mark.parametrize("value", [2**64, "\ud800", [[]] * 300, {"é\ud83d": ["✓" * 1000]}])
+def test_what_orjson_cannot_write_is_written(value: object) -> None:
+    for _ in range(300):
+        value = [value]
+
+    assert encode(value) == canonical(value)

@@ -398,6 +398,34 @@ class TestHeld:
 
         assert s3.calls - calls == {"list": 1, "read": 2}
 
+    def test_lists_months_once_a_run_comes_to_a_third_day(self, log: PartLog, s3: MemoryS3) -> None:
+        def day(number: int) -> Event:
+            return event(number, request_timestamp=NOW - number * 86_400)  # back from the first of June
+
+        for number in range(40):
+            log.append(hour_of(day(number).entry), [day(number)], RUN_ID)
+        reader = open_log(s3)
+        calls = s3.calls.copy()
+
+        for number in range(40):
+            assert reader.held([day(number).entry]) == {day(number).entry.key}
+
+        # The first two days, and May and April
+        assert s3.calls - calls == {"list": 4, "read": 40}
+
+    def test_finds_what_was_written_to_a_listed_day_since(self, log: PartLog, s3: MemoryS3) -> None:
+        earlier = [event(number, request_timestamp=NOW - number * 86_400 - 3600) for number in range(5)]
+        held_before = [log.held([one.entry]) for one in earlier]
+        other = open_log(s3)
+        for one in earlier:
+            other.append(hour_of(one.entry), [one], "665af000-0000000b")
+
+        parts = [log.append(hour_of(one.entry), [one], RUN_ID) for one in earlier]
+
+        assert held_before == [set()] * 5
+        assert len(s3.versions) == 5
+        assert [part and part.run_id for part in parts] == ["665af000-0000000b"] * 5
+
     def test_two_entries_with_one_id_are_two(self, log: PartLog) -> None:
         one, other = event(1, status=200), event(1, status=500)
         log.append(HOUR, [one], RUN_ID)

@@ -1,22 +1,32 @@
 """JSON without loss: what the source wrote is what the destination gets.
 
-Python's defaults lose three things that an audit trail must keep: repeated keys (the last one wins), digits of a number
-that a double cannot represent, and bytes that are not UTF-8. The decoders here keep or refuse each of them.
+Parsers lose three things that an audit trail must keep: repeated keys (the last one wins), digits of a number that a
+double cannot represent, and bytes that are not UTF-8. The decoders here keep or refuse each of them.
+
+orjson is several times faster than the standard library, and loses them, too. So it is used where its result proves
+that nothing was lost: what it parsed is written again, and must be the same bytes. Everything else takes the slow path.
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import re
 from decimal import Decimal
+from json.encoder import encode_basestring_ascii
 from typing import Any, NoReturn
+
+import orjson
 
 MAX_SAFE_INTEGER = 2**53
 """Above this, JSON readers that use doubles round integers (RFC 8259, section 6)."""
 
 MAX_NESTING = 200
 """Deeper JSON is kept as text: other parsers may refuse it, and none of Kong's own bodies is nearly as deep."""
+
+_MAX_PROVEN_BYTES = 8 * 2**20
+"""Larger texts are not parsed twice, nor held in memory once more. A usual page is a twentieth of that."""
 
 _MAX_INTEGER_DIGITS = 4000  # CPython refuses to convert more than 4300 digits
 
@@ -94,6 +104,33 @@ def encode(value: object) -> str:
 
     Escaping everything else keeps lone surrogates (``\\ud800``), which UTF-8 cannot carry, and makes the length of the
     text its length in bytes.
+
+    Parameters
+    ----------
+    value
+        What a decoder of this module returned, or is made of such values: no NaN and no infinities.
+    """
+    try:
+        text = orjson.dumps(value)
+    except TypeError:  # a lone surrogate, an integer of more than 64 bits, or deep nesting
+        return canonical(value)
+    return (text if text.isascii() else text.decode().encode("ascii", _ESCAPING)).decode("ascii")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return encode_basestring_ascii(error.object[error.start : error.end])[1:-1], error.end
+
+
+_ESCAPING = "kong_cloudtrail.json"
+codecs.register_error(_ESCAPING, _escaped)
+
+
+def canonical(value: object) -> str:
+    """Serialise as `encode`, with the standard library alone, for hashes that last longer than a release of orjson.
+
+    The two write the same value, and some floats differently.
     """
     return _encoder.encode(value)
 
@@ -145,11 +182,15 @@ def decode_page(body: bytes) -> Any:
     ValueError
         If the body is not JSON.
     """
+    # Kong's JSON library escapes slashes. If that was anything but such an escape, the proof fails.
+    proven = _proven(body.replace(b"\\/", b"/") if b"\\/" in body else body)
+    if proven is not None:
+        return proven
     text = body.decode("utf-8", "surrogateescape")
     # Few pages need the slow path: an integer of thousands of digits, deep nesting, or invalid JSON.
     with contextlib.suppress(ValueError, RecursionError):
         document = _page_decoder.decode(text)
-        if not _is_nested_deeper(document, text):
+        if not _is_nested_deeper(document, _brackets(text)):
             return document
     return _long_integers_decoder.decode(_with_deep_parts_as_text(text))
 
@@ -165,11 +206,30 @@ def decode_container(text: str) -> dict[str, Any] | list[Any] | None:
     """
     if not text.lstrip(" \t\r\n").startswith(("{", "[")):
         return None
+    value: dict[str, Any] | list[Any] | None = None
+    if '": ' not in text:  # a text with spaces proves nothing
+        with contextlib.suppress(UnicodeEncodeError):
+            # Refuses the integers that `_strict_decoder` refuses.
+            value = _proven(text.encode(), orjson.OPT_STRICT_INTEGER)
+    if value is not None:
+        return value
     try:
         value = _strict_decoder.decode(text)
     except (ValueError, RecursionError):
         return None
-    return None if _is_nested_deeper(value, text) else value
+    return None if _is_nested_deeper(value, _brackets(text)) else value
+
+
+def _proven(body: bytes, option: int = 0) -> Any:
+    """Parse a text; ``None`` unless parsing provably lost nothing: the value, written again, is the same text."""
+    if len(body) > _MAX_PROVEN_BYTES:
+        return None
+    try:
+        value = orjson.loads(body)
+        is_proven = orjson.dumps(value, option=option) == body
+    except (ValueError, TypeError):  # not JSON; an integer that `option` refuses, or deep nesting
+        return None
+    return value if is_proven and not _is_nested_deeper(value, body.count(b"{") + body.count(b"[")) else None
 
 
 def _with_deep_parts_as_text(text: str) -> str:
@@ -190,8 +250,12 @@ def _with_deep_parts_as_text(text: str) -> str:
     return "".join(pieces) + text[copied_to:]
 
 
-def _is_nested_deeper(value: object, text: str) -> bool:
-    if text.count("{") + text.count("[") <= MAX_NESTING:
+def _brackets(text: str) -> int:
+    return text.count("{") + text.count("[")
+
+
+def _is_nested_deeper(value: object, brackets: int) -> bool:
+    if brackets <= MAX_NESTING:
         return False
     level: list[object] = [value]
     for _ in range(MAX_NESTING):

@@ -61,6 +61,9 @@ forgotten, and read again if they are needed. A single hour with more is kept wh
 _T = TypeVar("_T")
 _Read = TypeVar("_Read")
 
+DAYS_LISTED_ALONE = 2
+"""Days that are listed one by one. A reading of more days lists whole months: an hourly part each is one call."""
+
 READ_ATTEMPTS = 3
 
 _POLL_SECONDS = 0.5
@@ -203,6 +206,9 @@ class PartLog:
         self._remaining_seconds: Callable[[], float] = lambda: math.inf
         self._lock = threading.Lock()
         self._hours: OrderedDict[str, _Hour] = OrderedDict()
+        self._listed: set[str] = set()
+        self._listing: dict[str, dict[int, Listed]] = {}
+        self._outdated: set[str] = set()
         self._problems: dict[str, str] = {}
         self._known_parts: dict[str, Part] = {}
         self._unanswered: set[str] = set()
@@ -222,6 +228,9 @@ class PartLog:
         with self._lock:
             self._remaining_seconds = remaining_seconds
             self._hours.clear()
+            self._listed.clear()
+            self._listing.clear()
+            self._outdated.clear()
             self._problems.clear()
             self._known_parts.clear()
             self._unanswered.clear()
@@ -309,7 +318,7 @@ class PartLog:
                     content = self._read(part.name)
                 except PartAbsent as error:
                     with self._lock:
-                        self._hours.pop(hour, None)
+                        self._forget_hour(hour)
                     raise DestinationUnavailable(
                         "PartRemoved",
                         f"The part {self._locate(part.name)} of the archive was removed meanwhile.",
@@ -357,19 +366,13 @@ class PartLog:
             for name in [name for name in self._hours if name not in used] if excess > 0 else ():
                 if excess <= 0:
                     break
-                excess -= len(self._hours.pop(name).digests)
+                excess -= len(self._hours[name].digests)
+                self._forget_hour(name)
 
     def _read_hours(self, names: Collection[str]) -> dict[str, _Hour]:
-        """List the days of some hours, and read the parts of these hours."""
-        listed: dict[str, dict[int, Listed]] = {}
-        days = sorted({name.partition("/")[0] for name in names})
-        for day, found in zip(days, self._read_all(self._parts_of_day, days), strict=True):
-            listed |= {f"{day}/{hour:02}": {} for hour in range(24)}
-            for hour, number, part in found:
-                listed.setdefault(hour, {})[number] = part
-        # The other hours of these days that have no parts are known as well, without a further call.
-        wanted = [name for name, parts in listed.items() if name in names or not parts]
-        hours = {name: _Hour(_next_number(name, listed[name]), set()) for name in wanted}
+        """Read the parts of some hours."""
+        listed = self._parts_of_hours(names)
+        hours = {name: _Hour(_next_number(name, listed[name]), set()) for name in names}
         # Also those that were not listed: a listing is no snapshot, and may show a part but not the one before it.
         parts = [(name, number) for name, hour in hours.items() for number in range(hour.next_number)]
         contents = self._read_all(
@@ -378,6 +381,34 @@ class PartLog:
         for (name, _), content in zip(parts, contents, strict=True):
             hours[name].digests |= content.digests
         return hours
+
+    def _parts_of_hours(self, names: Collection[str]) -> dict[str, dict[int, Listed]]:
+        """Return the parts of some hours by number. Lists what is not listed yet, all at once.
+
+        A listing may be old: parts that it lacks are found by the write that is refused.
+        """
+        with self._lock:
+            prefixes = self._prefixes_to_list(names)
+        for prefix, found in zip(prefixes, self._read_all(self._parts_below, prefixes), strict=True):
+            with self._lock:
+                self._listed.add(prefix)
+                self._outdated = {name for name in self._outdated if not name.startswith(prefix)}
+                for hour, number, part in found:
+                    self._listing.setdefault(hour, {})[number] = part
+        with self._lock:
+            return {name: dict(self._listing.get(name, {})) for name in names}
+
+    def _prefixes_to_list(self, names: Collection[str]) -> list[str]:
+        """Return what to list: days, or months if the reading is long. Call it with the lock held."""
+        outdated = {_day(name) for name in names if name in self._outdated}
+        days = {_day(name) for name in names if self._listed.isdisjoint((_day(name), _month(name)))}
+        is_long = len(self._listed) + len(days) > DAYS_LISTED_ALONE
+        return sorted(outdated | ({_month(day) for day in days} if is_long else days))
+
+    def _forget_hour(self, name: str) -> None:
+        """Forget an hour. Its listing may lack parts that were written since. Call it with the lock held."""
+        self._hours.pop(name, None)
+        self._outdated.add(name)
 
     def _read_all(self, read: Callable[[_T], _Read], what: Sequence[_T]) -> Iterator[_Read]:
         """Read several things at once, and return them in order. Waits no longer than the run has time."""
@@ -402,9 +433,9 @@ class PartLog:
             content_matters=False,
         )
 
-    def _parts_of_day(self, day: str) -> list[tuple[str, int, Listed]]:
+    def _parts_below(self, prefix: str) -> list[tuple[str, int, Listed]]:
         found = []
-        for part in self._store.listed(f"{self._prefix}{day}/"):
+        for part in self._store.listed(self._prefix + prefix):
             if (match := part_number(part.name.removeprefix(self._prefix))) is not None:
                 found.append((*match, part))
         return found
@@ -486,6 +517,14 @@ def hour_of(entry: Entry) -> str:
     if seconds is None or not EARLIEST_SECOND <= seconds <= LATEST_SECOND:
         return UNDATED_HOUR
     return _hour_name(seconds // 3600)
+
+
+def _day(hour: str) -> str:
+    return hour[: len("day=YYYY-MM-DD/")]
+
+
+def _month(hour: str) -> str:
+    return hour[: len("day=YYYY-MM-")]
 
 
 def digest(key: str) -> bytes:

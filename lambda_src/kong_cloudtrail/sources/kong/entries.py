@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, TypeGuard
 
 from ...domain.entry import MAX_RETENTION_SECONDS, Entry, whole_seconds
-from ...domain.jsontext import encode
+from ...domain.jsontext import canonical
 
 DEFAULT_RETENTION_SECONDS = 2_592_000
 """Kong's default for ``audit_log_record_ttl``, used for entries that do not say when they expire."""
@@ -83,7 +83,7 @@ def read_entry(value: object, shape: Shape = REQUEST) -> Entry:
     """
     if not isinstance(value, dict):
         # An object with a repeated key is an array of pairs.
-        id_ = _hash(encode([pair for pair in value if pair[:1] != ("ttl",)] if _is_pairs(value) else value))
+        id_ = _hash(canonical([pair for pair in value if pair[:1] != ("ttl",)] if _is_pairs(value) else value))
         return Entry(value, id_, id_, None, DEFAULT_RETENTION_SECONDS)
     try:
         identity = shape.identity(value)
@@ -118,7 +118,7 @@ def _id(fields: dict[str, Any], id_field: str) -> str:
     if isinstance(own_id, str) and own_id.strip():
         return own_id if _legal_id(own_id) else _hash(own_id)
     # No id: use a hash of the content.
-    return _hash(encode({name: value for name, value in fields.items() if name != "ttl"}))
+    return _hash(canonical({name: value for name, value in fields.items() if name != "ttl"}))
 
 
 def _hash(text: str) -> str:

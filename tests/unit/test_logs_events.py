@@ -20,12 +20,12 @@ from kong_cloudtrail.destinations.cloudwatch_logs.packer import Packer
 from kong_cloudtrail.domain.event import Batch, Event
 from kong_cloudtrail.domain.gateway import Gateway
 from kong_cloudtrail.errors import EntryNotMappable
-from kong_cloudtrail.sources.kong.entries import read_entry
+from kong_cloudtrail.sources.kong.entries import OBJECT, read_entry
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from sandbox.cloudwatch_logs.calls import DAY_MS, MAX_CALL_BYTES, CallError, check_events
 from sandbox.machinery.http_server import http_date
-from tests.helpers import ACCOUNT_ID, FIXTURES, GATEWAY, entry, locate_original
+from tests.helpers import ACCOUNT_ID, FIXTURES, GATEWAY, change, entry, locate_original
 
 CASES: list[dict[str, Any]] = json.loads((FIXTURES / "conformance" / "mapping.json").read_text(encoding="utf-8"))
 OCSF = Draft202012Validator(OcsfJsonSchemaEmbedded(get_ocsf_schema("1.3.0")).get_class_schema("api_activity"))
@@ -113,6 +113,25 @@ class TestSize:
             OCSF.validate(parsed)
             check_original(event, value, parsed["unmapped"]["shortened"])
             assert "api.request.data" in parsed["unmapped"]["shortened"]["fields"]
+        else:
+            check_original(event, value, parsed["additionalEventData"]["shortened"])
+
+    @pytest.mark.parametrize("form", [EventMapper, OcsfEventMapper])
+    @pytest.mark.parametrize("character", ["x", '"', "\U0001f600", "\ud800"])
+    @pytest.mark.parametrize("as_text", [True, False])
+    def test_object_that_is_too_large_fits_shortened(
+        self, form: type[EventMapper | OcsfEventMapper], character: str, as_text: bool
+    ) -> None:
+        mapper = form(GATEWAY, "kong", "objects", ACCOUNT_ID, locate_original)
+        body = {"id": "1", "config": [character * 300_000] * 4}
+        value = change(entity=json.dumps(body) if as_text else body, rbac_user_name=character * 500_000)
+        event = mapper.map(read_entry(value, OBJECT))
+        assert len(event.data) <= LARGEST
+        parsed = json.loads(event.data)
+        if form is OcsfEventMapper:
+            OCSF.validate(parsed)
+            check_original(event, value, parsed["unmapped"]["shortened"])
+            assert "resources.data" in parsed["unmapped"]["shortened"]["fields"]
         else:
             check_original(event, value, parsed["additionalEventData"]["shortened"])
 

@@ -26,7 +26,10 @@ _MAX_VERSION_CHARACTERS = 256
 
 _MAX_DATA_BYTES = 500_000
 _MAX_OCSF_TEXT_CHARACTERS = 2_000
-"""What an event of OCSF has at most once it is shortened: for the body of a request, and for each other text."""
+"""What an event of OCSF has at most once it is shortened: for the body of a request or the object that was changed, and
+for each other text."""
+
+_BODIES = frozenset({"api.request.data", "resources.data"})
 
 
 class EventMapper:
@@ -129,13 +132,15 @@ class OcsfEventMapper:
 
 def _cut(value: Any, path: str, shortened: list[str]) -> Any:
     """Return a part of an event without what is too long in it, and add the names of these fields."""
-    if path == "api.request.data":
+    if path in _BODIES:
         if len(encode(value)) <= _MAX_DATA_BYTES:
             return value
         shortened.append(path)
         return excerpt(value, _MAX_DATA_BYTES)
     if isinstance(value, dict):
         return {name: _cut(child, f"{path}.{name}", shortened) for name, child in value.items()}
+    if isinstance(value, list):
+        return [_cut(child, path, shortened) for child in value]
     if isinstance(value, str) and len(value) > _MAX_OCSF_TEXT_CHARACTERS:
         shortened.append(path)
         return value[:_MAX_OCSF_TEXT_CHARACTERS]

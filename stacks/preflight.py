@@ -367,6 +367,7 @@ def check(scope: Construct, given: Given) -> Plan:
         problems += _problems_of_destinations(given)
     if not Token.is_unresolved(stack.region):
         problems += _problems_of_regions(parts, stack.region)
+    problems += _problems_of_the_log_group(parts, stack)
     try:
         resolved = IntegrationSettings.from_settings(
             {**parts.settings(), **settings},
@@ -416,6 +417,18 @@ def _problems_of_regions(parts: _Parts, region: str) -> Iterator[str]:
             checks.same_region_as_key(arn or "", region)
         except ValueError as problem:
             yield f"{name}: {problem}"
+
+
+def _problems_of_the_log_group(parts: _Parts, stack: Stack) -> Iterator[str]:
+    group = None if parts.logs is None else parts.logs.of_right_kinds().existing_log_group
+    if group is None:
+        return
+    place = checks.place_of_log_group(group) if isinstance(group, str) else (group.env.region, group.env.account)
+    try:
+        if place is not None:
+            checks.same_place_as_log_group(*place, stack.region, stack.account)
+    except ValueError as problem:
+        yield f"CloudWatchLogs.existing_log_group: {problem}"
 
 
 def _settings_of(given: Given, wrong: Mapping[str, str]) -> dict[str, object]:

@@ -103,3 +103,25 @@ def allow_log_groups(scope: IConstruct, key: kms.IKey) -> None:
         ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
         conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": groups}},
     )
+
+
+def allow_s3_tables(scope: IConstruct, key: kms.IKey) -> None:
+    """Let CloudWatch write tables of S3 Tables that a key encrypts, and S3 Tables maintain them, by the key's policy.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/s3-tables-integration.html
+    """
+    stack = Stack.of(scope)
+    tables = stack.format_arn(service="s3tables", resource="bucket", resource_name="aws-cloudwatch/*")
+    for service, actions, conditions in (
+        (
+            "systemtables.cloudwatch.amazonaws.com",
+            ["kms:DescribeKey", "kms:GenerateDataKey", "kms:Decrypt"],
+            {"StringEquals": {"aws:SourceAccount": stack.account}},
+        ),
+        (
+            "maintenance.s3tables.amazonaws.com",
+            ["kms:GenerateDataKey", "kms:Decrypt"],
+            {"StringLike": {"kms:EncryptionContext:aws:s3:arn": tables}},
+        ),
+    ):
+        allow_service(scope, "encryption_key", key, service, actions, conditions=conditions)

@@ -13,7 +13,7 @@ from constructs import Construct
 
 from ..settings.groups import CloudWatchLogs
 from .grants import allow
-from .keys import allow_log_groups
+from .keys import allow_log_groups, allow_s3_tables
 from .log_queries import INDEXED_FIELDS, PATTERNS, QUERIES
 from .nag import accept, accept_amazons_key, accept_own_policy, accept_wildcard, controls
 
@@ -92,10 +92,17 @@ class TrailLogGroup(Construct):
         self.s3_tables = self._new_s3_tables(encryption_key) if options.s3_tables else None
 
     def grant_read(self, grantee: iam.IGrantable) -> iam.Grant:
-        """Let somebody read the events and ask Logs Insights: an auditor, say."""
-        return self.log_group.grant(
+        """Let somebody read the events and ask Logs Insights: an auditor, say.
+
+        The calls for a query that was started name no log group, so their permission is for every query of the account.
+        """
+        reading = self.log_group.grant(
             grantee, "logs:FilterLogEvents", "logs:GetLogEvents", "logs:StartQuery", "logs:GetLogGroupFields"
         )
+        answers = iam.Grant.add_to_principal(
+            grantee=grantee, actions=["logs:GetQueryResults", "logs:StopQuery"], resource_arns=["*"]
+        )
+        return reading.combine(answers)
 
     def grant_use(self, role: iam.IRole) -> None:
         """Let a role add events to the log streams of this gateway, and create them; nothing else."""
@@ -110,7 +117,7 @@ class TrailLogGroup(Construct):
     def _log_group(self, options: CloudWatchLogs, encryption_key: kms.IKey | None) -> logs.ILogGroup:
         given = options.existing_log_group
         if isinstance(given, str):
-            return logs.LogGroup.from_log_group_name(self, "Events", given)
+            return logs.LogGroup.from_log_group_name(self, "Events", _name_of(given))
         return self._new_log_group(options, encryption_key) if given is None else given
 
     def _new_log_group(self, options: CloudWatchLogs, encryption_key: kms.IKey | None) -> logs.LogGroup:
@@ -164,21 +171,23 @@ class TrailLogGroup(Construct):
                     default_value=0,
                 )
             )
-        refused, changes = (
-            one.metric(statistic=cloudwatch.Stats.SUM, period=Duration.hours(1)) for one in self.metric_filters
-        )
+        of_refused, of_changes = self.metric_filters
+        refused = of_refused.metric(statistic=cloudwatch.Stats.SUM, period=Duration.hours(1))
+        # An alarm's periods begin at any minute, so the hour of a short one is nearly that of what is in it.
+        changes = of_changes.metric(statistic=cloudwatch.Stats.SUM, period=Duration.minutes(5))
         first, last = options.hours
         out_of_hours = cloudwatch.MathExpression(
             expression=f"IF(DAY(changes) > 5 OR HOUR(changes) < {first} OR HOUR(changes) >= {last}, changes, 0)",
             using_metrics={"changes": changes},
             label="changes out of hours",
-            period=Duration.hours(1),
+            period=Duration.minutes(5),
         )
         return [
             self._alarm(
                 "ManyRefusedCalls",
                 f"{self.source}: {options.refused_calls} or more calls of the Admin API were refused in an hour",
                 refused,
+                24,
                 options.refused_calls,
                 topic,
                 "Somebody tries what they may not do, or with a wrong token. The saved query refused-calls shows who.",
@@ -187,6 +196,7 @@ class TrailLogGroup(Construct):
                 "ChangesOutOfHours",
                 f"{self.source}: Kong was changed out of hours",
                 out_of_hours,
+                24 * 12,
                 1,
                 topic,
                 f"Outside of Monday to Friday, {first} to {last} o'clock UTC. The saved query who-did-what shows who.",
@@ -198,6 +208,7 @@ class TrailLogGroup(Construct):
         construct_id: str,
         title: str,
         metric: cloudwatch.IMetric,
+        periods_of_a_day: int,
         threshold: float,
         topic: sns.ITopic | None,
         description: str,
@@ -210,7 +221,10 @@ class TrailLogGroup(Construct):
             metric=metric,
             threshold=threshold,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-            evaluation_periods=1,
+            # Events have the times of the requests, which are past when a run delivers them: an alarm on the present
+            # hour would not see them. CloudWatch looks back a day at most without becoming slow.
+            evaluation_periods=periods_of_a_day,
+            datapoints_to_alarm=1,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         if topic is None:
@@ -245,16 +259,22 @@ class TrailLogGroup(Construct):
         from aws_cdk import aws_observabilityadmin as observabilityadmin  # the oldest CDK has no such resource
 
         stack = Stack.of(self)
+        groups = f"{self.arn}:*"
         role = iam.Role(
             self,
             "S3TablesRole",
             description="Lets CloudWatch Logs keep the Kong audit trail as a table of S3 Tables",
             assumed_by=iam.ServicePrincipal(
-                "logs.amazonaws.com", conditions={"StringEquals": {"aws:SourceAccount": stack.account}}
+                "logs.amazonaws.com",
+                conditions={
+                    "StringEquals": {"aws:SourceAccount": stack.account},
+                    "ArnLike": {"aws:SourceArn": [self.arn, groups]},
+                },
             ),
         )
         accept_own_policy(role)
-        groups = f"{self.arn}:*"
+        if encryption_key is not None:
+            allow_s3_tables(self, encryption_key)
         role.add_to_policy(
             iam.PolicyStatement(
                 actions=["logs:integrateWithS3Table"],
@@ -281,6 +301,11 @@ class TrailLogGroup(Construct):
         if (policy := role.node.try_find_child("DefaultPolicy")) is not None:
             integration.node.add_dependency(policy)
         return integration
+
+
+def _name_of(group: str) -> str:
+    """Return the name of a log group that was given by it, or by its ARN."""
+    return group.rpartition(":log-group:")[2].removesuffix(":*")
 
 
 def _days(options: CloudWatchLogs) -> int:

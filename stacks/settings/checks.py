@@ -21,6 +21,8 @@ from .groups import (
     BUCKET_NAME_PATTERN,
     KEY_PREFIX_FORM,
     KEY_PREFIX_PATTERN,
+    LOG_GROUP_FORM,
+    LOG_GROUP_PATTERN,
     Authentication,
     Engine,
 )
@@ -263,6 +265,27 @@ def same_region_as_key(key: str, stack_region: str | None) -> None:
         return
     if key.split(":")[3] != stack_region:
         raise ValueError(f"is in another region than the stack; give a key in {stack_region}")
+
+
+def log_group(value: object) -> str:
+    """Return the name or the ARN of a log group."""
+    return _matching(value, LOG_GROUP_PATTERN, f"must be {LOG_GROUP_FORM}")
+
+
+def same_place_as_log_group(region: str, account: str, stack_region: str | None, stack_account: str | None) -> None:
+    """Refuse a log group of elsewhere: the function may write to those of its own region and account."""
+    for what, theirs, ours in (("region", region, stack_region), ("account", account, stack_account)):
+        is_known = ours is not None and not Token.is_unresolved(theirs) and not Token.is_unresolved(ours)
+        if is_known and theirs != ours:
+            raise ValueError(f"is in another {what} than the stack; give a log group in {ours}, or leave it out")
+
+
+def place_of_log_group(group: str) -> tuple[str, str] | None:
+    """Return the region and the account of a log group; None of one that was given by its name."""
+    if not group.startswith("arn:"):
+        return None
+    region, account = group.split(":")[3:5]
+    return region, account
 
 
 def boundary(value: object) -> str:

@@ -46,6 +46,8 @@ _KEY_PREFIX = kinds.matching(KEY_PREFIX_FORM, KEY_PREFIX_PATTERN)
 _LOG_GROUP_NAME = kinds.matching(
     "the name of a log group: 1 to 512 letters, digits or any of ._/#-", r"[A-Za-z0-9._/#-]{1,512}"
 )
+LOG_GROUP_FORM = "the name or the ARN of a log group"
+LOG_GROUP_PATTERN = r"(arn:aws[a-z-]*:logs:[a-z0-9-]+:[0-9]{12}:log-group:)?[A-Za-z0-9._/#-]{1,512}(:\*)?"
 _WORKING_HOURS = r"([01]?[0-9]|2[0-4])-([01]?[0-9]|2[0-4])"
 _NEW_GROUP_PROPERTIES = ("log_group_name", "deletion_protection", "removal_policy")
 _ALARM_PROPERTIES = ("refused_calls", "working_hours")
@@ -884,7 +886,8 @@ class CloudWatchLogs(Destination):
     Attributes
     ----------
     existing_log_group : logs.ILogGroup or str or None
-        A log group of the stack's region and account to use instead of a new one, or its name. Default: a new one.
+        A log group of the stack's region and account to use instead of a new one, or its name or ARN. Default: a new
+        one.
     log_group_name : str or None
         Physical name of the new group. Default: CloudFormation's choice.
     retention : Duration or None
@@ -933,8 +936,8 @@ class CloudWatchLogs(Destination):
     settings: ClassVar[Mapping[str, str]] = {"format": "log_group_format"}
     kinds: ClassVar[Mapping[str, Kind]] = {
         "existing_log_group": kinds.either(
-            "a log group, e.g. logs.LogGroup.from_log_group_name(…), or the name of one",
-            _LOG_GROUP_NAME,
+            "a log group, e.g. logs.LogGroup.from_log_group_name(…), or the name or ARN of one",
+            kinds.matching(LOG_GROUP_FORM, LOG_GROUP_PATTERN),
             kinds.LOG_GROUP,
         ),
         "log_group_name": _LOG_GROUP_NAME,

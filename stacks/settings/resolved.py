@@ -338,7 +338,7 @@ class DeploymentSettings:
         kong_retention = reader.optional("kong_retention_days", partial(checks.integer_text, low=1, high=3650))
         backfill = reader.optional("backfill", partial(checks.integer_text, low=1, high=MAX_SLICES_AT_ONCE))
         archive = _read_archive(reader, destinations, region)
-        logs = _read_logs(reader, destinations)
+        logs = _read_logs(reader, destinations, region)
         if reader.problems or options is None or vpc_id is None or subnet_ids is None:
             raise SettingsError(reader.problems)
         return cls(
@@ -653,7 +653,7 @@ def _of_archive(problem: str) -> str:
     return f"{setting}{colon}{_ARCHIVE_PROPERTY.sub(lambda found: _ARCHIVE_PROPERTIES[found[0]], text)}"
 
 
-def _read_logs(reader: _Reader, destinations: Sequence[str]) -> CloudWatchLogs:
+def _read_logs(reader: _Reader, destinations: Sequence[str], region: str | None) -> CloudWatchLogs:
     """Read the flat settings of a log group into their group."""
     if CloudWatchLogs.destination not in destinations:
         for name in _LOGS_SETTINGS:
@@ -661,9 +661,11 @@ def _read_logs(reader: _Reader, destinations: Sequence[str]) -> CloudWatchLogs:
                 reader.problems.append(f"{name}: is given, and destination leaves CloudWatch Logs out; {_ADD_LOGS}")
         return CloudWatchLogs()
     given: dict[str, Any] = {
-        name: reader.optional(_LOGS_PROPERTIES[name], checks.text)
-        for name in ("existing_log_group", "log_group_name", "working_hours")
+        name: reader.optional(_LOGS_PROPERTIES[name], checks.text) for name in ("log_group_name", "working_hours")
     }
+    given["existing_log_group"] = group = reader.optional("log_group", checks.log_group)
+    if group is not None and (place := checks.place_of_log_group(group)) is not None:
+        reader.check("log_group", lambda: checks.same_place_as_log_group(*place, region, None))
     for name in ("deletion_protection", "queries", "activity_alarms", "dashboard", "s3_tables"):
         answer = reader.optional(_LOGS_PROPERTIES[name], checks.boolean_text)
         given[name] = None if answer is None else answer == "true"

@@ -35,6 +35,9 @@ _BODIES = frozenset({"api.request.data", "resources.data"})
 class EventMapper:
     """Maps the entries of one gateway to events as for CloudTrail Lake.
 
+    What was in the request is the last field: Logs Insights finds 200 fields of an event, and those that tell who did
+    what have to be among them, however many the request has.
+
     Parameters
     ----------
     gateway
@@ -73,6 +76,8 @@ class EventMapper:
             If a required field would have to be invented.
         """
         event = self._events.compose(entry)
+        if (parameters := event.pop("requestParameters", None)) is not None:
+            event["requestParameters"] = parameters
         data = encode(event)
         if len(data) <= MAX_MESSAGE_BYTES:
             return Event(entry, data)

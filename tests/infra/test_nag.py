@@ -15,7 +15,15 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from aws_cdk import aws_sqs as sqs
 from cdk_nag import AwsSolutionsChecks, NIST80053R5Checks, ServerlessChecks
 
-from stacks import Archive, CloudTrailLake, FunctionOptions, KongCloudTrailIntegration, LedgerOptions, RunOptions
+from stacks import (
+    Archive,
+    CloudTrailLake,
+    CloudWatchLogs,
+    FunctionOptions,
+    KongCloudTrailIntegration,
+    LedgerOptions,
+    RunOptions,
+)
 from tests.infra.synthesis import CHANNEL_ARN, SUBNET_IDS, VPC_ID, integrate, new_app
 
 HERE = Environment(account="111122223333", region="eu-central-1")
@@ -40,6 +48,14 @@ PLACES: dict[str, Placed] = {
     "with an archive as well": lambda root, _: (
         root,
         {"destinations": [Archive(signing_key=True), CloudTrailLake(channel_arn=CHANNEL_ARN)]},
+    ),
+    "with a log group": lambda root, _: (
+        root,
+        {"destinations": [CloudWatchLogs(activity_alarms=True, dashboard=True, s3_tables=True)]},
+    ),
+    "with another stack's log group": lambda root, other: (
+        root,
+        {"destinations": [CloudWatchLogs(existing_log_group=logs.LogGroup(other, "Events"), activity_alarms=True)]},
     ),
     "with a state machine": lambda root, _: (root, {"run": RunOptions(backfill=2)}),
     "a nested stack": lambda root, _: (NestedStack(root, "Nested"), {}),

@@ -355,6 +355,23 @@ RESOURCE_POLICIES: dict[str, list[Statement]] = {
         *ARCHIVE_POLICIES,
         ("AWS::KMS::Key", ACCOUNT, "Allow", "kms:*", "*", ""),
         ("AWS::KMS::Key", "logs.amazonaws.com", "Allow", KEY_SERVICE, "*", OF_LOG_GROUPS),
+        (
+            "AWS::KMS::Key",
+            "systemtables.cloudwatch.amazonaws.com",
+            "Allow",
+            "kms:Decrypt kms:DescribeKey kms:GenerateDataKey",
+            "*",
+            '{"StringEquals": {"aws:SourceAccount": "<AWS::AccountId>"}}',
+        ),
+        (
+            "AWS::KMS::Key",
+            "maintenance.s3tables.amazonaws.com",
+            "Allow",
+            "kms:Decrypt kms:GenerateDataKey",
+            "*",
+            '{"StringLike": {"kms:EncryptionContext:aws:s3:arn": '
+            '"arn:aws:s3tables:eu-central-1:<AWS::AccountId>:bucket/aws-cloudwatch/*"}}',
+        ),
     ],
     "imported": [],
     "customer's key": [

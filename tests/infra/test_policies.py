@@ -331,6 +331,10 @@ OF_THE_DASHBOARD = (
     '{"StringEquals": {"aws:SourceAccount": "<AWS::AccountId>", '
     '"aws:SourceArn": "arn:aws:cloudtrail:eu-central-1:<AWS::AccountId>:dashboard/<name>"}}'
 )
+OF_S3_TABLES = (
+    '{"StringLike": {"kms:EncryptionContext:aws:s3:arn": '
+    '"arn:aws:s3tables:eu-central-1:<AWS::AccountId>:bucket/aws-cloudwatch/*"}}'
+)
 RESOURCE_POLICIES: dict[str, list[Statement]] = {
     "archive": ARCHIVE_POLICIES,
     "archive of both streams": ARCHIVE_POLICIES,
@@ -369,8 +373,7 @@ RESOURCE_POLICIES: dict[str, list[Statement]] = {
             "Allow",
             "kms:Decrypt kms:GenerateDataKey",
             "*",
-            '{"StringLike": {"kms:EncryptionContext:aws:s3:arn": '
-            '"arn:aws:s3tables:eu-central-1:<AWS::AccountId>:bucket/aws-cloudwatch/*"}}',
+            OF_S3_TABLES,
         ),
     ],
     "imported": [],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -87,8 +87,10 @@ class _Service:
     def poison(self, ids: Collection[str], fault: Fault) -> None:
         self.emulator.poison(ids, fault)  # of plain entries, whose ids are their UIDs
 
-    def fail_entries(self, code: str, **_: Any) -> None:
-        """Do nothing: CloudWatch Logs has no codes for single entries."""
+    def fail_entries(self, code: str, *, predicate: Callable[[dict[str, Any]], bool] | None = None, **_: Any) -> None:
+        """Show each event to the predicate, which may kill; CloudWatch Logs has no codes for single entries."""
+        if predicate is not None:
+            self.emulator.watch(lambda: predicate({}))
 
     def clear_faults(self) -> None:
         self.emulator.clear_faults()

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -112,6 +112,7 @@ class LogsEmulator:
         self._lock = threading.Lock()
         self._faults = FaultPlan()
         self._poisons: list[tuple[frozenset[str], Fault]] = []
+        self._watcher: Callable[[], object] | None = None
         self._recent_calls: list[float] = []
         self._stored: list[StoredEvent] = []
         self._calls: list[LogsCall] = []
@@ -145,11 +146,17 @@ class LogsEmulator:
         with self._lock:
             self._poisons.append((frozenset(uids), fault))
 
+    def watch(self, watcher: Callable[[], object]) -> None:
+        """Call this for each event before a call's are stored, until `clear_faults`: to end whoever sent them, say."""
+        with self._lock:
+            self._watcher = watcher
+
     def clear_faults(self) -> None:
-        """Forget all faults and all poison."""
+        """Forget all faults, all poison and the watcher."""
         self._faults.clear()
         with self._lock:
             self._poisons.clear()
+            self._watcher = None
 
     def pending_faults(self) -> int:
         """Return how many faults have not happened yet."""
@@ -256,6 +263,9 @@ class LogsEmulator:
             retention_ms = None if group.retention_days is None else group.retention_days * DAY_MS
             events, verdict = check_events(arguments.get("logEvents"), now_ms, retention_ms, self._retention_index)
             taken = events[verdict.first : verdict.last]
+            if self._watcher is not None:
+                for _ in taken:
+                    self._watcher()
             self._stored += [
                 StoredEvent(stream, event["message"], event["timestamp"], now_ms, call.number) for event in taken
             ]

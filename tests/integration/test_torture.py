@@ -78,6 +78,15 @@ def test_killed_starved_and_lied_to_nothing_is_lost_and_nothing_else_comes_twice
     assert verdict.counts.quarantined > 0
 
 
+def test_killed_while_cloudwatch_logs_takes_a_batch() -> None:
+    kills = [replace(ROUND, kill=Kill(at_entry=number)) for number in (1, 60)]
+    verdict = play([scenario(*kills, destination="cloudwatch-logs")])
+
+    assert not verdict.problems, str(verdict)
+    assert verdict.counts.kills == 2
+    assert verdict.counts.duplicates["a run was killed"] > 0
+
+
 def test_invoked_in_lambda_with_a_ledger_in_s3() -> None:
     in_lambda = replace(ROUND, budget_seconds=60, tick="new")
     verdict = play(

@@ -289,6 +289,7 @@ class TestMisconfiguration:
         ("code", "advice"),
         [
             ("AccessDeniedException", "logs:PutLogEvents"),
+            ("AccessDeniedException", "in the key's policy"),
             ("UnrecognizedClientException", "credentials"),
             ("InvalidSignatureException", "the clock is wrong"),
             ("ExpiredTokenException", "expired"),

@@ -9,7 +9,7 @@ from ...domain.aws_codes import Codes, Meaning
 
 _NOT_ALLOWED = (
     "the role may not call logs:PutLogEvents and logs:CreateLogStream on the log group: allow both, in the policy of "
-    "the VPC endpoint too if there is one"
+    "the VPC endpoint too if there is one. If the group has a KMS key, let CloudWatch Logs use it, in the key's policy"
 )
 
 _CODES = Codes(

@@ -12,8 +12,9 @@ So a quiet hour is one small bucket, a busy one has as many as it needs, and a m
 
 A mark is a keyed hash of `Entry.key`, which contains the ``request_id`` that Kong draws at random, and a fingerprint of
 the content. An entry would be taken for another one if both are of the same hour and have the same mark. With 20 000
-entries an hour, 15 000 000 a month, that happens once in 5 000 000 years. The key of the hash is random and kept in the
-cache only, so nobody can search for two entries with the same mark.
+entries an hour, 15 000 000 a month, there are 200 000 000 pairs an hour, of which one in 2**64 is such a pair: that
+happens once in 10 000 000 years. The key of the hash is random and kept in the cache only, so nobody can search for two
+entries with the same mark.
 
 An entry without a usable time has a key of its own. If such entries shared a hash, it would never expire.
 """

@@ -481,6 +481,7 @@ class KongCloudTrailIntegration(Construct):
             options=plan.logs,
             event_format=plan.resolved.environment["LOG_GROUP_FORMAT"],
             topic=plan.alarms.topic,
+            runbook_url=plan.alarms.runbook_url,
             encryption_key=plan.encryption_key,
         )
 

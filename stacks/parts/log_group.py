@@ -22,6 +22,7 @@ DATA_SOURCE = ("kong_gateway", "api_activity")
 """Name and type of the data source, as CloudWatch names those of other products."""
 
 _NAMESPACE = "KongAuditTrail"
+_RUNBOOK = "docs/runbook.md"
 
 
 class TrailLogGroup(Construct):
@@ -39,6 +40,8 @@ class TrailLogGroup(Construct):
         What the events are, ``json`` or ``ocsf``.
     topic : sns.ITopic, optional
         Where alarms about what was done are told. Default: nowhere.
+    runbook_url : str, optional
+        Address of the runbook that their descriptions name. Default: where it is in the repository.
     encryption_key : kms.IKey, optional
         Key of the new group. Default: CloudWatch Logs' own.
 
@@ -71,11 +74,12 @@ class TrailLogGroup(Construct):
         options: CloudWatchLogs | None = None,
         event_format: str = "json",
         topic: sns.ITopic | None = None,
+        runbook_url: str | None = None,
         encryption_key: kms.IKey | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
         options = options or CloudWatchLogs()
-        self.source, self._form = source, event_format
+        self.source, self._form, self._runbook = source, event_format, runbook_url or _RUNBOOK
         self.log_group = self._log_group(options, encryption_key)
         # Without the asterisk that CloudFormation and the CDK have at its end.
         self.arn = Stack.of(self).format_arn(
@@ -217,7 +221,7 @@ class TrailLogGroup(Construct):
             self,
             construct_id,
             alarm_name=title,
-            alarm_description=description,
+            alarm_description=f"{description} Runbook: {self._runbook}#what-was-done-in-kong",
             metric=metric,
             threshold=threshold,
             comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,

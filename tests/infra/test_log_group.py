@@ -54,9 +54,9 @@ def test_the_group_is_protected_indexed_tagged_and_kept(shaped: Shaped) -> None:
 def test_nothing_is_hidden_from_queries_by_its_size(form: str, size: int) -> None:
     """An event of many fields, of which Insights finds 200, and one that is shortened."""
     body = {f"field-{number:06d}": "x" * 10 for number in range(size // 20)}
+    mappers: dict[str, type[EventMapper | OcsfEventMapper]] = {"json": EventMapper, "ocsf": OcsfEventMapper}
     of_requests, of_objects = (
-        {"json": EventMapper, "ocsf": OcsfEventMapper}[form](GATEWAY, "kong", stream, ACCOUNT_ID, locate_original)
-        for stream in ("requests", "objects")
+        mappers[form](GATEWAY, "kong", stream, ACCOUNT_ID, locate_original) for stream in ("requests", "objects")
     )
     call = of_requests.map(read_entry(entry(payload=json.dumps(body))))
     change_of_object = of_objects.map(read_entry(change(entity=json.dumps(body)), OBJECT))
@@ -129,6 +129,7 @@ def test_context_says_everything(tmp_path: Path) -> None:
         period = alarm.get("Period") or alarm["Metrics"][1]["MetricStat"]["Period"]
         assert period * alarm["EvaluationPeriods"] == 86_400
         assert alarm["DatapointsToAlarm"] == 1
+        assert alarm["AlarmDescription"].endswith(" Runbook: docs/runbook.md#what-was-done-in-kong")
     assert len(synthesis.of_type("AWS::CloudWatch::Dashboard")) == 2
     assert len(synthesis.of_type("AWS::ObservabilityAdmin::S3TableIntegration")) == 1
     variables = synthesis.only("AWS::Lambda::Function")["Properties"]["Environment"]["Variables"]

@@ -39,6 +39,7 @@ def examine(
     root_ca: Path | None = None,
     clock: FakeClock | None = None,
     own_user: str | None = None,
+    streams: tuple[str, ...] = ("requests",),
 ) -> Findings:
     def give(fresh: bool) -> Any:
         if isinstance(token, Exception):
@@ -51,6 +52,7 @@ def examine(
         root_ca=None if root_ca is None else str(root_ca),
         clock=clock or FakeClock(),
         own_user=own_user,
+        streams=streams,
     )
     found = list(checkup.run())
     assert len({finding.check for finding in found}) == len(found)
@@ -115,6 +117,33 @@ class TestRights:
         assert rights.status is Status.FAILED
         assert "403" in rights.what
         assert rights.do == "Give the user a role with read permission on /audit/requests."
+
+    def test_objects_are_asked_for_where_they_are_read(self, kong: KongSimulator) -> None:
+        found = examine(kong.url, streams=("requests", "objects"))
+
+        assert found.bad == set()
+        assert found["rights to objects"].what == "The token may read /audit/objects."
+
+    def test_user_who_may_not_read_objects(self, kong: KongSimulator) -> None:
+        kong.add_user("collector", TOKEN, permission="requests")
+
+        found = examine(kong.url, streams=("requests", "objects"))
+
+        assert found["rights"].status is Status.OK
+        assert found["rights to objects"].status is Status.FAILED
+        assert "answered /audit/objects with status 403" in found["rights to objects"].what
+        assert found["rights to objects"].do == (
+            "Give the user a role with read permission on /audit/objects, or take objects out of STREAMS."
+        )
+
+    def test_objects_alone_are_delivered_without_the_right_to_requests(self, kong: KongSimulator) -> None:
+        kong.inject(faults.bad_gateway(403, path="^/audit/requests"))
+
+        found = examine(kong.url, streams=("objects",))
+
+        assert found["rights"].status is Status.WARNING
+        assert "without user and address" in found["rights"].what
+        assert found["rights to objects"].status is Status.OK
 
     def test_user_who_may_read_the_audit_log_alone(self, kong: KongSimulator) -> None:
         kong.add_user("collector", TOKEN, permission="audit")
@@ -345,7 +374,7 @@ class TestCertificate:
             certificate = examine(kong.url, root_ca=ca)["certificate"]
 
         assert certificate.status is Status.FAILED
-        assert "is for another name than 127.0.0.1" in certificate.what
+        assert "is for another name than 127.0.0.1: it is for kong.example.com." in certificate.what
 
     def test_of_a_ca_that_is_not_trusted(self, served: Callable[..., Any], certificates: Certificates) -> None:
         kong, _ = served()
@@ -367,7 +396,22 @@ class TestCertificate:
         found = examine(kong.url.replace("http:", "https:"))
 
         assert found.bad == {"TLS", "Admin API"}
-        assert "speaks TLS" in str(found["TLS"].do)
+        assert "does not speak TLS. It speaks plain HTTP." in found["TLS"].what
+        assert (found["TLS"].status, found["TLS"].may_pass) == (Status.FAILED, False)
+
+    def test_one_where_none_is_expected(self, served: Callable[..., Any]) -> None:
+        kong, _ = served()
+        with kong:
+            found = examine(kong.url.replace("https:", "http:"))
+
+        assert found["TLS"].what == "The port speaks TLS, and KONG_ADMIN_API begins with http://."
+        assert (found["TLS"].status, found["TLS"].may_pass) == (Status.FAILED, False)
+
+    @pytest.mark.parametrize("status", [400, 502])
+    def test_plain_server_that_fails_is_not_told_to_encrypt(self, kong: KongSimulator, status: int) -> None:
+        kong.inject(faults.bad_gateway(status, path="^/audit/"))
+
+        assert examine(kong.url).bad == {"rights"}
 
 
 class TestConnection:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kong_cloudtrail.domain import reaching
 from kong_cloudtrail.domain.checkpoint import Checkpoint, OpenGap
 from kong_cloudtrail.domain.finding import Finding, Status
 from kong_cloudtrail.errors import LedgerError, SecretUnavailable
@@ -21,7 +22,7 @@ from kong_cloudtrail.state.valkey import connect
 
 from sandbox.machinery.http_server import LOOPBACK, HttpServer, Response
 from sandbox.machinery.processes import free_port
-from sandbox.machinery.valkey import Valkey
+from sandbox.machinery.valkey import TlsProxy, Valkey
 from stacks.parts.cache_access import ACCESS_STRING
 from tests.conftest import CACHE_PASSWORD, CACHE_USERNAME
 from tests.fakes import Store
@@ -53,15 +54,18 @@ class TestCache:
         password: str | Exception = CACHE_PASSWORD,
         is_serverless: bool = False,
         command_seconds: float = 20.0,
+        port: int | None = None,
+        tls: bool = False,
+        db: int = 0,
     ) -> dict[str, Finding]:
         def make() -> Any:
             if isinstance(password, Exception):
                 raise password
             return connect(
                 valkey.host,
-                valkey.port,
-                db=0,
-                tls=False,
+                port or valkey.port,
+                db=db,
+                tls=tls,
                 username=username,
                 password=password,
                 connections=2,
@@ -69,7 +73,7 @@ class TestCache:
             )
 
         checkup = CacheCheckup(
-            valkey.host, valkey.port, tls=False, connect=make, probe=PROBE, is_serverless=is_serverless
+            valkey.host, port or valkey.port, tls=tls, connect=make, probe=PROBE, is_serverless=is_serverless
         )
         found = by_name(checkup.run())
         assert CACHE_PASSWORD not in repr(found)
@@ -123,6 +127,38 @@ class TestCache:
 
         assert bad(found) == {"writing": Status.FAILED}
         assert "access string" in str(found["writing"].do)
+
+    def test_user_who_may_not_call_scripts(self, valkey: Valkey) -> None:
+        with valkey.client() as admin:
+            admin.execute_command("ACL", "SETUSER", "bare", "reset", ">secret", "on", "~*", "+@all", "-@scripting")
+            try:
+                found = self.examine(valkey, username="bare", password="secret")
+            finally:
+                admin.execute_command("ACL", "DELUSER", "bare")
+
+        assert bad(found) == {"writing": Status.FAILED}
+        assert "or not by scripts" in found["writing"].what
+
+    def test_encrypted_where_it_should_not_be(self, valkey: Valkey, valkey_tls: TlsProxy) -> None:
+        found = self.examine(valkey, port=valkey_tls.port)
+
+        assert bad(found) == {"TLS": Status.FAILED}
+        assert (found["TLS"].do, found["TLS"].may_pass) == ("Set REDIS_TLS=true, or use the port without TLS.", False)
+
+    def test_not_encrypted_where_it_should_be(self, valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reaching, "SECONDS", 0.5)  # a cache waits for the end of what it takes for a command
+
+        found = self.examine(valkey, tls=True)
+
+        assert bad(found) == {"TLS": Status.FAILED}
+        assert "speaks Redis' protocol without encryption" in found["TLS"].what
+        assert not found["TLS"].may_pass
+
+    def test_database_that_there_is_not(self, valkey: Valkey) -> None:
+        found = self.examine(valkey, db=9999)
+
+        assert bad(found) == {"sign-in": Status.FAILED}
+        assert found["sign-in"].do == "Correct REDIS_DB."
 
     def test_wrong_password(self, valkey: Valkey) -> None:
         found = self.examine(valkey, password="another")

@@ -26,6 +26,7 @@ from ..state.cache_checkup import CacheCheckup
 from ..state.ledger import Ledger
 from ..state.ledger_checkup import LedgerCheckup, ProgressCheckup
 from ..state.valkey import key_prefix
+from ..variables import REQUESTS
 from .connections import Connections, Limits, with_aws
 from .runs import Assembly
 from .trails import SystemClock
@@ -119,6 +120,7 @@ class DoctorInstallation:
             root_ca=connections.kong_root_ca_path,
             clock=self.clock,
             own_user=settings.exclude_own_reads,
+            streams={trail.stream for trail in self._trails} or {REQUESTS},
         )
 
     def _of_cache(self) -> Iterator[Check]:

@@ -23,6 +23,30 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 _OTHER_NAME = frozenset({62, 64})
 """Numbers of OpenSSL's verification: https://docs.openssl.org/3.0/man1/openssl-verification-options/."""
 _DAY_SECONDS = 86_400
+_PLAIN_SECONDS = 1.0
+_MOST_NAMES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """How to recognise a server that does not encrypt, where one is expected that does.
+
+    Parameters
+    ----------
+    greeting
+        What to send to it.
+    answer
+        How its answer begins: one of these.
+    what
+        What it is then, such as ``plain HTTP``.
+    do
+        What to do about it.
+    """
+
+    greeting: bytes
+    answer: tuple[bytes, ...]
+    what: str
+    do: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +67,8 @@ class Server:
         What to do if nobody trusts the certificate's issuer.
     route
         What else is on the way to it, as a sentence.
+    plain
+        How to recognise that it does not encrypt; ``None``: nobody knows.
     """
 
     area: Area
@@ -52,6 +78,7 @@ class Server:
     tls: Callable[[], ssl.SSLContext] | None = None
     untrusted: str = ""
     route: str = ""
+    plain: Plain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +110,24 @@ def reach(server: Server) -> Generator[Finding, None, bool]:
         if server.tls is None:
             return True
         return (yield from _shake_hands(server, sock))
+
+
+def speaks_tls(host: str, port: int) -> bool:
+    """Return whether a server speaks TLS. Its certificate does not matter: nothing is sent to it."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection((host, port), timeout=_PLAIN_SECONDS) as sock,
+            context.wrap_socket(sock, server_hostname=host),
+        ):
+            return True
+    except ssl.SSLError as error:
+        # A server that asks for a certificate of its clients, or for another version, speaks TLS all the same.
+        return "ALERT" in str(error.reason)
+    except (OSError, ValueError):
+        return False
 
 
 def _resolve(server: Server) -> Generator[Finding, None, list[Any]]:
@@ -160,7 +205,7 @@ def _shake_hands(server: Server, sock: socket.socket) -> Generator[Finding, None
         yield from _distrusted(server, error)
         return False
     except (OSError, ValueError) as error:
-        yield _no_tls(server, error)
+        yield _no_handshake(server, error)
         return False
     yield _valid(server, certificate)
     return True
@@ -169,6 +214,22 @@ def _shake_hands(server: Server, sock: socket.socket) -> Generator[Finding, None
 def _certificate(context: ssl.SSLContext, sock: socket.socket, host: str) -> Any:
     with context.wrap_socket(sock, server_hostname=host) as secured:
         return secured.getpeercert() or {}
+
+
+def _answers_plainly(server: Server, plain: Plain) -> bool:
+    try:
+        with socket.create_connection((server.host, server.port), timeout=_PLAIN_SECONDS) as sock:
+            sock.sendall(plain.greeting)
+            return sock.recv(64).startswith(plain.answer)
+    except OSError:
+        return False
+
+
+def _no_handshake(server: Server, error: Exception) -> Finding:
+    plain = server.plain
+    if plain is None or not _answers_plainly(server, plain):
+        return _no_tls(server, error)
+    return server.area.failed("TLS", f"{_place(server)} does not speak TLS. It speaks {plain.what}.", plain.do)
 
 
 def _no_tls(server: Server, error: Exception) -> Finding:
@@ -188,9 +249,10 @@ def _distrusted(server: Server, error: ssl.SSLCertVerificationError) -> Iterator
     if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
         yield _out_of_time(server, error.verify_code == _EXPIRED)
     elif error.verify_code in _OTHER_NAME:
+        names = _names(server)
         yield area.failed(
             "certificate",
-            f"The certificate of {place} is for another name than {server.host}.",
+            f"The certificate of {place} is for another name than {server.host}{names and f': it is for {names}'}.",
             f"Write the name that is in the certificate into {server.variable}, or have a certificate issued for "
             f"{server.host}.",
         )
@@ -200,6 +262,22 @@ def _distrusted(server: Server, error: ssl.SSLCertVerificationError) -> Iterator
             f"The certificate of {place} is not trusted: {error.verify_message}.",
             server.untrusted,
         )
+
+
+def _names(server: Server) -> str:
+    """Connect again and return the names of the certificate, or an empty text. Its issuer is trusted."""
+    certificate: Any = {}
+    if server.tls is not None:
+        context = server.tls()
+        context.check_hostname = False
+        with (
+            contextlib.suppress(OSError, ValueError),
+            socket.create_connection((server.host, server.port), timeout=SECONDS) as sock,
+        ):
+            certificate = _certificate(context, sock, server.host)
+    names = [str(name) for _, name in certificate.get("subjectAltName", ())]
+    more = " and others" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _out_of_time(server: Server, is_expired: bool) -> Finding:

@@ -18,7 +18,7 @@ from redis.exceptions import (
 )
 
 from ..domain.finding import Area, Finding
-from ..domain.reaching import Server, reach
+from ..domain.reaching import Plain, Server, reach, speaks_tls
 from ..errors import SecretUnavailable, SeenSetUnavailable
 from ..ports import CacheMemory
 from .valkey import LEAST_RESERVE_BYTES, advice_on
@@ -33,7 +33,12 @@ ENTRY_BYTES = 12
 """What an entry's mark takes, where requests are frequent."""
 
 _PROBE_MILLISECONDS = 10_000
+_PROBE_SCRIPT = "return redis.call('GET', KEYS[1])"
+_PLAIN = Plain(
+    b"PING\r\n", (b"+PONG", b"-"), "Redis' protocol without encryption", "Set REDIS_TLS=false, or use the port for TLS."
+)
 _POLICY = "noeviction"
+_OUTAGES = (redis.ConnectionError, redis.TimeoutError)
 
 
 class CacheCheckup:
@@ -65,7 +70,9 @@ class CacheCheckup:
             "REDIS_HOST",
             ssl.create_default_context if tls else None,
             "The public CAs are trusted, and those in the file SSL_CERT_FILE names. Set that to the CA of the cache.",
+            plain=_PLAIN,
         )
+        self._address = (host, port)
         self._connect = connect
         self._probe = probe
         self._is_serverless = is_serverless
@@ -82,7 +89,11 @@ class CacheCheckup:
         except SecretUnavailable as error:
             yield AREA.failed("sign-in", str(error), "Make the secret readable, or correct REDIS_PASSWORD_SECRET.")
         except RedisError as error:
-            yield _failure(error)
+            if self._server.tls is None and isinstance(error, _OUTAGES) and speaks_tls(*self._address):
+                what = "The port speaks TLS, and REDIS_TLS is false."
+                yield AREA.failed("TLS", what, "Set REDIS_TLS=true, or use the port without TLS.")
+            else:
+                yield _failure(error)
 
     def _round_trip(self, client: redis.Redis) -> Iterator[Finding]:
         client.ping()
@@ -99,6 +110,8 @@ class CacheCheckup:
     def _write(self, client: redis.Redis) -> Iterator[Finding]:
         try:
             client.set(self._probe, "1", px=_PROBE_MILLISECONDS)
+            # As a run does: marks are read and written by scripts.
+            client.eval(_PROBE_SCRIPT, 1, self._probe)
         except OutOfMemoryError:
             yield AREA.failed(
                 "writing",
@@ -120,7 +133,7 @@ class CacheCheckup:
         except NoPermissionError:
             yield AREA.failed(
                 "writing",
-                "The user of the cache may not write the keys of the collector.",
+                "The user of the cache may not read and write the keys of the collector, or not by scripts.",
                 "Let its access string allow ~kong-cloudtrail:* and the commands in stacks/parts/cache_access.py.",
             )
         else:
@@ -214,7 +227,7 @@ def _memory(memory: CacheMemory) -> Finding:
 def _failure(error: RedisError) -> Finding:
     advice = advice_on(error)
     what, _, do = advice.partition(". ")
-    is_outage = isinstance(error, redis.ConnectionError | redis.TimeoutError)
+    is_outage = isinstance(error, _OUTAGES)
     may_pass = is_outage and not isinstance(error, AuthenticationError)
     return AREA.failed("round trip" if may_pass else "sign-in", f"{what}.", do, may_pass=may_pass)
 

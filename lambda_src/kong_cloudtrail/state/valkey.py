@@ -17,7 +17,14 @@ from collections.abc import Sequence
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.credentials import CredentialProvider
-from redis.exceptions import AuthenticationError, LockError, OutOfMemoryError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    LockError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+)
 from redis.exceptions import ConnectionError as ConnectionBroken
 from redis.lock import Lock
 from redis.maint_notifications import MaintNotificationsConfig
@@ -528,6 +535,20 @@ def advice_on(error: RedisError) -> str:
             f"The cache refused the credentials ({kind}). Check REDIS_USERNAME, and the password's secret or the "
             "role's permission elasticache:Connect."
         )
+    if isinstance(error, OutOfMemoryError):
+        return _FULL
+    if isinstance(error, NoPermissionError):
+        return (
+            f"The user of the cache may not do what a run needs ({kind}). Let its access string allow "
+            "~kong-cloudtrail:* and the commands in stacks/parts/cache_access.py."
+        )
+    if isinstance(error, ReadOnlyError):
+        return (
+            f"The cache takes no marks, as this node is a replica ({kind}). Set REDIS_HOST to the primary endpoint of "
+            "the replication group."
+        )
+    if "DB index" in str(error):
+        return f"The cache has no database with that index ({kind}). Correct REDIS_DB."
     return (
         f"The cache did not answer as it should ({kind}). Check that it is up and can be reached from here: "
         "REDIS_HOST, REDIS_TLS, security groups."

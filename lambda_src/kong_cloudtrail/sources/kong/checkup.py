@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from ...domain.exclusion import Rule
 from ...domain.finding import Area, Finding
 from ...domain.moment import utc
-from ...domain.reaching import Server, reach
+from ...domain.reaching import Plain, Server, reach, speaks_tls
 from ...errors import CollectorError, SecretUnavailable, SourceRefused, TimeBudgetReached
 from ...ports import Clock
-from .admin_api import ADVICE, REQUESTS_PATH, AdminApi, object_of, parse_date, version_of
+from .admin_api import ADVICE, OBJECTS_PATH, REQUESTS_PATH, AdminApi, object_of, parse_date, version_of
 from .checks import never_rises, request_times
 from .http import HttpClient, Reply, Trouble, tls_context
 from .own_reads import own_reads
@@ -36,6 +36,13 @@ _SAMPLE_ROWS = 20
 _SEARCHED_ROWS = 100
 _LATELY_SECONDS = 3600
 _SHORT_RETENTION_SECONDS = 2 * 86_400
+_REQUESTS, _OBJECTS = "requests", "objects"
+_PLAIN_HTTP = Plain(
+    b"x\r\n\r\n",  # no request: Kong has nothing to record
+    (b"HTTP/", b"<html"),
+    "plain HTTP",
+    "Set KONG_ADMIN_API to Kong's port for HTTPS, 8444 by default; or begin it with http:// if there is no other port.",
+)
 _REQUEST_ID = "X-Kong-Admin-Request-ID"
 _SUBJECTS = "version, audit log and rights"
 
@@ -67,6 +74,8 @@ class KongCheckup:
         The machine's clock.
     own_user
         The user whose reads of the audit log are excluded; ``None``: none are.
+    streams
+        The streams that are read.
     """
 
     area, name = AREA.name, "Admin API"
@@ -79,14 +88,19 @@ class KongCheckup:
         root_ca: str | None,
         clock: Clock,
         own_user: str | None = None,
+        streams: Collection[str] = (_REQUESTS,),
     ) -> None:
         self._own_user = own_user
+        self._streams = streams
         self._url = urlsplit(admin_api)
         self._root_ca = root_ca
         self._token = token
         self._clock = clock
         http = HttpClient(admin_api, root_ca=root_ca, remaining_seconds=lambda: math.inf)
-        self._api = AdminApi(http, admin_api, REQUESTS_PATH, token=token, clock=clock, sleep=clock.sleep)
+        self._api, self._objects_api = (
+            AdminApi(http, admin_api, path, token=token, clock=clock, sleep=clock.sleep)
+            for path in (REQUESTS_PATH, OBJECTS_PATH)
+        )
 
     def run(self) -> Iterator[Finding]:
         """Yield what is found."""
@@ -108,10 +122,16 @@ class KongCheckup:
         known = _Known()
         try:
             yield from self._root(known)
-            if (yield from self._rights(known, has_token)):
+            may_read = yield from self._rights(known, has_token)
+            if _OBJECTS in self._streams:
+                yield from self._rights_to_objects(known, has_token)
+            if may_read:
                 yield from self._capabilities(known)
                 yield from self._audit_log(known, has_token)
         except Trouble as trouble:
+            if self._needs_tls():
+                yield self._tls_needed()
+                return
             yield AREA.failed(
                 "Admin API",
                 f"Kong did not answer as it should: {trouble.reason}.",
@@ -122,6 +142,18 @@ class KongCheckup:
             yield AREA.failed("Admin API", str(error), "Correct what the message says.")
         except (CollectorError, TimeBudgetReached) as error:
             yield AREA.failed("Admin API", str(error), "Try again later.", may_pass=True)
+
+    def _needs_tls(self) -> bool:
+        """Return whether Kong speaks TLS, and the settings do not. It may answer such a request, with status 400."""
+        server = server_of(self._url.geturl(), None)
+        return server.tls is None and speaks_tls(server.host, server.port)
+
+    def _tls_needed(self) -> Finding:
+        return AREA.failed(
+            "TLS",
+            "The port speaks TLS, and KONG_ADMIN_API begins with http://.",
+            "Begin KONG_ADMIN_API with https://. If a private CA signed Kong's certificate, set KONG_ROOT_CA.",
+        )
 
     # -- version, clock, configuration
 
@@ -143,24 +175,29 @@ class KongCheckup:
 
     def _rights(self, known: _Known, has_token: bool) -> Generator[Finding, None, bool]:
         reply = self._api.reply({}, _SAMPLE_ROWS, seconds=REQUEST_SECONDS)
-        document = object_of(reply) if reply.status == 200 else None
-        rows = None if document is None else document.get("data")
-        if reply.status == 200 and not isinstance(rows, list | dict):
-            yield AREA.failed(
-                "rights",
-                f"The answer of {REQUESTS_PATH} is not one of Kong's Admin API.",
-                "Check that KONG_ADMIN_API leads to the Admin API, base path included, and not to Kong Manager or a "
-                "login page.",
-            )
+        if reply.status == 400 and self._needs_tls():
+            yield self._tls_needed()
             return False
-        if reply.status != 200:
-            yield _refusal(reply, has_token, known.configuration)
+        rows = _rows(reply)
+        finding = _right("rights", REQUESTS_PATH, reply, rows, has_token, known.configuration)
+        if rows is None and reply.status in (403, 404) and _REQUESTS not in self._streams:
+            what = f"{finding.what} Without it, the changes of objects are delivered without user and address."
+            yield AREA.warning(finding.check, what, str(finding.do))
+        else:
+            yield finding
+        if rows is None:
             return False
-        known.rows = list(rows or ())
+        known.rows = rows
         known.own_id = reply.headers.get(_REQUEST_ID)
-        who = "The token" if has_token else "The collector, without a token,"
-        yield AREA.ok("rights", f"{who} may read {REQUESTS_PATH}.")
         return True
+
+    def _rights_to_objects(self, known: _Known, has_token: bool) -> Iterator[Finding]:
+        reply = self._objects_api.reply({}, 1, seconds=REQUEST_SECONDS)
+        check = "rights to objects"
+        finding = _right(check, OBJECTS_PATH, reply, _rows(reply), has_token, known.configuration)
+        if reply.status in (403, 404) and finding.check == check:
+            finding = replace(finding, do=f"{str(finding.do).removesuffix('.')}, or take objects out of STREAMS.")
+        yield finding
 
     # -- filters and order
 
@@ -240,6 +277,7 @@ def server_of(admin_api: str, root_ca: str | None, *, with_tls: bool = True) -> 
         "If a private CA signed it, set KONG_ROOT_CA to the certificate of that CA."
         if root_ca is None
         else "KONG_ROOT_CA is another CA than the one that signed it: set it to that one.",
+        plain=_PLAIN_HTTP,
     )
 
 
@@ -288,12 +326,41 @@ def _retention(configuration: Mapping[str, Any]) -> Iterator[Finding]:
         yield AREA.ok("retention", what)
 
 
-def _refusal(reply: Reply, has_token: bool, configuration: Mapping[str, Any]) -> Finding:
+def _rows(reply: Reply) -> Sequence[Any] | None:
+    """Return the rows of a page; ``None`` if it is none."""
+    document = object_of(reply) if reply.status == 200 else None
+    rows = None if document is None else document.get("data")
+    return list(rows) if isinstance(rows, list | dict) else None
+
+
+def _right(
+    check: str,
+    path: str,
+    reply: Reply,
+    rows: Sequence[Any] | None,
+    has_token: bool,
+    configuration: Mapping[str, Any],
+) -> Finding:
+    """Return whether a path may be read."""
+    if reply.status != 200:
+        return _refusal(check, path, reply, has_token, configuration)
+    if rows is None:
+        return AREA.failed(
+            check,
+            f"The answer of {path} is not one of Kong's Admin API.",
+            "Check that KONG_ADMIN_API leads to the Admin API, base path included, and not to Kong Manager or a "
+            "login page.",
+        )
+    who = "The token" if has_token else "The collector, without a token,"
+    return AREA.ok(check, f"{who} may read {path}.")
+
+
+def _refusal(check: str, path: str, reply: Reply, has_token: bool, configuration: Mapping[str, Any]) -> Finding:
     """Return what an answer means that is no page."""
-    what = f"Kong answered {REQUESTS_PATH} with status {reply.status}"
+    what = f"Kong answered {path} with status {reply.status}"
     if reply.status == 401 and not has_token:
         return AREA.failed(
-            "rights",
+            check,
             f"{what}: it asks for a token, and the settings have none.",
             "Set KONG_SUPERADMIN=true and KONG_ADMIN_TOKEN_SECRET to the secret with the token of an RBAC user.",
         )
@@ -301,20 +368,20 @@ def _refusal(reply: Reply, has_token: bool, configuration: Mapping[str, Any]) ->
         return _audit_log_off()
     if reply.status == 429 or reply.status >= 500:
         return AREA.failed(
-            "rights", f"{what}.", "Look into Kong's log, and into that of a proxy in front of it.", may_pass=True
+            check, f"{what}.", "Look into Kong's log, and into that of a proxy in front of it.", may_pass=True
         )
     if 300 <= reply.status < 400:
         return AREA.failed(
-            "rights",
+            check,
             f"{what}, which leads elsewhere. The collector does not follow: the token is for this host only.",
             "Set KONG_ADMIN_API to the address behind the redirect, with its scheme, port and base path.",
         )
     advice = ADVICE.get(reply.status, "gave an answer that is not documented. Check that the URL is the Admin API's")
-    advice = advice.format(path=REQUESTS_PATH)
+    advice = advice.format(path=path)
     reason, _, do = advice.partition(". ")
     if not do:
-        return AREA.failed("rights", f"{what}: it {reason}.", "Look into Kong's log.")
-    return AREA.failed("rights", f"{what}: it {reason}.", f"{do[0].upper()}{do[1:]}.")
+        return AREA.failed(check, f"{what}: it {reason}.", "Look into Kong's log.")
+    return AREA.failed(check, f"{what}: it {reason}.", f"{do[0].upper()}{do[1:]}.")
 
 
 def _audit_log_off() -> Finding:

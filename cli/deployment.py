@@ -12,6 +12,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from kong_cloudtrail.assembly.examination import log_group_checks
 from kong_cloudtrail.domain.finding import Area, Finding
 from kong_cloudtrail.domain.moment import utc
 from kong_cloudtrail.errors import SettingsError
@@ -25,7 +26,7 @@ from .schedules import next_time
 DEPLOYMENT = Area("deployment")
 ARCHIVE = Area("archive")
 
-_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=2, read_timeout=5)
+_CONFIG = Config(retries={"mode": "standard", "total_max_attempts": 2}, connect_timeout=2, read_timeout=3)
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError"})
 _DEFAULT_SOURCE = "kong"
 _HELPER = "(helper)"
@@ -78,17 +79,24 @@ class Deployment:
 
     def __init__(self, *, function: str | None, stack: str | None) -> None:
         self._configuration: Mapping[str, Any] = {}
+        self._variables: Mapping[str, str] = {}
         self._problem = ""
         try:
             self._configuration = deployed.configuration(function=function, stack=stack)
         except SettingsError as error:  # whoever may ask the function need not see its configuration
             self._problem = " ".join(error.problems)
+            return
         # Empty if it is encrypted by a key that whoever asks may not use.
-        self._variables: Mapping[str, str] = self._configuration.get("Environment", {}).get("Variables", {})
+        self._variables = self._configuration.get("Environment", {}).get("Variables", {})
         # One after the other: that is not safe in several threads.
         self._lambda: Any = boto3.client("lambda", config=_CONFIG)
         self._scheduler: Any = boto3.client("scheduler", config=_CONFIG)
         self._cloudwatch: Any = boto3.client("cloudwatch", config=_CONFIG)
+
+    @property
+    def can_be_seen(self) -> bool:
+        """Whether there is such a function, and whoever asks may see its configuration."""
+        return not self._problem
 
     @property
     def checks(self) -> Sequence[Check]:
@@ -100,6 +108,7 @@ class Deployment:
             _Part(DEPLOYMENT, "schedule", self._schedules),
             _Part(DEPLOYMENT, "alarms", self._alarms),
             *archive_checks(self._variables),
+            *log_group_checks(self._variables),
         ]
 
     def schedules(self) -> list[Schedule]:

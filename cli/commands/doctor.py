@@ -58,13 +58,16 @@ def _diagnosis(asking: Asking) -> Mapping[str, Any]:
 
     if not asking.has_deployment:
         return _with(asking.ask("doctor"), _Around(archive_checks(os.environ)).findings())
-    around = _Around(Deployment(function=asking.function, stack=asking.stack).checks)
+    deployment = Deployment(function=asking.function, stack=asking.stack)
+    around = _Around(deployment.checks)
     began = time.time()
     try:
         document = asking.ask("doctor")
-    except (RemoteRequestInvalid, SettingsError):
-        raise  # the function was not asked, or does not understand
+    except RemoteRequestInvalid:
+        raise  # the function does not understand
     except CollectorError as error:
+        if isinstance(error, SettingsError) and not deployment.can_be_seen:
+            raise  # there is no such function, or nobody could look for it
         document = {"verb": "doctor", "answered_at": utc(int(began)), "seconds": 0.0, "findings": [_no_answer(error)]}
     return _with(document, around.findings())
 
@@ -73,8 +76,8 @@ def _no_answer(error: CollectorError) -> dict[str, Any]:
     """Return that the function did not answer, which does not keep the rest from being checked."""
     return DEPLOYMENT.failed(
         "answer",
-        str(error),
-        "Look at the function's log. Nothing was checked from inside of the VPC.",
+        " ".join(error.problems) if isinstance(error, SettingsError) else str(error),
+        "Correct that, or look at the function's log. Nothing was checked from inside of the VPC.",
         may_pass=isinstance(error, AnswerLost),
     ).document()
 
@@ -100,11 +103,26 @@ class _Around:
 
 
 def _with(document: Mapping[str, Any], found: Sequence[Finding]) -> Mapping[str, Any]:
-    """Return the document with further findings, each in its area."""
-    findings = [*document["findings"], *(finding.document() for finding in found)]
+    """Return the document with further findings, each in its area.
+
+    Of two findings about the same thing, that of the installation counts, unless it could not be checked there.
+    """
+    added = [finding.document() for finding in found]
+    checked = {_thing(finding) for finding in added if finding["status"] != Status.NOT_CHECKED}
+    findings = [
+        finding
+        for finding in document["findings"]
+        if finding["status"] != Status.NOT_CHECKED or _thing(finding) not in checked
+    ]
+    known = {_thing(finding) for finding in findings}
+    findings += [finding for finding in added if _thing(finding) not in known]
     areas = list(dict.fromkeys(finding["area"] for finding in findings))
     findings.sort(key=lambda finding: areas.index(finding["area"]))
     return {**document, **diagnosis(findings)}
+
+
+def _thing(finding: Mapping[str, Any]) -> tuple[str, str]:
+    return finding["area"], finding["check"]
 
 
 def _status(findings: Sequence[Mapping[str, Any]]) -> ExitStatus:

@@ -109,13 +109,13 @@ class TrailLogGroup(Construct):
         return reading.combine(answers)
 
     def grant_use(self, role: iam.IRole) -> None:
-        """Let a role add events to the log streams of this gateway, and create them; nothing else."""
+        """Let a role add events to the log streams of this gateway, create them, and see whether the group exists."""
         streams = f"{self.arn}:log-stream:{self.source}/*"
         allow(role, ("logs:PutLogEvents",), streams)
         accept_wildcard(role, streams, "One log stream for each stream of this gateway, named by it.")
-        # That call is checked against a log stream without a name.
+        # These calls are checked against a log stream without a name.
         any_stream = f"{self.arn}:log-stream:*"
-        allow(role, ("logs:CreateLogStream",), any_stream)
+        allow(role, ("logs:CreateLogStream", "logs:DescribeLogStreams"), any_stream)
         accept_wildcard(role, any_stream, "A log stream that is still to be created has no name for policies.")
 
     def _log_group(self, options: CloudWatchLogs, encryption_key: kms.IKey | None) -> logs.ILogGroup:

@@ -19,7 +19,7 @@ import pytest
 from botocore.exceptions import ClientError
 from kong_cloudtrail import handler as module
 from kong_cloudtrail.assembly import examination
-from kong_cloudtrail.domain.finding import Status
+from kong_cloudtrail.domain.finding import Area, Status
 from kong_cloudtrail.errors import SettingsError
 from kong_cloudtrail.operations import doctor
 from kong_cloudtrail.operations.doctor import examine
@@ -30,6 +30,7 @@ import cli.deployed
 import cli.deployment
 from cli.commands import doctor as doctor_command
 from cli.exit_status import ExitStatus
+from sandbox.cloudwatch_logs.emulator import LogsEmulator
 from tests.conftest import CACHE_PASSWORD, KONG_TOKEN, Site
 from tests.contract.test_command_line import Terminal
 from tests.contract.test_handler import Context
@@ -202,6 +203,14 @@ class TestDoctor:
         assert output.status == ExitStatus.MISCONFIGURED
 
 
+@pytest.mark.parametrize("option", ["--function", "--stack", "--stream", "--destination"])
+def test_name_that_is_empty_is_none(terminal: Terminal, option: str) -> None:
+    output = terminal.run("status", option, "")
+
+    assert (output.status, output.out) == (ExitStatus.USAGE, "")
+    assert "Is a variable of your shell not set?" in output.err
+
+
 class Tty(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -252,6 +261,7 @@ class FakeAws:
         self.concurrency: dict[str, Any] = {}
         self.state = "ENABLED"
         self.targets = [ARN]
+        self.variables = {"SOURCE_NAME": "kong-eu"}
         self.alarms = [("kong-eu: No successful run", "OK"), ("kong-eu-2: No successful run", "ALARM")]
 
     def client(self, service: str, **_: Any) -> FakeAws:
@@ -317,7 +327,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
         lambda **_: {
             "FunctionName": "collector",
             "FunctionArn": ARN,
-            "Environment": {"Variables": {"SOURCE_NAME": "kong-eu"}},
+            "Environment": {"Variables": fake.variables},
         },
     )
     return fake
@@ -349,6 +359,31 @@ class TestDeployment:
 
         assert {each.check: each.status for each in found if each.status is not Status.OK} == expected
         assert {each.check for each in found} == {"function", "schedule", "alarms"}
+
+    def test_log_group_is_looked_at_with_the_permissions_of_the_operator(
+        self, aws: FakeAws, logs: LogsEmulator
+    ) -> None:
+        aws.variables |= {"DESTINATION": "cloudwatch-logs", "LOG_GROUP": logs.log_group_arn}
+
+        checks = cli.deployment.Deployment(function="collector", stack=None).checks
+
+        assert {(check.area, check.name) for check in checks} >= {("cloudwatch-logs", "log group")}
+
+    def test_what_the_function_may_not_see_the_operator_may(self) -> None:
+        area = Area("cloudwatch-logs")
+        of_function = [area.ok("log group", "It exists."), area.not_checked("retention", "Not allowed.")]
+        around = [
+            area.ok("log group", "It exists, too."),
+            area.ok("retention", "For ever."),
+            area.failed("x", "y", "z"),
+        ]
+        document = {"findings": [finding.document() for finding in of_function]}
+
+        both = doctor_command._with(document, around)["findings"]
+        neither = doctor_command._with(document, [area.not_checked("retention", "Nor here.")])["findings"]
+
+        assert [each["what"] for each in both] == ["It exists.", "For ever.", "y"]
+        assert [each["what"] for each in neither] == ["It exists.", "Not allowed."]
 
 
 @pytest.mark.usefixtures("deployed")
@@ -398,6 +433,33 @@ class TestDeployed:
         status, unlike = diagnose(terminal, "--function", "collector")
 
         assert (status, unlike) == (ExitStatus.DONE, UNSEEN | {"deployment: function": "not_checked"})
+
+    def test_whoever_may_not_ask_the_function_sees_the_rest(
+        self, terminal: Terminal, aws: FakeAws, deployed: LambdaEndpoint
+    ) -> None:
+        aws.state = "DISABLED"
+        deployed.refusal = "AccessDeniedException"
+
+        status, unlike = diagnose(terminal, "--function", "collector")
+
+        assert status == ExitStatus.MISCONFIGURED
+        assert unlike == {"deployment: answer": "failed", "deployment: schedule": "failed"}
+
+    @pytest.mark.parametrize("missing", ["AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_ACCESS_KEY_ID"])
+    @pytest.mark.parametrize("verb", ["doctor", "status"])
+    def test_without_region_profile_or_credentials(self, terminal: Terminal, verb: str, missing: str) -> None:
+        terminal.environment["AWS_PROFILE"] = "tpyo"
+        if missing != "AWS_PROFILE":
+            for name in ("AWS_PROFILE", missing):
+                del terminal.environment[name]
+
+        terminal.run(verb, "--function", "collector").assert_failed(ExitStatus.USAGE, "AWS_PROFILE, AWS_REGION")
+
+    @pytest.mark.parametrize("answer", [None, 5, []])
+    def test_function_that_is_another_one(self, terminal: Terminal, deployed: LambdaEndpoint, answer: object) -> None:
+        deployed.function = lambda event: answer
+
+        terminal.run("status", "--function", "collector").assert_failed(ExitStatus.FAILED, "it is not a collector")
 
     def test_status_knows_the_next_run(self, terminal: Terminal, aws: FakeAws) -> None:
         terminal.run("sync")

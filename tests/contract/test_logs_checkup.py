@@ -33,13 +33,35 @@ def test_group_that_is_not_there(monkeypatch: pytest.MonkeyPatch, logs: LogsEmul
     assert statuses(monkeypatch, logs, LOG_GROUP[:-1], None) == {"log group": Status.FAILED}
 
 
+UNSEEN = {"retention": Status.NOT_CHECKED, "deletion protection": Status.NOT_CHECKED}
+
+
 @pytest.mark.parametrize(
-    ("code", "status"),
+    ("denied", "found"),
     [
-        ("AccessDeniedException", Status.NOT_CHECKED),
-        ("UnrecognizedClientException", Status.FAILED),
-        ("SomethingNew", Status.NOT_CHECKED),
+        (["DescribeLogGroups"], {"log group": Status.OK, **UNSEEN}),  # the function's role
+        (["DescribeLogStreams", "DescribeLogGroups"], {"log group": Status.NOT_CHECKED}),
     ],
+)
+def test_permission_that_is_missing(
+    monkeypatch: pytest.MonkeyPatch, logs: LogsEmulator, denied: list[str], found: dict[str, Status]
+) -> None:
+    for operation in denied:
+        logs.inject(faults.aws_error("AccessDeniedException", path=f"/{operation}", times=3))
+
+    assert statuses(monkeypatch, logs, LOG_GROUP, None) == found
+
+
+def test_role_of_the_function_sees_that_the_group_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, logs: LogsEmulator
+) -> None:
+    logs.inject(faults.aws_error("AccessDeniedException", path="/DescribeLogGroups"))
+
+    assert statuses(monkeypatch, logs, "/kong/other", None) == {"log group": Status.FAILED}
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("UnrecognizedClientException", Status.FAILED), ("SomethingNew", Status.NOT_CHECKED)]
 )
 def test_question_that_is_refused(
     monkeypatch: pytest.MonkeyPatch, logs: LogsEmulator, code: str, status: Status

@@ -135,7 +135,7 @@ def use_log_group(group: str = "<AWS::Logs::LogGroup.Ref>") -> list[Statement]:
     """Return what the function may do with the log group that the events go to."""
     streams = f"arn:aws:logs:eu-central-1:<AWS::AccountId>:log-group:{group}:log-stream:"
     return [
-        (LAMBDA, "Allow", "logs:CreateLogStream", f"{streams}*", ""),
+        (LAMBDA, "Allow", "logs:CreateLogStream logs:DescribeLogStreams", f"{streams}*", ""),
         (LAMBDA, "Allow", "logs:PutLogEvents", f"{streams}kong/*", ""),
     ]
 
@@ -432,7 +432,7 @@ WITH_A_WILDCARD = {
     "logs:CreateLogStream logs:PutLogEvents",  # the streams of one group
     DELIVER_LOGS,
     OF_EXECUTIONS,  # of one state machine
-    "logs:CreateLogStream",
+    "logs:CreateLogStream logs:DescribeLogStreams",
     "logs:PutLogEvents",  # the streams of the gateway
     "logs:integrateWithS3Table",
 }

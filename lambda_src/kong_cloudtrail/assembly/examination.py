@@ -26,7 +26,7 @@ from ..state.cache_checkup import CacheCheckup
 from ..state.ledger import Ledger
 from ..state.ledger_checkup import LedgerCheckup, ProgressCheckup
 from ..state.valkey import key_prefix
-from ..variables import REQUESTS
+from ..variables import REQUESTS, LogGroup
 from .connections import Connections, Limits, with_aws
 from .runs import Assembly
 from .trails import SystemClock
@@ -206,23 +206,14 @@ class DoctorInstallation:
         )
 
     def _of_logs(self) -> Iterator[Check]:
-        settings = self._settings
-        group = settings.log_group
+        group = self._settings.log_group
         if not any(trail.destination == cloudwatch_logs.NAME for trail in self._trails):
             return
         if group is None:
             yield _unreadable(Area(cloudwatch_logs.NAME), "log group")
             return
         yield with_aws(partial(logs_endpoint_check, group.region))
-        yield with_aws(
-            lambda: LogGroupCheckup(
-                group.name,
-                group.region,
-                settings.log_group_retention_days,
-                connect_seconds=LIMITS.connect_seconds,
-                answer_seconds=LIMITS.answer_seconds,
-            )
-        )
+        yield _log_group_check(self._settings, group)
 
     def _of_clock(self) -> Iterator[Check]:
         settings = self._settings
@@ -238,6 +229,33 @@ class DoctorInstallation:
 
     def _wrong_ones(self, prefix: str) -> set[str]:
         return {name for name in self._wrong if name.startswith(prefix)}
+
+
+def log_group_checks(variables: Mapping[str, str]) -> Sequence[Check]:
+    """Return the checks of a log group with the permissions of whoever asks: the function's role sees less of it.
+
+    Parameters
+    ----------
+    variables
+        The variables of the function, as far as they are known.
+    """
+    settings, _ = Settings.as_far_as_readable(variables)
+    group = settings.log_group
+    if group is None or cloudwatch_logs.NAME not in settings.destinations:
+        return ()
+    return (_log_group_check(settings, group),)
+
+
+def _log_group_check(settings: Settings, group: LogGroup) -> Check:
+    return with_aws(
+        lambda: LogGroupCheckup(
+            group.name,
+            group.region,
+            settings.log_group_retention_days,
+            connect_seconds=LIMITS.connect_seconds,
+            answer_seconds=LIMITS.answer_seconds,
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)

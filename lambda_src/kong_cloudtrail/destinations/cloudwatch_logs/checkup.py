@@ -18,6 +18,12 @@ from .codes import advice_on, meaning_of
 
 AREA = Area(NAME)
 
+_OF_ALL_GROUPS = "the permission logs:DescribeLogGroups, which there is only for all log groups together"
+_UNSEEN = dict.fromkeys(("retention", "deletion protection"), f"Not checked: it takes {_OF_ALL_GROUPS}.")
+_UNSEEN_GROUP = {
+    "log group": f"Not checked: it takes the permission logs:DescribeLogStreams for the group, or {_OF_ALL_GROUPS}."
+}
+
 
 def endpoint_check(region: str) -> ReachCheck:
     """Return the check of the connection to the service."""
@@ -60,21 +66,58 @@ class LogGroupCheckup:
     def run(self) -> Iterator[Finding]:
         """Yield what is found."""
         try:
-            answer = self._client.describe_log_groups(logGroupNamePrefix=self._group)
+            may_see_streams = self._if_allowed("describe_log_streams", logGroupName=self._group, limit=1) is not None
+            answer = self._if_allowed("describe_log_groups", logGroupNamePrefix=self._group)
         except (ClientError, BotoCoreError) as error:
-            yield _failure(error)
+            yield self._failure(error)
+            return
+        if answer is None:
+            # The function's role is of this kind: that other call is allowed for all groups of an account, or none.
+            if may_see_streams:
+                yield AREA.ok("log group", f"Log group {self._group} exists.")
+            for check, what in (_UNSEEN if may_see_streams else _UNSEEN_GROUP).items():
+                yield AREA.not_checked(check, what)
             return
         found = [group for group in answer.get("logGroups", []) if group.get("logGroupName") == self._group]
         if not found:
-            yield AREA.failed(
-                "log group",
-                f"There is no log group {self._group} in this region and account.",
-                "Correct LOG_GROUP, or create the log group.",
-            )
+            yield self._absent()
             return
         yield AREA.ok("log group", f"Log group {self._group} exists.")
         yield self._retention(found[0])
         yield _protection(found[0])
+
+    def _if_allowed(self, operation: str, **parameters: Any) -> Mapping[str, Any] | None:
+        """Make a call and return its answer; ``None`` if the permission for it is missing."""
+        try:
+            answer: Mapping[str, Any] = getattr(self._client, operation)(**parameters)
+        except ClientError as error:
+            if is_denied(_code_of(error)):
+                return None
+            raise
+        return answer
+
+    def _absent(self) -> Finding:
+        return AREA.failed(
+            "log group",
+            f"There is no log group {self._group} in this region and account.",
+            "Correct LOG_GROUP, or create the log group.",
+        )
+
+    def _failure(self, error: ClientError | BotoCoreError) -> Finding:
+        if isinstance(error, NoCredentialsError | PartialCredentialsError):
+            return AREA.failed("log group", "There are no AWS credentials.", "Set them, for example with AWS_PROFILE.")
+        if isinstance(error, BotoCoreError):
+            kind = type(error).__name__
+            return AREA.not_checked("log group", f"Not checked: CloudWatch Logs did not answer ({kind}).")
+        code = _code_of(error)
+        if code == "ResourceNotFoundException":
+            return self._absent()
+        if meaning_of(code) is Meaning.MISCONFIGURATION:
+            advice = advice_on(code)
+            return AREA.failed(
+                "log group", f"CloudWatch Logs refuses to tell ({code}).", f"{advice[0].upper()}{advice[1:]}."
+            )
+        return AREA.not_checked("log group", f"Not checked: CloudWatch Logs did not tell ({code}).")
 
     def _retention(self, group: Mapping[str, Any]) -> Finding:
         days = group.get("retentionInDays")
@@ -98,18 +141,5 @@ def _protection(group: Mapping[str, Any]) -> Finding:
     )
 
 
-def _failure(error: ClientError | BotoCoreError) -> Finding:
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return AREA.failed("log group", "There are no AWS credentials.", "Set them, for example with AWS_PROFILE.")
-    if isinstance(error, BotoCoreError):
-        return AREA.not_checked("log group", f"Not checked: CloudWatch Logs did not answer ({type(error).__name__}).")
-    code = str(error.response.get("Error", {}).get("Code", "unknown"))
-    if is_denied(code):
-        # The function's role has it not: it would be for every log group of the account.
-        return AREA.not_checked("log group", "Not checked: it takes the permission logs:DescribeLogGroups.")
-    if meaning_of(code) is Meaning.MISCONFIGURATION:
-        advice = advice_on(code)
-        return AREA.failed(
-            "log group", f"CloudWatch Logs refuses to tell ({code}).", f"{advice[0].upper()}{advice[1:]}."
-        )
-    return AREA.not_checked("log group", f"Not checked: CloudWatch Logs did not tell ({code}).")
+def _code_of(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown"))

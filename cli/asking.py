@@ -15,6 +15,7 @@ import click
 from kong_cloudtrail.domain.moment import EXAMPLES, parse_moment, utc
 
 from . import environment
+from .environment import Name
 from .program import Program
 from .terminal import OperationProgress, TerminalTelemetry
 
@@ -191,14 +192,17 @@ def asks(command: Callable[..., Any]) -> Callable[..., Any]:
 
     asking: Any = click.pass_obj(asking_command)
     for option in (
-        click.option("--destination", metavar="NAME", help="Only the trails into this destination."),
-        click.option("--stream", metavar="NAME", help="Only the trails of this stream."),
+        click.option("--destination", type=Name(), metavar="NAME", help="Only the trails into this destination."),
+        click.option("--stream", type=Name(), metavar="NAME", help="Only the trails of this stream."),
         click.option(
             "--here", is_flag=True, help="Do it on this machine, with the settings of the function or the stack."
         ),
-        click.option("--stack", metavar="NAME", help="As --function, for the function of this CloudFormation stack."),
+        click.option(
+            "--stack", type=Name(), metavar="NAME", help="As --function, for the function of this CloudFormation stack."
+        ),
         click.option(
             "--function",
+            type=Name(),
             metavar="NAME",
             help="Let this Lambda function (name or ARN) do it: it can reach Kong and the cache.",
         ),

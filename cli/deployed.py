@@ -134,6 +134,8 @@ def _invoke(
             f"The answer of function {name} was lost ({type(error).__name__}). It may have done what was asked: look "
             "at its log."
         ) from None
+    if not isinstance(answer, dict):
+        raise AnswerLost(f"Function {name} answered with something else than an object: it is not a collector.")
     if response.get("FunctionError"):
         kind = answer.get("errorType", "an error")
         if isinstance(getattr(errors, kind, None), type):
@@ -196,22 +198,26 @@ def _function_of(stack: str) -> str:
 
 
 def _call(service: str, operation: str, what: str, config: Config = _CONFIG, **parameters: Any) -> dict[str, Any]:
+    done = "asked" if operation == "invoke" else "read"
     try:
         client: Any = boto3.client(service, config=config)  # type: ignore[call-overload]
         answer: dict[str, Any] = getattr(client, operation)(**parameters)
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
         if code == "TooManyRequestsException":
-            busy = f"The {what} is at work, and may not run twice at a time. Ask again when its run has ended."
+            busy = (
+                f"Lambda does not let {what} run now: it is at work and may not run twice at a time, or its reserved "
+                "concurrency is 0. Ask again when its run has ended."
+            )
             raise AnswerLost(busy) from None
         action = "lambda:InvokeFunction" if operation == "invoke" else f"{service}:{operation.title().replace('_', '')}"
         problem = (
-            f"The {what} could not be read ({code}). Check its name, AWS_PROFILE and AWS_REGION, and that you have the "
-            f"permission {action}."
+            f"The {what} could not be {done} ({code}). Check its name, AWS_PROFILE and AWS_REGION, and that you have "
+            f"the permission {action}."
         )
         raise SettingsError([problem]) from None
     except (BotoCoreError, ValueError) as error:  # botocore raises ValueError for a malformed endpoint
         reason = str(error).rstrip(".")
-        problem = f"The {what} could not be read: {reason}. Check AWS_PROFILE, AWS_REGION and the network."
+        problem = f"The {what} could not be {done}: {reason}. Check AWS_PROFILE, AWS_REGION and the network."
         raise SettingsError([problem]) from None
     return answer

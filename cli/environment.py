@@ -27,6 +27,18 @@ _ALTERNATIVES = (
 """If one of these is set, the others in a source of lower precedence are ignored: a token in the shell is used."""
 
 
+class Name(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases of click only
+    """A name, which may not be empty: without one, something else would be done than was asked for."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        if not str(value).strip():
+            self.fail("It is empty. Is a variable of your shell not set?", param, ctx)
+        return str(value)
+
+
 env_file_option = click.option(
     "--env-file",
     metavar="FILE",
@@ -38,8 +50,15 @@ env_file_option = click.option(
 def settings_options(command: _Command) -> _Command:
     """Add the options that say where the settings come from: `env_file`, `function`, `stack`, as in `read`."""
     for option in (
-        click.option("--stack", metavar="NAME", help="Use the settings of the function of this CloudFormation stack."),
-        click.option("--function", metavar="NAME", help="Use the settings of this Lambda function (name or ARN)."),
+        click.option(
+            "--stack",
+            type=Name(),
+            metavar="NAME",
+            help="Use the settings of the function of this CloudFormation stack.",
+        ),
+        click.option(
+            "--function", type=Name(), metavar="NAME", help="Use the settings of this Lambda function (name or ARN)."
+        ),
         env_file_option,
     ):
         command = option(command)

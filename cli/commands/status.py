@@ -60,11 +60,13 @@ def _schedules(asking: Asking) -> dict[str, Any]:
         found = Deployment(function=asking.function, stack=asking.stack).schedules()
     except SettingsError as error:
         return {"schedules": None, "schedule_problems": list(error.problems)}
-    except (ClientError, BotoCoreError) as error:
-        code = error.response["Error"].get("Code") if isinstance(error, ClientError) else type(error).__name__
+    except BotoCoreError as error:
+        problem = f"The schedules could not be read: AWS did not answer ({type(error).__name__}). Check the network."
+        return {"schedules": None, "schedule_problems": [problem]}
+    except ClientError as error:
         problem = (
-            f"The schedules could not be read ({code}). You need the permissions scheduler:ListSchedules and "
-            "scheduler:GetSchedule."
+            f"The schedules could not be read ({error.response['Error'].get('Code')}). You need the permissions "
+            "scheduler:ListSchedules and scheduler:GetSchedule."
         )
         return {"schedules": None, "schedule_problems": [problem]}
     return {"schedules": [each.document() for each in found], "schedule_problems": []}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -202,3 +203,22 @@ def test_trails_without_a_cache(parts: Parts) -> None:
     parts.gauge = None
 
     assert (look(parts)["cache"], look(parts)["problems"]) == (None, [])
+
+
+def test_trails_are_looked_at_at_the_same_time() -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    class Slow(Store):
+        def read(self, name: str) -> Any:
+            if name.startswith("checkpoints/"):
+                both.wait()
+            return super().read(name)
+
+    trails = [Parts(), Parts()]
+    for parts in trails:
+        parts.store = Slow()
+        parts.ledger = Ledger(parts.store, TRAIL, FakeClock())
+
+    document = perform(StatusRequest(), cast(Installation, Site(*trails)), no_progress).document()
+
+    assert [trail["problems"] for trail in document["trails"]] == [[], []]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..domain.checkpoint import Checkpoint, OpenGap
 from ..domain.report import MAX_COUNTED
 from ..domain.trail import Trail
+from ..domain.workers import Workers
 from ..errors import LedgerError, SecretUnavailable, SeenSetUnavailable
 from ..ports import CacheMemory
 from .fields import Fields
-from .installation import Installation, TrailParts
+from .installation import Installation, TrailLedger, TrailParts
 from .verb import Progress, Verb
 
 _REPORTED = (
@@ -139,22 +141,38 @@ class StatusResult:
 def perform(request: StatusRequest, installation: Installation, progress: Progress) -> StatusResult:
     """Look at every trail. What cannot be read is said, and the rest shown."""
     now = installation.clock.now()
-    trails = [_status(parts, now) for parts in installation.trails]
+    # All at once: where a service does not answer, each look takes many seconds.
+    workers = Workers(len(installation.trails), "status")
+    looks = [_look(parts, now, workers) for parts in installation.trails]
+    workers.end()
     cache, problems = _memory(installation.trails)
-    return StatusResult(trails, cache, problems)
+    return StatusResult([look.result() for look in looks], cache, problems)
 
 
-def _status(parts: TrailParts, now: float) -> TrailStatus:
-    status = TrailStatus(parts.trail, now)
+def _look(parts: TrailParts, now: float, workers: Workers) -> Future[TrailStatus]:
+    look: Future[TrailStatus] = Future()
+    ledger = parts.ledger  # made in this thread: to make several clients of AWS at once is not safe
+
+    def run() -> None:
+        try:
+            look.set_result(_status(parts.trail, ledger, now))
+        except BaseException as error:
+            look.set_exception(error)
+
+    workers.submit(run)
+    return look
+
+
+def _status(trail: Trail, ledger: TrailLedger, now: float) -> TrailStatus:
+    status = TrailStatus(trail, now)
     try:
-        ledger = parts.ledger
         status.checkpoint = ledger.load_checkpoint()
         status.report = ledger.newest_report(status.checkpoint)
         if status.report is None and status.checkpoint.run_number:
             status.problems.append(f"Run report {status.checkpoint.run_number} is missing or altered: see verify.")
         status.quarantine_open = ledger.quarantine_size(MAX_COUNTED)
     except LedgerError as error:
-        status.problems.append(str(error))
+        status.problems.append(str(error).partition(" What depends on it")[0])
     return status
 
 

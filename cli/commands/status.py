@@ -6,15 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
-from kong_cloudtrail.domain.moment import utc
+from kong_cloudtrail.domain.moment import span, utc
 from kong_cloudtrail.errors import SettingsError
 
 from ..asking import Asking, asks
 from ..exit_status import ExitStatus
 from ..rows import shown
 from ..terminal import print_facts
-
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
 
 @click.command(short_help="Show how far the trails are.")
@@ -75,7 +73,7 @@ def _schedules(asking: Asking) -> dict[str, Any]:
 def _facts(trail: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     caught_up_at, first_run_at = trail["caught_up_at"], trail["first_run_at"]
     if caught_up_at is not None:
-        yield "last complete run", f"{utc(caught_up_at)}, {_span(trail['lag_seconds'])} ago"
+        yield "last complete run", f"{utc(caught_up_at)}, {span(trail['lag_seconds'])} ago"
     elif first_run_at is not None:
         yield "last complete run", f"none since the first run at {utc(first_run_at)}"
     elif trail["is_reading"] is not None:
@@ -85,7 +83,7 @@ def _facts(trail: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[tu
     if trail["is_reading"]:
         yield "unfinished", "the last run did not read everything; the next one continues"
     age = trail["oldest_undelivered_age_seconds"]
-    yield "oldest undelivered", "unknown" if age is None else f"at most {_span(age)} old"
+    yield "oldest undelivered", "unknown" if age is None else f"at most {span(age)} old"
     yield from _facts_of_report(trail["last_report"])
     yield from _facts_of_gaps(trail["gaps"])
     quarantine = trail["quarantine_open"]
@@ -134,14 +132,3 @@ def _next_run(destination: str, schedules: Sequence[Mapping[str, Any]] | None) -
     moments = [each["next_run_at"] for each in mine if each["next_run_at"] is not None]
     expressions = ", ".join(each["expression"] for each in mine if each["enabled"])
     return f"about {utc(min(moments))} ({expressions})" if moments else expressions
-
-
-def _span(seconds: int) -> str:
-    """Return a span of time as people say it, in one or two units."""
-    for index, (length, unit) in enumerate(_UNITS):
-        if seconds >= length:
-            rest = seconds % length
-            smaller = _UNITS[index + 1 : index + 2]
-            more = [f"{rest // each} {name}" for each, name in smaller if rest // each]
-            return " ".join([f"{seconds // length} {unit}", *more])
-    return f"{seconds} s"

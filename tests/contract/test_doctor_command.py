@@ -150,6 +150,17 @@ class TestDoctor:
             "cloudtrail-lake: channel": "not_checked",
         } | {name: found for name, found in unlike.items() if name == "clock: AWS"}
 
+    def test_misspelled_names_have_no_effect_and_are_named(self, terminal: Terminal) -> None:
+        terminal.environment |= {"KONG_ADMIN_APi": KONG_TOKEN, "PAGESIZE": "1", "KONG_ADMIN_API_URI": "kong.example"}
+
+        status, unlike = diagnose(terminal)
+
+        warnings = {name for name, found in unlike.items() if found == "warning"}
+        assert (status, warnings) == (
+            ExitStatus.DONE,
+            {"settings: KONG_ADMIN_APi", "settings: PAGESIZE", "ledger: last run"},
+        )
+
     def test_nothing_is_set(self, terminal: Terminal) -> None:
         for name in list(terminal.environment):
             if name.startswith(("KONG_", "REDIS_", "CHANNEL", "LEDGER", "SOURCE", "AWS_")):

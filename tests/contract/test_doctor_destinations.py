@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,12 @@ class TestBucket:
     def in_moto(self, moto: str, aws_credentials: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto)
 
-    def examine(self, source: str = "kong", place: str = f"s3://{BUCKET}/trail") -> dict[str, Finding]:
-        return by_name(BucketCheckup(place, source, "requests", **LIMITS).run())
+    def examine(
+        self, source: str = "kong", place: str = f"s3://{BUCKET}/trail", streams: Sequence[str] = ("requests",)
+    ) -> dict[str, Finding]:
+        found = list(BucketCheckup(place, source, streams, **LIMITS).run())
+        assert len({finding.check for finding in found}) == len(found)
+        return by_name(iter(found))
 
     def test_healthy_and_leaves_nothing(self, bucket: Any) -> None:
         found = self.examine()
@@ -105,6 +109,13 @@ class TestBucket:
 
         assert {found["reading"].status, found["writing"].status} == {Status.NOT_CHECKED}
         assert len(bucket.list_object_versions(Bucket=BUCKET)["Versions"]) == 1
+
+    def test_two_streams_are_told_apart_and_their_bucket_is_looked_at_once(self, bucket: Any) -> None:
+        found = self.examine(streams=["requests", "objects"])
+
+        assert found["reading (requests)"].status is Status.OK
+        assert found["reading (objects)"].status is Status.NOT_CHECKED
+        assert "Object Lock" in found
 
     def test_no_default_retention(self, bucket: Any) -> None:
         bucket.create_bucket(Bucket="unlocked", ObjectLockEnabledForBucket=True)
@@ -175,7 +186,7 @@ class TestPermissions:
         def examine(*denied: str, policy: list[dict[str, Any]] | None = None) -> dict[str, Finding]:
             with FakeS3(*denied, policy=policy) as url:
                 monkeypatch.setenv("AWS_ENDPOINT_URL_S3", url)
-                return by_name(BucketCheckup(f"s3://{BUCKET}/trail", "kong", "requests", **LIMITS).run())
+                return by_name(BucketCheckup(f"s3://{BUCKET}/trail", "kong", ["requests"], **LIMITS).run())
 
         return examine
 
@@ -234,7 +245,7 @@ class TestPermissions:
     def test_s3_that_does_not_answer_may_pass(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{LOOPBACK}:{free_port()}")
 
-        found = by_name(BucketCheckup("s3://archive/trail", "kong", "requests", **LIMITS).run())
+        found = by_name(BucketCheckup("s3://archive/trail", "kong", ["requests"], **LIMITS).run())
 
         assert bad(found) == {"bucket": Status.FAILED}
         assert found["bucket"].may_pass
@@ -440,7 +451,7 @@ class TestClock:
 
         assert finding.status is status
         if status is Status.FAILED:
-            assert f"86400 s {'behind' if skew > 0 else 'ahead of'} that of AWS" in finding.what
+            assert f"is 1 d {'behind' if skew > 0 else 'ahead of'} that of AWS" in finding.what
 
     def test_that_is_away_is_not_checked(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://{LOOPBACK}:{free_port()}")

@@ -317,9 +317,9 @@ class TestClock:
     @pytest.mark.parametrize(
         ("skew", "status", "words"),
         [
-            (DAY, Status.FAILED, "86400 s ahead of"),
-            (-DAY, Status.FAILED, "86400 s behind"),
-            (60, Status.WARNING, "60 s ahead of"),
+            (DAY, Status.FAILED, "is 1 d ahead of"),
+            (-DAY, Status.FAILED, "is 1 d behind"),
+            (60, Status.WARNING, "is 1 min ahead of"),
             (5, Status.OK, "agree"),
         ],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -26,12 +27,14 @@ from ..state.cache_checkup import CacheCheckup
 from ..state.ledger import Ledger
 from ..state.ledger_checkup import LedgerCheckup, ProgressCheckup
 from ..state.valkey import key_prefix
-from ..variables import REQUESTS, LogGroup
+from ..variables import REQUESTS, TABLE, LogGroup
 from .connections import Connections, Limits, with_aws
 from .runs import Assembly
 from .trails import SystemClock
 
 SETTINGS = Area("settings")
+_NEARLY = 0.9
+"""How alike a name has to be for a misspelled one. Variables of other programs, such as Kong's own, are less alike."""
 
 LIMITS = Limits(
     cache_seconds=2.0,
@@ -72,6 +75,7 @@ class DoctorInstallation:
     ) -> None:
         self.clock = SystemClock()
         self.clean = redactor.clean
+        self._environment = environment
         self._settings, self._problems = Settings.as_far_as_readable(environment)
         self._wrong = {problem.partition(":")[0] for problem in self._problems}
         assembly = Assembly(self._settings, redactor)
@@ -96,7 +100,8 @@ class DoctorInstallation:
         return [check for area, make in makers for check in _made(area, make)]
 
     def _of_settings(self) -> Iterator[Check]:
-        yield _Found(SETTINGS.name, "settings", tuple(_settings(self._settings, self._problems, self._trails)))
+        findings = [*_settings(self._settings, self._problems, self._trails), *_misspelled(self._environment)]
+        yield _Found(SETTINGS.name, "settings", tuple(findings))
 
     def _of_kong(self) -> Iterator[Check]:
         settings, connections = self._settings, self._connections
@@ -175,14 +180,13 @@ class DoctorInstallation:
         elif "://" not in place:
             yield FolderCheckup(place)
         else:
-            for trail in trails:
-                yield BucketCheckup(
-                    place,
-                    trail.source,
-                    trail.stream,
-                    connect_seconds=LIMITS.connect_seconds,
-                    answer_seconds=LIMITS.answer_seconds,
-                )
+            yield BucketCheckup(
+                place,
+                trails[0].source,
+                [trail.stream for trail in trails],
+                connect_seconds=LIMITS.connect_seconds,
+                answer_seconds=LIMITS.answer_seconds,
+            )
         if settings.archive_signing_key is not None:
             signer = self._connections.signer
             yield SigningCheckup(lambda: signer)
@@ -298,3 +302,16 @@ def _settings(settings: Settings, problems: Sequence[str], trails: Sequence[Trai
             "There is a token for Kong, but KONG_SUPERADMIN is false, so it is not sent.",
             "Set KONG_SUPERADMIN to true, or take the token away.",
         )
+
+
+def _misspelled(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the names that are nearly, but not quite, those of settings. A value is never shown."""
+    known = [variable.name for variable in TABLE]
+    for name in sorted(environment.keys() - set(known)):
+        for meant in get_close_matches(name.upper(), known, 1, _NEARLY):
+            given = " It is given, too." if environment.get(meant, "").strip() else ""
+            yield SETTINGS.warning(
+                name,
+                f"The variable {name} has no effect: there is no such setting, but {meant}.{given}",
+                f"Correct the name, if {meant} is meant.",
+            )

@@ -13,6 +13,7 @@ EXAMPLES = "2026-03-01, 2026-03-01T09:30:00Z, 2h, yesterday"
 
 _AGO = re.compile(r"([0-9]{1,9})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 _DAYS_BACK = {"today": 0, "yesterday": 1}
 
 
@@ -51,6 +52,17 @@ def parse_moment(text: str, now: float) -> int:
     if not 0 <= seconds <= LATEST_SECOND:
         raise ValueError(f"{text!r} is not between the years 1970 and 9999")
     return seconds
+
+
+def span(seconds: int) -> str:
+    """Return a span of time as people say it, in one or two units: ``2 d 3 h``."""
+    for index, (length, unit) in enumerate(_UNITS):
+        if seconds >= length:
+            rest = seconds % length
+            smaller = _UNITS[index + 1 : index + 2]
+            more = [f"{rest // each} {name}" for each, name in smaller if rest // each]
+            return " ".join([f"{seconds // length} {unit}", *more])
+    return f"{seconds} s"
 
 
 def utc(seconds: int) -> str:

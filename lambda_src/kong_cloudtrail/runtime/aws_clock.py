@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ..domain.finding import Area, Finding
-from ..domain.moment import utc
+from ..domain.moment import span, utc
 from ..ports import Clock
 
 AREA = Area("clock")
@@ -81,7 +81,7 @@ def _compared(date: str, own_now: float) -> Finding:
         return AREA.ok("AWS", "The clock of the collector agrees with that of AWS.")
     where = "ahead of" if ahead > 0 else "behind"
     what = (
-        f"The clock of the collector is {abs(ahead)} s {where} that of AWS: {utc(int(own_now))} against "
+        f"The clock of the collector is {span(abs(ahead))} {where} that of AWS: {utc(int(own_now))} against "
         f"{utc(int(aws_now))}."
     )
     if abs(ahead) < REFUSED_SECONDS:

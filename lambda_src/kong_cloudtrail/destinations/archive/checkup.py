@@ -48,7 +48,7 @@ class BucketCheckup:
     ----------
     url
         ``s3://bucket/prefix``.
-    source, stream
+    source, streams
         Whose parts they are.
     connect_seconds, answer_seconds
         How long to wait for a connection, and for each part of an answer.
@@ -56,12 +56,14 @@ class BucketCheckup:
 
     area, name = AREA.name, "bucket"
 
-    def __init__(self, url: str, source: str, stream: str, *, connect_seconds: float, answer_seconds: float) -> None:
+    def __init__(
+        self, url: str, source: str, streams: Sequence[str], *, connect_seconds: float, answer_seconds: float
+    ) -> None:
         parts = urlsplit(url)
         self._place = url
         self._bucket = parts.netloc
         self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
-        self._folder = f"{self._prefix}{prefix_of(source, stream)}"
+        self._folders = {stream: f"{self._prefix}{prefix_of(source, stream)}" for stream in streams}
         self._client: S3Client = boto3.client(
             "s3",
             config=Config(
@@ -73,29 +75,32 @@ class BucketCheckup:
 
     def run(self) -> Iterator[Finding]:
         """Yield what is found."""
-        try:
-            listed = self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._folder, MaxKeys=_LISTED_PARTS)
-            self._client.list_object_versions(Bucket=self._bucket, Prefix=self._folder, MaxKeys=1)
-        except (ClientError, BotoCoreError) as error:
-            yield self._failure("bucket", "could not be listed", error)
-            return
-        yield AREA.ok("bucket", f"{self._place} can be listed, with the versions of its objects.")
-        # Not an object of somebody else, and one that is quickly read.
-        sizes = {item["Key"]: item["Size"] for item in listed.get("Contents", [])}
-        small = [key for key, size in sizes.items() if size <= _MOST_PROBED_BYTES]
-        yield from self._part(small[0] if small else None, has_parts=bool(sizes))
+        for stream, folder in self._folders.items():
+            which = "" if len(self._folders) == 1 else f" ({stream})"
+            try:
+                listed = self._client.list_objects_v2(Bucket=self._bucket, Prefix=folder, MaxKeys=_LISTED_PARTS)
+                self._client.list_object_versions(Bucket=self._bucket, Prefix=folder, MaxKeys=1)
+            except (ClientError, BotoCoreError) as error:
+                yield self._failure("bucket", "could not be listed", error)
+                return
+            if stream == next(iter(self._folders)):
+                yield AREA.ok("bucket", f"{self._place} can be listed, with the versions of its objects.")
+            # Not an object of somebody else, and one that is quickly read.
+            sizes = {item["Key"]: item["Size"] for item in listed.get("Contents", [])}
+            small = [key for key, size in sizes.items() if size <= _MOST_PROBED_BYTES]
+            yield from self._part(small[0] if small else None, which, has_parts=bool(sizes))
         for check in (self._versioning, self._lock, self._policy):
             yield check()
 
     # -- reading and writing
 
-    def _part(self, key: str | None, *, has_parts: bool) -> Iterator[Finding]:
+    def _part(self, key: str | None, which: str, *, has_parts: bool) -> Iterator[Finding]:
         if key is None:
             why = "There are only large parts" if has_parts else "There is no part yet"
-            yield AREA.not_checked("reading", f"{why}, so reading was not tried.")
+            yield AREA.not_checked(f"reading{which}", f"{why}, so reading was not tried.")
             yield AREA.not_checked(
-                "writing",
-                f"{why}, so writing was not tried: whatever is written can not be removed again.",
+                f"writing{which}",
+                f"{why}, so writing was not tried: whatever is written cannot be removed again.",
                 "The first run that delivers something shows it.",
             )
             return
@@ -103,23 +108,23 @@ class BucketCheckup:
             with self._client.get_object(Bucket=self._bucket, Key=key)["Body"] as stream:
                 body = stream.read()
         except (ClientError, BotoCoreError) as error:
-            yield self._failure("reading", "could not be read", error)
+            yield self._failure(f"reading{which}", "could not be read", error)
             return
-        yield AREA.ok("reading", "A part can be read.")
-        yield self._write_again(key, body)
+        yield AREA.ok(f"reading{which}", "A part can be read.")
+        yield self._write_again(key, body, f"writing{which}")
 
-    def _write_again(self, key: str, body: bytes) -> Finding:
+    def _write_again(self, key: str, body: bytes, check: str) -> Finding:
         """Write a part as if it were new, which has to be refused. A store that takes it gets what it has already."""
         try:
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body, IfNoneMatch="*")
         except ClientError as error:
             if code_of(error) in _EXISTS:
-                return AREA.ok("writing", "Writing is allowed, and a part that exists is not written again (412).")
-            return self._failure("writing", "could not be written", error)
+                return AREA.ok(check, "Writing is allowed, and a part that exists is not written again (412).")
+            return self._failure(check, "could not be written", error)
         except BotoCoreError as error:
-            return self._failure("writing", "could not be written", error)
+            return self._failure(check, "could not be written", error)
         return AREA.failed(
-            "writing",
+            check,
             "The store wrote an object although there was one already: entries could be archived twice.",
             "Use Amazon S3, or a store that honours If-None-Match.",
         )
@@ -165,8 +170,8 @@ class BucketCheckup:
             return self._unseen("policy", "s3:GetBucketPolicy", error)
         except ValueError:
             document = {}
-        sample = f"{self._bucket}/{self._folder}day=2026-01-01/00-000000.json.gz"
-        allowed = list(_not_denied(document, sample))
+        samples = [f"{self._bucket}/{each}day=2026-01-01/00-000000.json.gz" for each in self._folders.values()]
+        allowed = list(dict.fromkeys(what for sample in samples for what in _not_denied(document, sample)))
         if not allowed:
             return AREA.ok("policy", "The bucket's policy denies everybody to overwrite or delete parts.")
         return AREA.warning(

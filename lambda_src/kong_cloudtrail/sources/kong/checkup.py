@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ...domain.exclusion import Rule
 from ...domain.finding import Area, Finding
-from ...domain.moment import utc
+from ...domain.moment import span, utc
 from ...domain.reaching import Plain, Server, reach, speaks_tls
 from ...errors import CollectorError, SecretUnavailable, SourceRefused, TimeBudgetReached
 from ...ports import Clock
@@ -305,7 +305,8 @@ def _clock(kong_now: int | None, own_now: float) -> Finding:
     where = "ahead of" if ahead > 0 else "behind"
     if abs(ahead) < TOLERATED_SECONDS:
         return AREA.ok("clock", "Kong's clock and that of the collector agree.")
-    what = f"Kong's clock is {abs(ahead)} s {where} that of the collector: {utc(kong_now)} against {utc(int(own_now))}."
+    times = f"{utc(kong_now)} against {utc(int(own_now))}"
+    what = f"Kong's clock is {span(abs(ahead))} {where} that of the collector: {times}."
     do = (
         "Set the clock of Kong's nodes by NTP: its time is that of every event. If the finding on AWS's clock is no "
         "better, it is the collector's clock that is wrong."

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from ..asking import Asking, asks
-from ..exit_status import ExitStatus
+from ..exit_status import ExitStatus, most_urgent
 from ..rows import TextColumn, print_rows, visible
 from ..terminal import is_terminal, say, stdout_console
 
@@ -40,7 +40,8 @@ def preview(asking: Asking, diff: bool, ndjson: bool, limit: int) -> ExitStatus:
     """Show what the next run would deliver, and write nothing anywhere.
 
     Reads as a run does: from the checkpoint on, without what is delivered already. No mark, no lock, no object in the
-    ledger and no key in the cache is written. The fate of an entry is to be delivered, to be shortened (its event has
+    ledger and no key in the cache is written. A trail whose run would fail does not keep the others from being shown;
+    the status is that of the failure then. The fate of an entry is to be delivered, to be shortened (its event has
     too much for CloudTrail, and the ledger keeps the original), or to go to quarantine, as no event can be made of it.
 
     \b
@@ -52,7 +53,12 @@ def preview(asking: Asking, diff: bool, ndjson: bool, limit: int) -> ExitStatus:
     if ndjson and (diff or asking.as_json):
         raise click.UsageError("Give one of --ndjson, --diff and --json.")
     document = asking.answer("preview", limit=limit)
+    ends = []
     for trail in document["trails"]:
+        if (problem := trail["problem"]) is not None:
+            asking.program.complain(f"{_name(trail)}: {problem['message']}")
+            ends.append(ExitStatus.FAILED if problem["may_pass"] else ExitStatus.MISCONFIGURED)
+            continue
         for notice in trail["notices"]:
             say(f"{notice['code']}: {notice['message']}")
         if ndjson:
@@ -60,7 +66,7 @@ def preview(asking: Asking, diff: bool, ndjson: bool, limit: int) -> ExitStatus:
                 click.echo(json.dumps(each))
         elif not asking.as_json:
             _print(trail, diff=diff)
-    return ExitStatus.DONE
+    return most_urgent(ends)
 
 
 def _with_trail(trail: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -88,13 +94,17 @@ def _what(entry: Mapping[str, Any]) -> str:
 
 
 def _summary(trail: Mapping[str, Any]) -> str:
-    name = f"{trail['stream']} into {trail['destination']}"
+    name = _name(trail)
     shown, found = len(trail["entries"]), trail["found"]
     if not found and not trail["more"]:
         return f"{name}: nothing to deliver. Kong showed {trail['fetched']:,} entries, which are all delivered."
     if trail["more"]:
         return f"{name}: the first {shown:,} of at least {found:,} entries. Give --limit to see more."
     return f"{name}: {found:,} entries to deliver."
+
+
+def _name(trail: Mapping[str, Any]) -> str:
+    return f"{trail['stream']} into {trail['destination']}"
 
 
 def _print_beside(entry: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from kong_cloudtrail.errors import RequestInvalid
 
 from cli.commands import backfill as command
 from cli.exit_status import ExitStatus
-from tests.conftest import Site
+from tests.conftest import KONG_TOKEN, Site
 from tests.contract.test_command_line import Terminal, odd, recent
 from tests.contract.test_handler import Context
 from tests.helpers import REPOSITORY, change, entry, wait_until
@@ -99,6 +99,21 @@ class TestPreview:
         assert trail["found"] == (1 if has_run else 6)
         assert state(site) == before
         assert site.cloudtrail.accepted_count() == delivered
+
+    def test_one_trail_that_fails_does_not_hide_the_others(self, terminal: Terminal, site: Site) -> None:
+        site.kong.add_user("collector", KONG_TOKEN, permission="requests")
+        terminal.environment["STREAMS"] = "requests,objects"
+
+        output = terminal.run("preview", "--json")
+        person = terminal.run("preview")
+        alone = terminal.run("preview", "--stream", "objects")
+
+        requests, objects = conforms(output.report, "preview")["trails"]
+        assert (requests["found"], requests["problem"]) == (6, None)
+        assert objects["problem"]["may_pass"] is False
+        assert "objects into cloudtrail-lake: Kong at 127.0.0.1 answered /audit/objects with status 403" in person.err
+        assert "6 entries to deliver" in person.err
+        assert output.status == person.status == alone.status == ExitStatus.MISCONFIGURED
 
     def test_shows_what_a_run_then_delivers(self, terminal: Terminal, site: Site) -> None:
         [trail] = terminal.run("preview", "--json").report["trails"]

@@ -17,7 +17,14 @@ from ..domain.jsontext import encode
 from ..domain.moment import utc
 from ..domain.report import RunReport
 from ..domain.trail import Trail
-from ..errors import EntryNotMappable, TimeBudgetReached
+from ..errors import (
+    CollectorError,
+    DestinationMisconfigured,
+    EntryNotMappable,
+    SecretUnavailable,
+    SourceRefused,
+    TimeBudgetReached,
+)
 from ..ports import Mapper
 from ..run.beginning import Beginning, begin
 from ..run.intake import fresh_entries
@@ -29,6 +36,8 @@ from .verb import Progress, Verb
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
+
+_LASTING = (DestinationMisconfigured, SecretUnavailable, SourceRefused)
 
 MAX_ANSWER_BYTES = 400_000
 """Entries and events of an answer: the function can return it then, and need not put it into the ledger."""
@@ -114,6 +123,8 @@ class PreviewedTrail:
         Whether the run would read on, and perhaps find more.
     notices
         What the run would warn of, each with its code.
+    problem
+        Why the run would fail, so that there is nothing to show; ``None`` if it would not.
     room_bytes
         Room that is left for entries and events in the answer.
     """
@@ -126,6 +137,7 @@ class PreviewedTrail:
     excluded: int = 0
     more: bool = False
     notices: list[dict[str, str]] = field(default_factory=list)
+    problem: CollectorError | None = None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -136,6 +148,7 @@ class PreviewedTrail:
             "excluded": self.excluded,
             "more": self.more,
             "notices": self.notices,
+            "problem": None if self.problem is None else _problem(self.problem),
             "entries": list(self._shown()),
         }
 
@@ -194,12 +207,23 @@ def perform(request: PreviewRequest, installation: Installation, progress: Progr
     Raises
     ------
     CollectorError
-        If the gateway, the ledger or the cache cannot be read.
+        If no trail could be shown, as the gateway, the ledger or the cache cannot be read.
     """
     room_bytes = MAX_ANSWER_BYTES // max(len(installation.trails), 1)
-    return PreviewResult(
-        [_preview(parts, request, installation, progress, room_bytes) for parts in installation.trails]
-    )
+    trails: list[PreviewedTrail] = []
+    for parts in installation.trails:
+        try:
+            trails.append(_preview(parts, request, installation, progress, room_bytes))
+        except CollectorError as error:  # one trail never holds up another
+            trails.append(PreviewedTrail(parts, 0, problem=error))
+    problems = [trail.problem for trail in trails if trail.problem is not None]
+    if problems and len(problems) == len(trails):
+        raise problems[0]
+    return PreviewResult(trails)
+
+
+def _problem(error: CollectorError) -> dict[str, Any]:
+    return {"message": str(error), "may_pass": not isinstance(error, _LASTING)}
 
 
 def _preview(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import select
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Self
+
+import click
 
 from .exit_status import ExitStatus
 
@@ -48,6 +52,37 @@ def raising_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def confirms(question: str) -> bool:
+    """Ask a question on the terminal and return whether the answer is yes. No answer is a no.
+
+    A signal that comes just before Python reads would be noticed only after the answer: `input` waits below Python.
+    """
+    while True:
+        click.echo(f"{question} [y/N]: ", nl=False, err=True)
+        _wait_for_input()
+        line = sys.stdin.readline()
+        word = line.strip().lower()
+        if word in ("y", "yes"):
+            return True
+        if word in ("", "n", "no"):
+            if not line:
+                click.echo(err=True)
+            return False
+
+
+def _wait_for_input() -> None:
+    """Return when there is input, or raise what a signal raises."""
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    before = signal.set_wakeup_fd(waker)
+    try:
+        select.select([sys.stdin, woken], [], [])
+    finally:
+        signal.set_wakeup_fd(before)
+        for end in (woken, waker):
+            os.close(end)
 
 
 _SECONDS_TO_END = 15.0

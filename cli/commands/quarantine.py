@@ -13,6 +13,7 @@ import click
 
 from ..asking import Asking, asks
 from ..exit_status import ExitStatus, most_urgent
+from ..interruption import confirms
 from ..rows import TextColumn, escaped, print_rows
 from ..terminal import print_facts, say
 
@@ -134,20 +135,13 @@ def discard(asking: Asking, names: Sequence[str], reason: str, yes: bool) -> Exi
         if asking.as_json or not sys.stdin.isatty():
             raise click.UsageError("Nobody can be asked here: give --yes.")
         question = f"Discard {len(names)} {'entry' if len(names) == 1 else 'entries'}, never to be delivered?"
-        if not _confirms(question):
+        if not confirms(question):
             say("Nothing was discarded.")
             return ExitStatus.DONE
     document = asking.answer("quarantine", action="discard", names=list(names), reason=reason, by=_who())
     if not asking.as_json:
         click.echo(f"discarded {len(document['entries'])}")
     return ExitStatus.DONE
-
-
-def _confirms(question: str) -> bool:
-    try:
-        return click.confirm(question, err=True)
-    except click.Abort:  # end of input
-        return False
 
 
 def _who() -> str:

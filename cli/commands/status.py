@@ -41,7 +41,7 @@ def status(asking: Asking) -> ExitStatus:
     if not asking.as_json and document["cache"] is not None:
         click.echo("cache")
         print_facts([(f"  {name}", value) for name, value in _facts_of_cache(document["cache"])])
-    for problem in problems:
+    for problem in dict.fromkeys(problems):  # trails have a ledger in common
         asking.program.complain(problem)
     return ExitStatus.FAILED if problems else ExitStatus.DONE
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
+import pty
+import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +19,7 @@ from kong_cloudtrail import handler as module
 
 from cli.exit_status import ExitStatus
 from tests.conftest import Site
-from tests.contract.test_command_line import Terminal, odd, recent
+from tests.contract.test_command_line import DOOR, Terminal, odd, recent
 from tests.contract.test_handler import Context
 from tests.helpers import entries
 from tests.lambda_endpoint import LambdaEndpoint
@@ -116,15 +122,49 @@ class TestAskedOfTheFunction:
         output.assert_failed(ExitStatus.USAGE, "no entry mistyped", "`list` shows")
 
 
-class TestDiscard:
-    def test_asks_first(self, terminal: Terminal, refused: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-        answers = iter([False, True])
-        monkeypatch.setattr("click.confirm", lambda question, **_: next(answers))
-        discard = ("quarantine", "discard", refused[0], "--reason", "why")
+def at_a_terminal(terminal: Terminal, keys: str, name: str) -> tuple[str, int]:
+    """Discard an entry at a terminal, pressing keys as soon as it asks; return what was shown, and the status."""
+    ours, theirs = pty.openpty()
+    arguments = ("quarantine", "discard", name, "--reason", "why")
+    process = subprocess.Popen(
+        [sys.executable, *DOOR, *arguments],
+        cwd=terminal.folder,
+        env=terminal.environment,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how the end of a terminal looks
+        while piece := os.read(ours, 4096):
+            shown += piece
+            if keys and b"[y/N]: " in shown:
+                os.write(ours, keys.encode())
+                keys = ""
+    os.close(ours)
+    return shown.decode().replace("\r", ""), process.wait(60)
 
-        assert terminal.run(*discard).err == "Nothing was discarded.\n"
-        assert terminal.run(*discard).out == "discarded 1\n"
+
+class TestDiscard:
+    @pytest.mark.parametrize(("answer", "is_yes"), [("n", False), ("", False), ("maybe\nYES", True)])
+    def test_asks_first(self, terminal: Terminal, refused: list[str], answer: str, is_yes: bool) -> None:
+        output, status = at_a_terminal(terminal, f"{answer}\n", refused[0])
+
+        assert status == ExitStatus.DONE
+        assert output.startswith("Discard 1 entry, never to be delivered? [y/N]: ")
+        assert ("Nothing was discarded." in output, "discarded 1" in output) == (not is_yes, is_yes)
+
+    @pytest.mark.parametrize(("key", "expected"), [("\x03", ExitStatus.INTERRUPTED), ("\x04", ExitStatus.DONE)])
+    def test_ctrl_c_and_ctrl_d_as_soon_as_it_asks(
+        self, terminal: Terminal, refused: list[str], site: Site, key: str, expected: ExitStatus
+    ) -> None:
+        output, status = at_a_terminal(terminal, key, refused[0])
+
+        assert status == expected, output
+        assert len(list((site.ledger / FOLDER).iterdir())) == 3
 
     def test_never_without_a_word_on_a_pipe(self, terminal: Terminal, refused: list[str], site: Site) -> None:
         output = terminal.run("quarantine", "discard", *refused, "--reason", "why")

@@ -155,7 +155,7 @@ def test_report_that_somebody_removed_is_said(parts: Parts) -> None:
     shown = trail(parts)
 
     assert shown["last_report"] is None
-    assert shown["problems"] == ["Run report 1 is missing or altered: see verify."]
+    assert shown["problems"] == [f"Run report 1 of {TRAIL.path} is missing or altered: see verify."]
 
 
 def test_a_trail_that_cannot_be_read_does_not_hide_the_others(parts: Parts) -> None:

@@ -169,7 +169,8 @@ def _status(trail: Trail, ledger: TrailLedger, now: float) -> TrailStatus:
         status.checkpoint = ledger.load_checkpoint()
         status.report = ledger.newest_report(status.checkpoint)
         if status.report is None and status.checkpoint.run_number:
-            status.problems.append(f"Run report {status.checkpoint.run_number} is missing or altered: see verify.")
+            number = status.checkpoint.run_number
+            status.problems.append(f"Run report {number} of {trail.path} is missing or altered: see verify.")
         status.quarantine_open = ledger.quarantine_size(MAX_COUNTED)
     except LedgerError as error:
         status.problems.append(str(error).partition(" What depends on it")[0])

@@ -221,7 +221,8 @@ class HttpClient:
                     f"The certificate of Kong at {self._host} is not trusted, or is for another host. If a private CA "
                     "signed it, set KONG_ROOT_CA to the CA's certificate."
                 ) from None
-            return Trouble(Kind.UNREACHABLE, "a failed TLS handshake (does Kong require a certificate of its clients?)")
+            reason = "a failed TLS handshake (does the port speak TLS, and does it ask for a client certificate?)"
+            return Trouble(Kind.UNREACHABLE, reason)
         if isinstance(error, (requests.exceptions.ReadTimeout, ReadTimeoutError)):
             return Trouble(Kind.SLOW, f"a time-out after {waited_seconds:.0f} s")
         cause = _cause(error)

@@ -34,8 +34,8 @@ def doctor(asking: Asking) -> ExitStatus:
     Looks at the settings, at Kong (name, connection, certificate, version, audit log, rights of the token), the cache,
     the ledger, each destination and the clocks, all at the same time, and ends within about ten seconds. A failure
     does not keep the rest from being checked. With --function or --stack, the function looks at these, and you at its
-    schedule, its alarms and the table over the archive, with your own permissions. What may not be seen is said to be
-    not checked.
+    schedule, its alarms, the table over the archive and the log group, with your own permissions. What may not be seen
+    is said to be not checked.
 
     Nothing is delivered. It leaves a small object below doctor/ in the ledger, and Kong records its few reads.
 

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from .domain.backfill import Range, SliceProgress
 from .domain.checkpoint import CacheState, Checkpoint
 from .domain.entry import Entry
 from .domain.event import Batch, Event, Original
-from .domain.finding import Finding
 from .domain.gateway import Gateway
 from .domain.part import Part
 from .domain.report import RunReport
-from .domain.report_chain import IsSignedBy, NoteReport, ReportChain, ReportedPart
 from .domain.trail import Trail
 from .domain.window import Window
+
+if TYPE_CHECKING:  # what verbs need and runs do not
+    from .domain.backfill import Range, SliceProgress
+    from .domain.finding import Finding
+    from .domain.report_chain import IsSignedBy, NoteReport, ReportChain, ReportedPart
 
 
 @dataclass(frozen=True, slots=True)

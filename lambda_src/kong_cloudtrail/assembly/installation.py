@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ..destinations import archive
-from ..destinations.archive.inspection import ArchiveInspector
-from ..domain.report_chain import IsSignedBy
 from ..domain.trail import Trail
 from ..ports import AlarmHistory, Inspector, Telemetry, TimeBudget
 from ..run.collector import Collector
@@ -16,6 +15,9 @@ from ..state.ledger import Ledger
 from .connections import open_archive, open_store
 from .runs import Assembly, TrailParts
 from .trails import SystemClock, trails_of
+
+if TYPE_CHECKING:
+    from ..domain.report_chain import IsSignedBy
 
 
 class WholeInstallation:
@@ -112,4 +114,6 @@ class StoredParts:
         """Inspects the parts of the destination; ``None`` if it keeps none."""
         if self.trail.destination != archive.NAME or self._settings.archive is None:
             return None
+        from ..destinations.archive.inspection import ArchiveInspector
+
         return ArchiveInspector(open_archive(self._settings.archive), self.trail.source, self.trail.stream)

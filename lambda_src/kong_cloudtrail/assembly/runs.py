@@ -1,4 +1,7 @@
-"""Builds what runs and other operations consist of, as the settings say."""
+"""Builds what runs and other operations consist of, as the settings say.
+
+What only other operations need is imported where it is built: a run in Lambda begins with these imports.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,13 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..destinations import archive, cloudtrail, cloudwatch_logs
 from ..destinations.archive.destination import Archive
 from ..destinations.archive.held import HeldEntries
-from ..destinations.archive.inspection import ArchiveInspector
-from ..destinations.archive.inventory import ArchiveInventory
-from ..destinations.cloudtrail.inventory import LakeInventory
 from ..destinations.cloudtrail.limits import MAX_BATCH_EVENTS as MAX_EVENTS_IN_LAKE
 from ..destinations.cloudwatch_logs.limits import MAX_BATCH_EVENTS as MAX_EVENTS_IN_LOGS
-from ..domain.backfill import Range
 from ..domain.composing import uid_of
 from ..domain.exclusion import Exclusion
 from ..domain.moment import utc
@@ -40,19 +39,20 @@ from ..ports import (
 from ..run.collector import Collector
 from ..run.guard import FOR_DELIVERING, FOR_READING, NoLock, RunGuard
 from ..run.plan import Plan
-from ..run.slice import SliceRun
 from ..runtime.redaction import Redactor
 from ..settings import Settings
 from ..sources.kong.objects_stream import KongObjects
 from ..sources.kong.own_reads import own_reads
 from ..sources.kong.requests_stream import KongRequests
 from ..sources.kong.stream import KongStream
-from ..state.cache_checkup import ValkeyGauge
 from ..state.ledger import Ledger
-from ..state.marked import MarkedEntries
 from ..state.valkey import ValkeyLock, ValkeySeenSet, ValkeySliceLock
 from .connections import Connections, Limits, with_aws
 from .trails import SystemClock, trails_of
+
+if TYPE_CHECKING:
+    from ..domain.backfill import Range
+    from ..run.slice import SliceRun
 
 _MAX_BATCH_EVENTS = {cloudtrail.NAME: MAX_EVENTS_IN_LAKE, cloudwatch_logs.NAME: MAX_EVENTS_IN_LOGS}
 _STREAMS: dict[str, type[KongStream]] = {REQUESTS: KongRequests, OBJECTS: KongObjects}
@@ -259,6 +259,8 @@ class TrailParts:
     @property
     def cache_gauge(self) -> CacheGauge | None:
         """Measures the cache; ``None`` if the trail needs none. Raises `SecretUnavailable`."""
+        from ..state.cache_checkup import ValkeyGauge
+
         return None if self._excludes_doubles else ValkeyGauge(self._connections.cache)
 
     @cached_property
@@ -269,6 +271,10 @@ class TrailParts:
     @cached_property
     def inventory(self) -> Inventory:
         """What the destination holds. Raises `SecretUnavailable` if that is known by marks only."""
+        from ..destinations.archive.inventory import ArchiveInventory
+        from ..destinations.cloudtrail.inventory import LakeInventory
+        from ..state.marked import MarkedEntries
+
         connections = self._connections
         if self.trail.destination == archive.NAME:
             return ArchiveInventory(connections.part_store, self.trail.source, self.trail.stream)
@@ -292,6 +298,8 @@ class TrailParts:
     @property
     def inspector(self) -> Inspector | None:
         """Inspects the parts of the destination; ``None`` if it keeps none."""
+        from ..destinations.archive.inspection import ArchiveInspector
+
         if self.trail.destination != archive.NAME:
             return None
         return ArchiveInspector(self._connections.part_store, self.trail.source, self.trail.stream)
@@ -329,6 +337,8 @@ class TrailParts:
         SecretUnavailable
             If the cache's password cannot be read.
         """
+        from ..run.slice import SliceRun
+
         seen: SeenSet = self.seen
         lock: SliceLock = NoLock()
         if not self._excludes_doubles:

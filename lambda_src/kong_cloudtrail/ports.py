@@ -369,6 +369,9 @@ class Reports(Protocol):
     def read_reconciliations(self, is_signed: IsSignedBy | None = None, note: NoteReport | None = None) -> ReportChain:
         """Read and check the results of reconciliations; `note` gets each. Raises `LedgerError`."""
 
+    def trails_beside(self) -> Sequence[str]:
+        """Return the other trails of the same source that the ledger knows, as `Trail.path`. Raises `LedgerError`."""
+
 
 @dataclass(frozen=True, slots=True)
 class AlarmChange:

@@ -35,6 +35,7 @@ from kong_cloudtrail.operations.verify import verify
 from kong_cloudtrail.ports import Inventory
 from kong_cloudtrail.run.plan import Plan
 from kong_cloudtrail.sources.kong.entries import read_entry
+from kong_cloudtrail.state.ledger import Ledger
 
 from tests.fakes import TRAIL, Kong, World, accept_all, refuse
 from tests.helpers import GATEWAY, NOW, REPOSITORY, Budget, entry
@@ -715,6 +716,24 @@ class TestChain:
 
         assert site.parts.ledger.read_reconciliations().faults == (
             "Reconcile result 2 does not continue reconcile result 1: one of the two was altered.",
+        )
+
+    def test_those_of_another_trail_prove_nothing(self) -> None:
+        site = Site()
+        site.ask()
+        objects, other = site.world.store.objects, replace(ARCHIVE, source="kong-staging")
+        for name in [name for name in objects if name.startswith("reconciled/")]:
+            objects[name.replace(str(ARCHIVE), str(other))] = objects[name]
+        for name in [name for name in objects if name.startswith("runs/")]:
+            objects[name.replace(str(ARCHIVE), str(other))] = objects[name]
+
+        ledger = Ledger(site.world.store, other, site.world.clock)
+
+        assert ledger.read_reconciliations().faults == (
+            f"Reconcile result 1 is not of this trail but of {ARCHIVE}: it was put here or altered.",
+        )
+        assert f"Report 1 is not of this trail but of {ARCHIVE}: it was put here or altered." in tuple(
+            ledger.verify_reports()
         )
 
     def test_one_whose_writer_died_before_it_said_so_stays_in_the_chain(self) -> None:

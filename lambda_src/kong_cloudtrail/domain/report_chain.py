@@ -11,6 +11,8 @@ from typing import Any
 from .checkpoint import NO_REPORT_SHA256, Checkpoint
 from .trail import Trail
 
+_MOST_OF_A_NAME = 128
+
 
 @dataclass(frozen=True, slots=True)
 class StoredReport:
@@ -120,6 +122,8 @@ class ChainCheck:
 
     Parameters
     ----------
+    trail
+        The trail. A document of another one proves nothing about it, however well it is signed.
     checkpoint
         The checkpoint, which remembers the newest report.
     is_signed
@@ -130,6 +134,7 @@ class ChainCheck:
         What a document of the chain is called in messages, in short and in full, and what remembers the newest one.
     """
 
+    trail: Trail
     checkpoint: Checkpoint
     is_signed: IsSignedBy | None = None
     note: NoteReport = note_nothing
@@ -166,6 +171,7 @@ class ChainCheck:
         self._expected = number + 1
         if number == self.checkpoint.run_number and self._previous != self.checkpoint.run_sha256:
             self._faults.append(f"{self.noun} {number} is not the one that the {self.head} remembers: it was altered.")
+        self._check_trail(number, fields)
         self._check_signature(number, body, signature)
         self._collect_parts(number, fields)
         self.note(number, body, fields)
@@ -186,6 +192,12 @@ class ChainCheck:
     @property
     def _what(self) -> str:
         return self.noun.lower()
+
+    def _check_trail(self, number: int, fields: Mapping[str, Any]) -> None:
+        found = {name: fields.get(name) for name in self.trail.fields}
+        if fields and found != self.trail.fields:  # one without any fields breaks the chain
+            of = "/".join(str(value)[:_MOST_OF_A_NAME] for value in found.values())
+            self._faults.append(f"{self.noun} {number} is not of this trail but of {of}: it was put here or altered.")
 
     def _check_signature(self, number: int, body: bytes, signature: bytes | None) -> None:
         if self.is_signed is None:

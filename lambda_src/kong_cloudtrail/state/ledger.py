@@ -360,11 +360,27 @@ class Ledger:
             If the ledger cannot be read.
         """
         checkpoint = self.load_checkpoint()
-        chain = self._read_chain(f"runs/{self._trail.path}/", ChainCheck(checkpoint, is_signed, note or note_nothing))
+        check = ChainCheck(self._trail, checkpoint, is_signed, note or note_nothing)
+        chain = self._read_chain(f"runs/{self._trail.path}/", check)
         if chain.count:
             return chain
         others = {"/".join(name.split("/")[1:-1]) for name in self._store.names("runs/")}
         return replace(chain, other_trails=tuple(sorted(others)))
+
+    def trails_beside(self) -> list[str]:
+        """Return the other trails of the same source that have a checkpoint here, as `Trail.path`, sorted.
+
+        Raises
+        ------
+        LedgerError
+            If the ledger cannot be read.
+        """
+        folder = "checkpoints/"
+        paths = (
+            name.removeprefix(folder).removesuffix(_RECORD)
+            for name in self._store.names(f"{folder}{self._trail.source}/")
+        )
+        return sorted(path for path in paths if path != self._trail.path)
 
     def delivered_bytes(self, window: Window) -> int | None:
         """Return about how many bytes of events the runs delivered of a window.
@@ -445,6 +461,7 @@ class Ledger:
             If the ledger cannot be read.
         """
         check = ChainCheck(
+            self._trail,
             self._newest_reconciliation(),
             is_signed,
             note or note_nothing,

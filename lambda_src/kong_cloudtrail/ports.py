@@ -584,6 +584,9 @@ class BackfillLedger(Ledger, Protocol):
     def load_slice(self, backfill: Range, part: Range) -> SliceProgress:
         """Return how far a slice of a backfill is done; an empty progress if it was not begun."""
 
+    def backfilled(self) -> Sequence[Window]:
+        """Return the slices of all backfills that were read to their end, in the order of time."""
+
     def save_slice(self, backfill: Range, part: Range, progress: SliceProgress) -> SliceProgress:
         """Write the progress of a slice over the one that it was derived from; return it with its new version.
 

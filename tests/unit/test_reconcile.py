@@ -18,6 +18,7 @@ from kong_cloudtrail.destinations.archive.inspection import ArchiveInspector
 from kong_cloudtrail.destinations.archive.inventory import ArchiveInventory
 from kong_cloudtrail.destinations.archive.line import LineMapper
 from kong_cloudtrail.domain.audit_event import uid_of
+from kong_cloudtrail.domain.backfill import Range, SliceProgress
 from kong_cloudtrail.domain.entry import Entry
 from kong_cloudtrail.domain.exclusion import Exclusion
 from kong_cloudtrail.domain.moment import utc
@@ -366,8 +367,25 @@ class TestExcluded:
     def test_what_was_delivered_before_the_rule_is_held(self) -> None:
         site = Site()
         site.exclusion = Exclusion.of(methods=["POST"])
+        site.run()
 
         assert counts(site.ask()) == {}
+
+    @pytest.mark.parametrize("repair", [False, True])
+    def test_other_rules_than_those_of_runs_hide_no_hole(self, repair: bool) -> None:
+        site = Site()
+        site.take_out(OF_YESTERDAY[2])
+        site.exclusion = Exclusion.of(methods=["POST"])
+
+        with pytest.raises(RequestInvalid, match=r"others here \(method:POST\) than in the newest run \(none\)"):
+            site.ask(repair=repair)
+
+    def test_without_the_rules_of_runs_nothing_that_they_leave_out_is_delivered(self) -> None:
+        site = Site(exclusion=Exclusion.of(methods=["POST"]))
+        site.exclusion = Exclusion()
+
+        with pytest.raises(RequestInvalid, match=r"others here \(none\) than in the newest run \(method:POST\)"):
+            site.ask(repair=True)
 
 
 class TestRefused:
@@ -424,13 +442,12 @@ class TestRefused:
         assert counts(site.ask()) == {"extra": 72}
 
     def test_what_is_before_the_trail_began(self) -> None:
-        site = Site()
-        ledger = site.parts.ledger
-        ledger.save_checkpoint(replace(ledger.load_checkpoint(), begins_at=MIDNIGHT - 3600))
-        site.world.kong.entries = [row for row in ENTRIES if row["request_timestamp"] >= MIDNIGHT - DAY]
+        with pytest.raises(RequestInvalid, match="after: 2024-05-31T23:00:00Z .* the trail begins at 2024-05-31T23"):
+            _beginning_at(MIDNIGHT - 3600).ask(before=utc(NOW - 3600))
 
-        with pytest.raises(RequestInvalid, match="the trail begins there"):
-            site.ask()
+    def test_a_window_that_is_over_before_the_trail_began(self) -> None:
+        with pytest.raises(RequestInvalid, match="after: the trail begins at 2024-06-01T00:00:00Z, and no backfill"):
+            _beginning_at(MIDNIGHT).ask()
 
     def test_gateway_without_filters(self) -> None:
         site = Site()
@@ -553,6 +570,59 @@ class TestByMarks:
     def test_cannot_repair(self, world: World) -> None:
         with pytest.raises(RequestInvalid, match="not possible by marks"):
             self.ask(world, repair=True)
+
+
+def _beginning_at(moment: int, *backfilled: tuple[int, int], done: bool = True) -> Site:
+    """Return a site whose trail begins at a moment, with slices of backfills."""
+    site = Site()
+    ledger = site.parts.ledger
+    ledger.save_checkpoint(replace(ledger.load_checkpoint(), begins_at=moment))
+    for after, before in backfilled:
+        ledger.save_slice(Range(MIDNIGHT - 9 * DAY, MIDNIGHT), Range(after, before), SliceProgress(done=done))
+    return site
+
+
+class TestBackfilled:
+    """What a backfill has delivered before the trail began is compared like the rest."""
+
+    HALF = MIDNIGHT - DAY // 2
+
+    @pytest.mark.parametrize("begins_at", [MIDNIGHT - 3600, MIDNIGHT, NOW])
+    def test_slice_by_slice(self, begins_at: int) -> None:
+        site = _beginning_at(begins_at, (self.HALF, MIDNIGHT), (MIDNIGHT - 2 * DAY, self.HALF))
+        site.take_out(OF_YESTERDAY[2])
+
+        trail = site.ask()
+
+        assert (trail["shown"], counts(trail)) == (72, {"missing": 1})
+
+    @pytest.mark.parametrize(
+        ("slices", "earliest"),
+        [
+            ([(MIDNIGHT - DAY, HALF - 1), (HALF, MIDNIGHT)], HALF),
+            ([(HALF, MIDNIGHT)], HALF),
+            ([(MIDNIGHT - DAY + 1, MIDNIGHT)], MIDNIGHT - DAY + 1),
+        ],
+    )
+    def test_holes_between_prove_nothing(self, slices: list[tuple[int, int]], earliest: int) -> None:
+        site = _beginning_at(MIDNIGHT, *slices)
+
+        with pytest.raises(RequestInvalid, match=f"after: {utc(earliest)} is the earliest .*`backfill` does"):
+            site.ask()
+        assert counts(site.ask(after=utc(earliest))) == {}
+
+    def test_what_is_not_done_proves_nothing(self) -> None:
+        site = _beginning_at(MIDNIGHT, (MIDNIGHT - DAY, MIDNIGHT), done=False)
+
+        with pytest.raises(RequestInvalid, match="no backfill has delivered"):
+            site.ask()
+
+    def test_other_objects_among_them_do_no_harm(self) -> None:
+        site = _beginning_at(MIDNIGHT, (MIDNIGHT - DAY, MIDNIGHT))
+        for name in ("a-b/c-d.json", "5-4/3-2.json", "notes.txt", "1-2/1-2/3.json"):
+            site.world.store.objects[f"backfills/{ARCHIVE}/{name}"] = b"{}"
+
+        assert counts(site.ask()) == {}
 
 
 class TestSettledOtherwise:

@@ -28,6 +28,15 @@ class Range:
     after: int
     before: int
 
+    @classmethod
+    def named(cls, name: str) -> Range | None:
+        """Return the range of a name; ``None`` if it is not the name of one."""
+        after, _, before = name.partition("-")
+        if not (after.isdecimal() and before.isdecimal()):
+            return None
+        found = cls(int(after), int(before))
+        return found if found.name == name and found.after < found.before else None
+
     @property
     def name(self) -> str:
         """Its name, as it is part of keys in the ledger and the cache."""

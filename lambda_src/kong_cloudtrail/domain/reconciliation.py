@@ -31,6 +31,10 @@ class Reconciled:
         What the source was compared with.
     sha256
         SHA-256 of the stored result.
+    number
+        Its number in the chain.
+    set_aside
+        Names of the entries that were in quarantine, or discarded from there. Of very many, the first ones.
     """
 
     window: Window
@@ -38,21 +42,32 @@ class Reconciled:
     counts: Mapping[str, int | None]
     basis: str
     sha256: str
+    number: int = 0
+    set_aside: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, body: bytes, fields: Mapping[str, Any]) -> Reconciled | None:
+    def of(cls, number: int, body: bytes, fields: Mapping[str, Any]) -> Reconciled | None:
         """Read a stored result; ``None`` if it was altered so much that it is none, or if nothing was compared."""
         try:
             result = fields["result"]
             window = Window(parse_moment(result["after"], 0), parse_moment(result["covered_until"], 0))
             counts = {name: None if result[name] is None else int(result[name]) for name in COUNTS}
             if repair := result.get("repair"):
-                counts["missing"] = (counts["missing"] or 0) - int(repair["delivered"]) - int(repair["quarantined"])
+                delivered, quarantined = int(repair["delivered"]), int(repair["quarantined"])
+                counts["missing"] = max((counts["missing"] or 0) - delivered - quarantined, 0)
+                counts["quarantined"] = (counts["quarantined"] or 0) + quarantined
             sha256 = hashlib.sha256(body).hexdigest()
-            read = cls(window, float(fields["writtenAt"]), counts, str(result["basis"]), sha256)
+            set_aside = [*result.get("quarantined_entries", ()), *result.get("discarded_entries", ())]
+            names = frozenset(str(each["name"]) for each in set_aside)
+            read = cls(window, float(fields["writtenAt"]), counts, str(result["basis"]), sha256, number, names)
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return None
         return read if window.before is not None and window.after < window.before else None
+
+    @property
+    def is_by_marks(self) -> bool:
+        """Whether the source was compared with our own marks only, and not with the destination itself."""
+        return self.basis == "marks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +90,15 @@ class Coverage:
 
     @classmethod
     def of(cls, window: Window, results: Iterable[Reconciled]) -> Coverage:
-        """Choose, of all results, the newest ones for each stretch of a window."""
+        """Choose, of all results, the newest ones for each stretch of a window.
+
+        A comparison with the destination itself goes before one with our own marks, also if it is older.
+        """
         left, used = [window], []
-        for result in sorted(results, key=lambda each: each.at, reverse=True):
+        for result in sorted(results, key=lambda each: (not each.is_by_marks, each.at), reverse=True):
             if any(gap.overlaps(result.window) for gap in left):
                 used.append(result)
-                left = [piece for gap in left for piece in _without(gap, result.window)]
+                left = without(left, [result.window])
         return cls(window, sorted(used, key=lambda each: each.window.after), left)
 
     @property
@@ -93,7 +111,7 @@ class Coverage:
         """Whether the results are about the window and nothing else, and no entry is counted in two of them."""
         windows = [result.window for result in self.results]
         return self.is_whole and not (
-            any(piece for each in windows for piece in _without(each, self.window))
+            without(windows, [self.window])
             or any(first.overlaps(second) for first, second in combinations(windows, 2))
         )
 
@@ -103,14 +121,25 @@ class Coverage:
         known = [count for count in counts if count is not None]
         return sum(known) if known and len(known) == len(counts) else None
 
+    def known(self, name: str) -> int:
+        """Return a count of all results that know it, added up."""
+        return sum(result.counts[name] or 0 for result in self.results)
+
     @property
     def totals(self) -> dict[str, int | None]:
         """All counts, added up."""
         return {name: self.total(name) for name in COUNTS}
 
 
+def without(windows: Iterable[Window], others: Iterable[Window]) -> list[Window]:
+    """Return what is left of some windows without some others."""
+    left = list(windows)
+    for other in others:
+        left = [piece for each in left for piece in _without(each, other)]
+    return left
+
+
 def _without(window: Window, other: Window) -> Iterator[Window]:
-    """Return what is left of a window without another one."""
     if not window.overlaps(other):
         yield window
         return

@@ -17,6 +17,7 @@ from ..domain.checkpoint import Checkpoint
 from ..domain.entry import Entry
 from ..domain.exclusion import Excluded, Exclusion
 from ..domain.moment import utc
+from ..domain.reconciliation import without
 from ..domain.report import RunReport
 from ..domain.tally import Difference, ShownEntry, Tally, name_digest
 from ..domain.trail import Trail
@@ -369,6 +370,7 @@ class _Reconciliation:
                 "3.6.1.5, 3.7.0.0 and later have them."
             )
             raise RequestInvalid([problem])
+        self._check_rules()
         settled_until = self._settled_until(bounds)
         if window.before is None or window.before > settled_until:
             problem = (
@@ -376,13 +378,49 @@ class _Reconciliation:
                 "still become visible. Give that moment, or an earlier one."
             )
             raise RequestInvalid([problem])
-        begins_at = self._checkpoint.begins_at or 0
-        retained_from = max(self._retained_from(window, bounds), begins_at)
-        if window.after < retained_from:
-            reason = "the trail begins there" if retained_from == begins_at else "older entries may have expired"
+        self._check_beginning(window, self._retained_from(window, bounds))
+
+    def _check_rules(self) -> None:
+        """Raise `RequestInvalid` unless what is left out here is what runs leave out.
+
+        Under other rules, holes would count as left out; or what was left out as missing, and a repair would deliver it.
+        """
+        here, of_runs = self._parts.plan.exclusion.names, self._checkpoint.excluded.rules
+        if here != of_runs and self._checkpoint.first_run_at is not None:
             raise RequestInvalid(
-                [f"after: {utc(retained_from)} is the earliest moment that proves something: {reason}."]
+                [
+                    f"The rules that leave entries out are others here ({', '.join(here) or 'none'}) than in the newest "
+                    f"run ({', '.join(of_runs) or 'none'}). Set the same EXCLUDE_ variables as the runs have, or let a "
+                    "run begin with these."
+                ]
             )
+
+    def _check_beginning(self, window: Window, retained_from: int) -> None:
+        """Raise `RequestInvalid` if the window begins before what was to be delivered, or is still retained."""
+        skipped = self._never_read(window)
+        delivered_from = skipped[-1].before or 0 if skipped else 0
+        if window.after >= max(retained_from, delivered_from):
+            return
+        if retained_from >= delivered_from:
+            problem = f"{utc(retained_from)} is the earliest moment that proves something: older entries may have expired."
+        else:
+            first = "" if delivered_from == window.before else f"{utc(delivered_from)} is the earliest moment here: "
+            problem = (
+                f"{first}the trail begins at {utc(self._begins_at)}, and no backfill has delivered all that is older. "
+                "`backfill` does, as long as Kong has it."
+            )
+        raise RequestInvalid([f"after: {problem}"])
+
+    def _never_read(self, window: Window) -> list[Window]:
+        """Return what of a window is older than the trail, and was not delivered by a backfill either."""
+        if window.after >= self._begins_at:
+            return []
+        older = Window(window.after, min(window.before or self._begins_at, self._begins_at))
+        return without([older], self._parts.ledger.backfilled())
+
+    @property
+    def _begins_at(self) -> int:
+        return self._checkpoint.begins_at or 0
 
     def _settled_until(self, bounds: Bounds) -> int:
         checkpoint = self._checkpoint

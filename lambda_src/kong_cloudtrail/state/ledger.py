@@ -296,6 +296,16 @@ class Ledger:
             raise CheckpointConflict(f"Another call is at work on the slice of {self._trail} in {name}.")
         return replace(progress, version=version)
 
+    def backfilled(self) -> list[Window]:
+        """Return the slices of backfills that were read to their end, in the order of time. Raises `LedgerError`."""
+        folder, found = f"backfills/{self._trail.path}/", []
+        for name in self._store.names(folder):
+            backfill_name, _, part_name = name.removeprefix(folder).removesuffix(_RECORD).partition("/")
+            backfill, part = Range.named(backfill_name), Range.named(part_name)
+            if backfill is not None and part is not None and self.load_slice(backfill, part).done:
+                found.append(part.window)
+        return sorted(found, key=lambda window: window.after)
+
     def add_report(self, report: RunReport, checkpoint: Checkpoint) -> Checkpoint:
         """Add a run's report to the chain.
 

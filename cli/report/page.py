@@ -106,22 +106,17 @@ def name_of(trail: Mapping[str, Any]) -> str:
 
 def _trail(document: Mapping[str, Any], trail: Mapping[str, Any]) -> dict[str, Any]:
     activity = trail["activity"]
-    until = max(min(document["before"], document["answered_at"]), document["after"])
+    until = max(min(document["before"], document["answered_at"]), document["after"])  # all in UTC, so in order as text
     return {
         "name": name_of(trail),
         "verdict": wording.VERDICTS[trail["verdict"]],
         "figures": list(_figures(trail)),
         "findings": [(*wording.SEVERITIES[each["severity"]], each["text"]) for each in trail["findings"]],
-        "plot": plots.day_plot(activity, document["after"], max(until, document["after"]))
-        if activity["days"]
-        else None,
+        "plot": plots.day_plot(activity, document["after"], until) if activity["days"] else None,
         "kinds": _shares(activity["kinds"], wording.KINDS),
         "outcomes": _shares(activity["outcomes"], wording.OUTCOMES),
         "labels": wording.KINDS,
-        **{
-            key: trail[key]
-            for key in ("activity", "archive", "chain", "quarantine", "reconciliation", "runs", "excluded")
-        },
+        **{key: trail[key] for key in _SHOWN_AS_THEY_ARE},
     }
 
 
@@ -195,8 +190,10 @@ def _steps(document: Mapping[str, Any]) -> Iterator[Step]:
         ["sha256sum evidence.json"],
         "The JSON that was printed together with this page has the SHA-256 in the last line of the page.",
     )
+    if any(trail["chain"]["signatures"] for trail in document["trails"]):
+        yield _key_step(document["configuration"].get("ARCHIVE_SIGNING_KEY"))
     for trail in document["trails"]:
-        yield from _steps_of(trail)
+        yield from _steps_of(document, trail)
     yield Step(
         "All hashes, and every signature",
         ["kong-cloudtrail verify --public-key key.pem"],
@@ -214,57 +211,138 @@ def _steps(document: Mapping[str, Any]) -> Iterator[Step]:
     )
 
 
-def _steps_of(trail: Mapping[str, Any]) -> Iterator[Step]:
-    chain, name, reports = trail["chain"], name_of(trail), trail["runs"]["reports"]
-    if reports:
-        last = reports[-1]
-        file = f"{last['number']:010}.json"
-        yield Step(
-            f"{name}: a run report is the one of this page",
-            [*_fetch(chain["place"], file), f"sha256sum {_local(chain['place'], file)}"],
-            f"`{last['sha256']}`. The next report has the same hash as `previousSha256`, and of the newest report the "
-            "checkpoint.",
-        )
-        if chain["signatures"]:
-            yield _signature_step(chain["place"], file, name)
-    archive = trail["archive"]
-    parts = [] if archive is None else archive["parts"]
-    if archive is not None and parts:
-        last = parts[-1]
-        folder, _, file = last["name"].rpartition("/")
-        place = _within(archive["place"], folder)
-        local = _local(place, file)
-        yield Step(
-            f"{name}: a part of the archive is the one of this page",
-            [*_fetch(place, file), f"gzip -dc {local} | sha256sum", f"gzip -dc {local} | wc -l"],
-            f"`{last['sha256']}`, and {last['entries']}, as there is a line for each entry.",
-        )
-
-
-def _signature_step(place: str, file: str, name: str) -> Step:
-    signature = file.replace(".json", ".sig")
-    key = 'aws kms get-public-key --key-id "$KEY" --query PublicKey --output text | base64 -d'
+def _key_step(key: str | None) -> Step:
+    arn = shlex.quote(key) if key else '"$KEY"'
+    ask = f"aws kms get-public-key --key-id {arn} --query PublicKey --output text"
+    where = "" if key else " `$KEY` is the ARN of the key that signs."
     return Step(
-        f"{name}: the signature of this report is right",
-        [
-            f"{key} | openssl pkey -pubin -inform DER -out key.pem",
-            *_fetch(place, file),
-            *_fetch(place, signature),
-            f"openssl dgst -sha256 -verify key.pem -signature {_local(place, signature)} {_local(place, file)}",
-        ],
-        "Verified OK. `$KEY` is `ARCHIVE_SIGNING_KEY` of the configuration above.",
+        "The public key, from those who own the AWS account",
+        [f"{ask} | base64 -d | openssl pkey -pubin -inform DER -out key.pem"],
+        "A file key.pem, which the steps below need. Whoever could forge this page could name another key here, so ask "
+        f"the owner of the account which one is right.{where}",
     )
 
 
-def _fetch(folder: str, file: str) -> Iterator[str]:
-    """Return the command that copies a file from S3, if it is there."""
-    if folder.startswith("s3://"):
-        yield f"aws s3 cp {shlex.quote(_within(folder, file))} {shlex.quote(file)}"
+def _steps_of(document: Mapping[str, Any], trail: Mapping[str, Any]) -> Iterator[Step]:
+    chain, name, reports, archive = trail["chain"], name_of(trail), trail["runs"]["reports"], trail["archive"]
+    folder = "-".join((trail["source"], trail["stream"], trail["destination"]))
+    if chain["reports"] and chain["last_sha256"]:
+        yield _chain_step(chain["place"], f"{folder}-runs", chain, name)
+    if reports:
+        last = reports[-1]
+        yield from _document_steps(
+            chain["place"], last, f"{folder}-runs", f"{name}: a run report is the one of this page", chain["signatures"]
+        )
+    if archive is not None and archive["parts"]:
+        yield _part_step(archive, chain["place"], f"{folder}-runs", name)
+    if found := trail["reconciliation"]:
+        title = f"{name}: what was compared with Kong is what this page says"
+        last = max(found["results"], key=lambda each: each["number"])
+        yield from _document_steps(found["place"], last, f"{folder}-reconciled", title, found["signatures"])
+    yield from _lake_steps(document, trail)
 
 
-def _local(folder: str, file: str) -> str:
+def _chain_step(place: str, folder: str, chain: Mapping[str, Any], name: str) -> Step:
+    commands = [f"aws s3 sync --only-show-errors {shlex.quote(place)} {shlex.quote(folder)}"] if _is_s3(place) else []
+    check = (
+        f"( cd {_folder(place, folder)}; before={'0' * 64}; for each in *.json; do grep -q "
+        '"\\"previousSha256\\":\\"$before\\"" "$each" || echo "$each does not continue the one before"; '
+        'before=$(sha256sum <"$each" | cut -c1-64); done; echo $before )'
+    )
+    return Step(
+        f"{name}: no run report was removed or altered",
+        [*commands, check],
+        f"`{chain['last_sha256']}`, which the checkpoint has as the hash of the newest one, and no other line.",
+    )
+
+
+def _document_steps(
+    place: str, document: Mapping[str, Any], folder: str, title: str, signatures: int
+) -> Iterator[Step]:
+    """Return what to do with a run report, or with the result of a comparison."""
+    file = f"{document['number']:010}.json"
+    is_result = "shown" in document
+    expected = f"`{document['sha256']}`."
+    if is_result:
+        window = " to ".join(wording.moment(document[key]) for key in ("after", "before"))
+        counts = ", ".join(
+            f"{key}: {wording.number(document[key])}" for key in ("shown", "missing", "doubled", "extra")
+        )
+        expected += f" The `result` in it is about {window}. It says {counts}, before what its `repair` has delivered."
+    local = _local(place, folder, file)
+    show = [f"cat {local}"] if is_result else []
+    yield Step(
+        title,
+        [*_fetch(place, folder, file), f"sha256sum {local}", *show],
+        f"{expected} The same holds for every row of the table below.",
+    )
+    if signatures:
+        signature = file.replace(".json", ".sig")
+        signed = _local(place, folder, signature)
+        yield Step(
+            f"{title}, and is signed",
+            [*_fetch(place, folder, signature), f"openssl dgst -sha256 -verify key.pem -signature {signed} {local}"],
+            "Verified OK.",
+        )
+
+
+def _part_step(archive: Mapping[str, Any], reports: str, folder: str, name: str) -> Step:
+    last = archive["parts"][-1]
+    inner, _, file = last["name"].rpartition("/")
+    place = _within(archive["place"], inner)
+    local = shlex.quote(file) if _is_s3(place) else shlex.quote(_within(place, file))
+    fetch = [f"aws s3 cp {shlex.quote(_within(place, file))} {shlex.quote(file)}"] if _is_s3(place) else []
+    commands = [*fetch, f"gzip -dc {local} | sha256sum", f"gzip -dc {local} | wc -l"]
+    expected = f"`{last['sha256']}`, and {last['entries']}, as there is a line for each entry."
+    if last["report"] is not None:
+        report = f"{last['report']:010}.json"
+        pattern = f'"name":"{last["name"]}","sha256":"[^"]*"'
+        commands += [
+            *_fetch(reports, folder, report),
+            f"grep -o {shlex.quote(pattern)} {_local(reports, folder, report)}",
+        ]
+        expected += " The run report names the part with the same hash."
+    return Step(f"{name}: a part of the archive is the one of this page, and of its run report", commands, expected)
+
+
+def _lake_steps(document: Mapping[str, Any], trail: Mapping[str, Any]) -> Iterator[Step]:
+    configuration = document["configuration"]
+    store, channel = configuration.get("EVENT_DATA_STORE"), configuration.get("CHANNEL_ARN")
+    if trail["destination"] != "cloudtrail-lake" or not store or not channel:
+        return
+    after, before = (wording.moment(document[key]).removesuffix(" UTC") for key in ("after", "before"))
+    query = (
+        f"SELECT COUNT(*), COUNT(DISTINCT eventData.uid) FROM {store.rpartition('/')[2]} "  # noqa: S608 - it is shown
+        f"WHERE eventTime >= '{after}' AND eventTime < '{before}' AND metadata.channelARN = '{channel}'"
+    )
+    yield Step(
+        f"{name_of(trail)}: CloudTrail Lake holds so many",
+        [
+            f"aws cloudtrail start-query --query-statement {shlex.quote(query)}",
+            "aws cloudtrail get-query-results --query-id ID",
+        ],
+        f"{trail['delivered']}, twice, if the channel has events of this trail only. `ID` is from the first answer.",
+    )
+
+
+def _is_s3(place: str) -> bool:
+    return place.startswith("s3://")
+
+
+def _fetch(place: str, folder: str, file: str) -> Iterator[str]:
+    """Return the command that copies a file from S3 into a folder, if it is there."""
+    if _is_s3(place):
+        yield f"aws s3 cp {shlex.quote(_within(place, file))} {shlex.quote(f'{folder}/{file}')}"
+
+
+def _local(place: str, folder: str, file: str) -> str:
     """Return where a file is after `_fetch`."""
-    return shlex.quote(file if folder.startswith("s3://") else _within(folder, file))
+    return shlex.quote(f"{folder}/{file}" if _is_s3(place) else _within(place, file))
+
+
+def _folder(place: str, folder: str) -> str:
+    """Return where the files of a place are, once they are fetched."""
+    return shlex.quote(folder if _is_s3(place) else place)
 
 
 def _within(folder: str, file: str) -> str:

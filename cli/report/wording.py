@@ -20,12 +20,12 @@ class Verdict(NamedTuple):
 VERDICTS = {
     "complete": Verdict(
         "Complete",
-        "Every entry that Kong showed is kept, once, and nothing that is kept was altered.",
+        "Every entry that Kong showed is kept, once, and no sign was found that anything was altered.",
         "good",
     ),
     "complete_with_exceptions": Verdict(
         "Complete, with exceptions",
-        "Every entry that Kong showed is accounted for, but not all are delivered, or some were left out.",
+        "Every entry that Kong showed is accounted for, with the exceptions named below.",
         "warning",
     ),
     "unproven": Verdict(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
+import re
+import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,6 +51,68 @@ def test_page_and_json_are_of_one_answer(archived: Terminal) -> None:
     assert hashlib.sha256(output.out.encode()).hexdigest() in page
     assert "Not proven." in page
     assert [path.name for path in archived.folder.iterdir() if "report" in path.name] == ["report.html"]
+
+
+class TestByHand:
+    """The commands of the page, as a sceptic types them: they need nothing of this project."""
+
+    def commands(self, archived: Terminal) -> dict[str, tuple[str, str]]:
+        """Return what is to be typed at each step, and what is expected then."""
+        archived.run("reconcile", "--after", "20h", "--before", "2h")
+        output = archived.run("evidence", "--after", "20h", "--before", "2h", "--html", "report.html", "--json")
+        (archived.folder / "evidence.json").write_text(output.out)
+        page = (archived.folder / "report.html").read_text("utf-8")
+        steps = re.findall(r"<h3>([^<]*)</h3><pre>(.*?)</pre><p>Expected: (.*?)</p>", page, re.DOTALL)
+        assert len(steps) == 8
+        return {
+            title: (html.unescape(commands), html.unescape(re.sub("<[^>]*>", "", expected)))
+            for title, commands, expected in steps
+        }
+
+    def typed(self, archived: Terminal, commands: str) -> str:
+        """Return what the commands of a step say."""
+        done = subprocess.run(
+            ["bash", "-euc", commands], cwd=archived.folder, text=True, check=True, capture_output=True, timeout=60
+        )
+        assert done.stderr == ""
+        return done.stdout
+
+    def test_all_of_them_say_what_is_expected(self, archived: Terminal, site: Site) -> None:
+        # A second run, so that one report continues another.
+        site.kong.add_entries([entry(99, request_timestamp=int(site.kong.now()) - 5 * 3600)])
+        archived.run("sync")
+
+        steps = self.commands(archived)
+
+        page = (archived.folder / "report.html").read_text("utf-8")
+        checked = []
+        for title, (commands, expected) in steps.items():
+            if "kong-cloudtrail" in commands:
+                continue
+            hashes = re.findall("[0-9a-f]{64}", self.typed(archived, commands))
+            assert hashes, title
+            assert all(each in (page if "evidence.json" in commands else expected) for each in hashes), title
+            checked.append(title)
+        assert len(checked) == 5
+
+    def test_an_altered_and_a_removed_report_are_noticed(self, archived: Terminal, site: Site) -> None:
+        for number in range(3):
+            site.kong.add_entries([entry(90 + number, request_timestamp=int(site.kong.now()) - 5 * 3600)])
+            archived.run("sync")
+        [(commands, expected)] = [
+            found for title, found in self.commands(archived).items() if "no run report was removed" in title
+        ]
+        assert self.typed(archived, commands).strip() in expected
+        (folder,) = {path.parent for path in (archived.folder / "archive" / "_ledger" / "runs").rglob("*.json")}
+        second, whole = folder / "0000000002.json", (folder / "0000000002.json").read_bytes()
+
+        second.write_bytes(whole.replace(b'"delivered":1', b'"delivered":2'))
+        assert "0000000003.json does not continue the one before\n" in self.typed(archived, commands)
+        second.unlink()
+        assert "0000000003.json does not continue the one before\n" in self.typed(archived, commands)
+        second.write_bytes(whole)
+        (folder / "0000000004.json").unlink()
+        assert self.typed(archived, commands).strip() not in expected
 
 
 def test_people_read_the_same_without_a_page(archived: Terminal) -> None:

@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from kong_cloudtrail.destinations.archive.destination import Archive
 from kong_cloudtrail.destinations.archive.inspection import ArchiveInspector
+from kong_cloudtrail.domain.backfill import Range, SliceProgress
 from kong_cloudtrail.domain.checkpoint import OpenGap
 from kong_cloudtrail.domain.moment import utc
 from kong_cloudtrail.domain.reconciliation import COUNTS, Coverage, Reconciled
@@ -101,7 +102,7 @@ class Parts:
         ledger = self.ledger
         ledger.save_checkpoint(replace(ledger.load_checkpoint(), **changes))
 
-    def reconcile(self, after: int = AFTER, until: int = BEFORE, *, repair: Any = None, **counts: int | None) -> None:
+    def reconcile(self, after: int = AFTER, until: int = BEFORE, *, repair: Any = None, **counts: Any) -> None:
         """Keep the result of a reconciliation, as the verb does."""
         result = {
             "basis": "parts",
@@ -244,7 +245,7 @@ class TestFaults:
 
         trail = ask_one(parts)
 
-        assert (trail["verdict"], codes(trail, "fault")) == ("incomplete", ["archive_altered"])
+        assert (trail["verdict"], codes(trail, "fault")) == ("incomplete", ["archive_altered", "fewer_than_compared"])
         assert name in trail["findings"][0]["text"]
 
     def test_a_removed_part_of_another_day_is_not_of_this_period(self, parts: Parts) -> None:
@@ -277,7 +278,69 @@ class TestFaults:
     def test_what_was_repaired_is_not_missing(self, parts: Parts) -> None:
         parts.reconcile(missing=3, repair={"delivered": 2, "quarantined": 1, "failed": 0})
 
-        assert ask_one(parts)["verdict"] == "complete"
+        trail = ask_one(parts)
+
+        assert (trail["verdict"], trail["missing"], trail["reconciliation"]["quarantined"]) == ("complete", 0, 1)
+
+    def test_what_a_repair_put_into_quarantine_is_not_delivered_until_it_is_released(self) -> None:
+        parts = Parts(LAKE)
+        parts.run([row(number, AFTER + number) for number in range(9)], at=NOW - 60)
+        parts.reconcile(shown=10, missing=1, repair={"delivered": 0, "quarantined": 1, "failed": 0})
+        quarantined = read_entry(row(9, AFTER + 9))
+        parts.ledger.quarantine(quarantined, GATEWAY, Failure("InvalidData", ""), 1)
+
+        assert ask_one(parts)["delivered"] == 9
+        parts.ledger.release(quarantined.key.replace(":", "-"))
+        assert ask_one(parts)["delivered"] == 10
+
+    def test_doubles_of_which_one_comparison_knows_though_another_does_not(self) -> None:
+        parts = Parts(LAKE)
+        parts.run([row(2, AFTER), row(3, BEFORE - 5)], at=NOW - 60)
+        parts.reconcile(AFTER, AFTER + DAY, basis="lake", doubled=3)
+        parts.reconcile(AFTER + DAY, BEFORE, basis="marks", doubled=None)
+
+        assert "entries_doubled" in codes(ask_one(parts), "fault")
+
+    def test_more_than_kong_showed_is_not_passed_over(self, parts: Parts) -> None:
+        parts.reconcile(extra=2)
+
+        trail = ask_one(parts)
+
+        assert (trail["verdict"], codes(trail, "exception")) == ("complete_with_exceptions", ["entries_extra"])
+
+    @pytest.mark.parametrize("kind", ["quarantined", "discarded"])
+    def test_an_entry_that_was_taken_out_of_the_quarantine_by_hand(self, parts: Parts, kind: str) -> None:
+        quarantined = read_entry(row(7, AFTER + 9))
+        name = quarantined.key.replace(":", "-")
+        parts.ledger.quarantine(quarantined, GATEWAY, Failure("InvalidData", ""), 1)
+        if kind == "discarded":
+            parts.ledger.discard(name, reason="a load test", by="somebody")
+        counts: dict[str, Any] = {"shown": 5, kind: 1, f"{kind}_entries": [{"name": name, "code": "InvalidData"}]}
+        parts.reconcile(**counts)
+        assert ask_one(parts)["verdict"] == "complete_with_exceptions"
+        (record,) = [each for each in parts.store.objects if each.endswith(f"/{name}.json")]
+        del parts.store.objects[record]
+
+        trail = ask_one(parts)
+
+        assert (trail["verdict"], codes(trail, "fault")) == ("incomplete", ["quarantine_altered"])
+        assert name in trail["findings"][0]["text"]
+
+    def test_an_archive_with_fewer_entries_than_were_found_in_it(self, parts: Parts) -> None:
+        parts.reconcile(shown=5)
+
+        assert codes(ask_one(parts), "fault") == ["fewer_than_compared"]
+
+    def test_a_comparison_of_another_trail(self, parts: Parts) -> None:
+        other = Parts(Trail("staging", "requests", "archive"))
+        other.reconcile()
+        for name, body in other.store.objects.items():
+            if name.startswith("reconciled/"):
+                parts.store.objects[name.replace("staging", "kong")] = body
+
+        trail = ask_one(parts)
+
+        assert (codes(trail, "fault"), trail["chain"]["faults"]) == (["chain_broken"], 1)
 
     def test_rows_that_kong_could_not_show(self, parts: Parts) -> None:
         parts.reconcile(unreadable=1)
@@ -301,7 +364,7 @@ class TestFaults:
     def test_runs_that_did_not_get_to_the_end(self) -> None:
         parts = Parts()
         parts.run([row(1, AFTER + 5)], at=AFTER + DAY)
-        parts.reconcile()
+        parts.reconcile(shown=1)
 
         assert codes(ask_one(parts), "fault") == ["not_delivered_to_the_end"]
 
@@ -360,10 +423,35 @@ class TestExceptions:
         assert trail["excluded"] == {"entries": 15, "by_rule": {"GET /status": 3, "own-reads": 12}}
         assert "entries_excluded" in codes(trail, "exception")
 
+    def test_what_only_a_comparison_left_out_is_named_too(self, parts: Parts) -> None:
+        parts.reconcile(shown=9, excluded=5)
+
+        trail = ask_one(parts)
+
+        assert (trail["verdict"], trail["excluded"]["entries"]) == ("complete_with_exceptions", 5)
+        assert codes(trail, "exception") == ["entries_excluded"]
+        assert "Runs report none; comparisons with Kong found 5." in trail["findings"][0]["text"]
+
     def test_a_trail_that_begins_within_the_period(self, parts: Parts) -> None:
         parts.change_checkpoint(begins_at=AFTER + 3600)
 
         assert "begins_later" in codes(ask_one(parts), "exception")
+
+    def test_a_backfill_of_what_is_older_than_the_trail(self, parts: Parts) -> None:
+        parts.change_checkpoint(begins_at=AFTER + DAY)
+        parts.reconcile()
+        whole = Range(AFTER, AFTER + DAY)
+        parts.ledger.save_slice(whole, Range(AFTER + 3600, AFTER + DAY), SliceProgress(done=True))
+        first = Range(AFTER, AFTER + 3600)
+        begun = parts.ledger.save_slice(whole, first, SliceProgress())
+
+        trail = ask_one(parts)
+        assert (trail["verdict"], codes(trail, "exception")) == ("complete_with_exceptions", ["begins_later"])
+        assert "2024-05-29T00:00:00Z to 2024-05-29T01:00:00Z." in trail["findings"][0]["text"]
+
+        parts.ledger.save_slice(whole, first, replace(begun, done=True))
+        trail = ask_one(parts)
+        assert (trail["verdict"], "backfilled" in codes(trail, "note")) == ("complete", True)
 
 
 class TestHonesty:
@@ -383,6 +471,22 @@ class TestHonesty:
         trail = ask_one(parts, period=period)
 
         assert (trail["verdict"], trail["shown"], trail["activity"]["days"]) == ("unproven", 0, [])
+
+    def test_nothing_at_all_may_be_an_audit_log_that_was_off(self, parts: Parts) -> None:
+        period = {"after": "2024-05-01", "before": "2024-05-02"}
+        parts.reconcile(MIDNIGHT - 31 * DAY, MIDNIGHT - 30 * DAY, shown=0)
+
+        trail = ask_one(parts, period=period)
+
+        assert (trail["verdict"], "nothing_shown" in codes(trail, "note")) == ("complete", True)
+
+    def test_names_the_trails_that_it_says_nothing_of(self, parts: Parts) -> None:
+        objects = Parts(Trail("kong", "objects", "archive"), store=parts.store)
+        objects.run([], at=NOW - 60)
+        Parts(Trail("kong-2", "objects", "archive"), store=parts.store).run([], at=NOW - 60)
+
+        assert ask(parts)["trails_beside"] == ["kong/objects/archive"]
+        assert ask(parts, objects)["trails_beside"] == []
 
     def test_a_period_that_has_not_ended(self, parts: Parts) -> None:
         document = ask(parts, period={"after": "2024-05-29", "before": "2024-07-01"})
@@ -460,6 +564,13 @@ class TestCoverage:
 
     def test_what_an_older_one_found_missing_stays_until_all_of_it_was_compared_again(self) -> None:
         assert Coverage.of(Window(0, 30), self.results((0, 30, 1, 9), (0, 29, 2, 0))).total("missing") == 9
+
+    def test_our_own_marks_never_replace_a_comparison_with_the_destination(self) -> None:
+        [old, new] = self.results((0, 30, 1, 9), (0, 30, 2, 0))
+
+        coverage = Coverage.of(Window(0, 30), [old, replace(new, basis="marks")])
+
+        assert (coverage.total("missing"), coverage.results) == (9, [old])
 
     def test_holes_are_known(self) -> None:
         coverage = Coverage.of(Window(0, 30), self.results((-5, 4, 1, 0), (6, 9, 1, 0), (20, 40, 1, 0)))

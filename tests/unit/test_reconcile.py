@@ -442,7 +442,7 @@ class TestRefused:
         assert counts(site.ask()) == {"extra": 72}
 
     def test_what_is_before_the_trail_began(self) -> None:
-        with pytest.raises(RequestInvalid, match="after: 2024-05-31T23:00:00Z .* the trail begins at 2024-05-31T23"):
+        with pytest.raises(RequestInvalid, match=r"after: 2024-05-31T23:00:00Z .* the trail begins at 2024-05-31T23"):
             _beginning_at(MIDNIGHT - 3600).ask(before=utc(NOW - 3600))
 
     def test_a_window_that_is_over_before_the_trail_began(self) -> None:

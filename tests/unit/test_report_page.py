@@ -151,7 +151,30 @@ def test_commands_quote_what_a_shell_would_read(document: dict[str, Any]) -> Non
     text = page_of(document).text
 
     assert "sha256sum '/ledger of $(touch x)/runs/0000000002.json'" in text
+    assert "( cd '/ledger of $(touch x)/runs'; before=000" in text
     assert "aws s3 cp 's3://bucket/a b/day=2024-05-31/23-000000.json.gz' 23-000000.json.gz\ngzip -dc 23" in text
+
+
+def test_names_what_it_is_not_about(document: dict[str, Any]) -> None:
+    assert "Not about" not in page_of(document).text
+
+    document["trails_beside"] = ["kong/objects/archive", HOSTILE]
+
+    page = page_of(document)
+    assert "Not about: kong/objects/archive, " in page.text
+    assert "script" not in page.tags
+
+
+def test_tells_how_to_count_in_the_lake(document: dict[str, Any]) -> None:
+    store = "arn:aws:cloudtrail:eu-central-1:111122223333:eventdatastore/5b8d"
+    document["trails"][0]["destination"] = "cloudtrail-lake"
+    document["configuration"] = {"EVENT_DATA_STORE": store, "CHANNEL_ARN": "arn:aws:cloudtrail:channel/'; DROP"}
+
+    text = page_of(document).text
+
+    assert (
+        "SELECT COUNT(*), COUNT(DISTINCT eventData.uid) FROM 5b8d WHERE eventTime >= '\"'\"'2024-05-29 00:00:00" in text
+    )
 
 
 def test_plots_have_the_numbers_of_the_document(document: dict[str, Any]) -> None:

@@ -111,8 +111,7 @@ class Coverage:
         """Whether the results are about the window and nothing else, and no entry is counted in two of them."""
         windows = [result.window for result in self.results]
         return self.is_whole and not (
-            without(windows, [self.window])
-            or any(first.overlaps(second) for first, second in combinations(windows, 2))
+            without(windows, [self.window]) or any(first.overlaps(second) for first, second in combinations(windows, 2))
         )
 
     def total(self, name: str) -> int | None:

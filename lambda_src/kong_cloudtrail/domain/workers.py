@@ -1,10 +1,16 @@
-"""Threads for calls that may never end: neither a run nor the end of the process waits for them."""
+"""Threads: for calls that may never end, which neither a run nor the end of the process waits for; and for reading."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Done = TypeVar("_Done")
 
 
 class Workers:
@@ -47,3 +53,15 @@ class Workers:
             work()
             del work  # frees the batch while this thread waits for the next one
             self._idle.release()
+
+
+def in_order(items: Iterable[_Item], work: Callable[[_Item], _Done], at_once: int) -> Iterator[_Done]:
+    """Do the same for each item, a few at once and only so many ahead; return what came of it in their order."""
+    ahead: deque[Future[_Done]] = deque()
+    with ThreadPoolExecutor(at_once, "in-order") as pool:
+        for item in items:
+            if len(ahead) >= at_once:
+                yield ahead.popleft().result()
+            ahead.append(pool.submit(work, item))
+        while ahead:
+            yield ahead.popleft().result()

@@ -383,17 +383,17 @@ class _Reconciliation:
     def _check_rules(self) -> None:
         """Raise `RequestInvalid` unless what is left out here is what runs leave out.
 
-        Under other rules, holes would count as left out; or what was left out as missing, and a repair would deliver it.
+        Under other rules, holes would count as left out; or what was left out as missing, and be delivered by a repair.
         """
         here, of_runs = self._parts.plan.exclusion.names, self._checkpoint.excluded.rules
-        if here != of_runs and self._checkpoint.first_run_at is not None:
-            raise RequestInvalid(
-                [
-                    f"The rules that leave entries out are others here ({', '.join(here) or 'none'}) than in the newest "
-                    f"run ({', '.join(of_runs) or 'none'}). Set the same EXCLUDE_ variables as the runs have, or let a "
-                    "run begin with these."
-                ]
-            )
+        if here == of_runs or self._checkpoint.first_run_at is None:
+            return
+        problem = (
+            f"The rules that leave entries out are others here ({', '.join(here) or 'none'}) than in the newest run "
+            f"({', '.join(of_runs) or 'none'}). Set the EXCLUDE variables that the runs have, or let a run begin with "
+            "these."
+        )
+        raise RequestInvalid([problem])
 
     def _check_beginning(self, window: Window, retained_from: int) -> None:
         """Raise `RequestInvalid` if the window begins before what was to be delivered, or is still retained."""
@@ -402,7 +402,9 @@ class _Reconciliation:
         if window.after >= max(retained_from, delivered_from):
             return
         if retained_from >= delivered_from:
-            problem = f"{utc(retained_from)} is the earliest moment that proves something: older entries may have expired."
+            problem = (
+                f"{utc(retained_from)} is the earliest moment that proves something: older entries may have expired."
+            )
         else:
             first = "" if delivered_from == window.before else f"{utc(delivered_from)} is the earliest moment here: "
             problem = (

@@ -21,6 +21,11 @@ _SHOWN_AS_THEY_ARE = ("activity", "archive", "chain", "quarantine", "reconciliat
 MOST_ROWS = 2000
 """Rows of a table that the page has. The JSON has all."""
 
+MOST_FINDINGS = 10
+"""Findings of a kind, and stretches of time in a sentence, that the page has. The JSON has all."""
+
+_MOST_REASONS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -56,6 +61,7 @@ def render(document: Mapping[str, Any], json_sha256: str) -> str:
         steps=list(_steps(document)),
         json_sha256=json_sha256,
         most_rows=MOST_ROWS,
+        most_stretches=MOST_FINDINGS,
         style=Markup(style),  # noqa: S704 - a file of this package
     )
 
@@ -111,13 +117,23 @@ def _trail(document: Mapping[str, Any], trail: Mapping[str, Any]) -> dict[str, A
         "name": name_of(trail),
         "verdict": wording.VERDICTS[trail["verdict"]],
         "figures": list(_figures(trail)),
-        "findings": [(*wording.SEVERITIES[each["severity"]], each["text"]) for each in trail["findings"]],
+        "findings": list(_findings(trail["findings"])),
         "plot": plots.day_plot(activity, document["after"], until) if activity["days"] else None,
         "kinds": _shares(activity["kinds"], wording.KINDS),
         "outcomes": _shares(activity["outcomes"], wording.OUTCOMES),
         "labels": wording.KINDS,
         **{key: trail[key] for key in _SHOWN_AS_THEY_ARE},
     }
+
+
+def _findings(findings: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """Return the findings, of each kind the first ones and how many more there are: word, tone and text."""
+    kinds = {(each["severity"], each["code"]): None for each in findings}
+    for severity, code in kinds:
+        texts = [each["text"] for each in findings if (each["severity"], each["code"]) == (severity, code)]
+        if further := len(texts[MOST_FINDINGS:]):
+            texts = [*texts[:MOST_FINDINGS], f"{further:,} more of this kind. The JSON has all."]
+        yield from ((*wording.SEVERITIES[severity], text) for text in texts)
 
 
 def _figures(trail: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -127,7 +143,8 @@ def _figures(trail: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     yield "Delivered", wording.number(trail["delivered"]), _delivered_basis(trail), "plain"
     yield "Missing", *_count(trail["missing"], "not reconciled", "of what Kong showed")
     yield "Doubled", *_count(trail["doubled"], "not reconciled", "in the destination")
-    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in quarantine["by_reason"].items())
+    reasons = ", ".join(f"{reason}: {count:,}" for reason, count in [*quarantine["by_reason"].items()][:_MOST_REASONS])
+    reasons += ", …" if len(quarantine["by_reason"]) > _MOST_REASONS else ""
     held = quarantine["quarantined"]
     yield "Quarantined", wording.number(held), reasons or "none refused or unreadable", "warning" if held else "good"
     faults = chain["faults"]

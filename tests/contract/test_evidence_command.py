@@ -79,7 +79,7 @@ class TestByHand:
 
     def test_all_of_them_say_what_is_expected(self, archived: Terminal, site: Site) -> None:
         # A second run, so that one report continues another.
-        site.kong.add_entries([entry(99, request_timestamp=int(site.kong.now()) - 5 * 3600)])
+        site.kong.add_entries([entry(99, request_timestamp=int(site.kong.now()) - 1)])
         archived.run("sync")
 
         steps = self.commands(archived)
@@ -89,15 +89,19 @@ class TestByHand:
         for title, (commands, expected) in steps.items():
             if "kong-cloudtrail" in commands:
                 continue
-            hashes = re.findall("[0-9a-f]{64}", self.typed(archived, commands))
-            assert hashes, title
-            assert all(each in (page if "evidence.json" in commands else expected) for each in hashes), title
+            said = self.typed(archived, commands)
+            if "evidence.json" in commands:
+                assert said.split()[0] in page
+            else:
+                hashes = re.findall("[0-9a-f]{64}", expected)
+                assert hashes, title
+                assert all(each in said for each in hashes), title
             checked.append(title)
         assert len(checked) == 5
 
     def test_an_altered_and_a_removed_report_are_noticed(self, archived: Terminal, site: Site) -> None:
         for number in range(3):
-            site.kong.add_entries([entry(90 + number, request_timestamp=int(site.kong.now()) - 5 * 3600)])
+            site.kong.add_entries([entry(90 + number, request_timestamp=int(site.kong.now()) - 9 + number)])
             archived.run("sync")
         [(commands, expected)] = [
             found for title, found in self.commands(archived).items() if "no run report was removed" in title

@@ -250,6 +250,23 @@ def test_long_lists_are_cut_on_the_page_and_that_is_said(document: dict[str, Any
     assert json.dumps(document)
 
 
+def test_thousands_of_findings_leave_room_for_the_others(document: dict[str, Any]) -> None:
+    trail = document["trails"][0]
+    fault = {"severity": "fault", "code": "archive_altered"}
+    trail["findings"] = [
+        *({**fault, "text": f"part-{number:04} is missing."} for number in range(5000)),
+        {"severity": "unchecked", "code": "not_reconciled", "text": "Not reconciled."},
+    ]
+    trail["quarantine"].update(quarantined=100_000, by_reason={f"Code{number}": 1 for number in range(50)})
+
+    text = " ".join(page_of(document).text.split())
+
+    assert re.findall(r"part-\d+", text) == [f"part-{number:04}" for number in range(10)]
+    assert "4,990 more of this kind. The JSON has all. Not checked Not reconciled." in text
+    assert "Code0: 1, Code1: 1, Code2: 1, …" in text
+    assert "The first 1 of 100,000" in text
+
+
 def test_the_sample_of_the_docs_is_what_the_command_would_write() -> None:
     line = evidence_sample.JSON.read_text("utf-8")
 

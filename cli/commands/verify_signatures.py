@@ -23,7 +23,7 @@ _REASONS = {
 _CONCLUSIONS = {
     "no_entries": "There are no entries in this window, so nothing was checked.",
     "nothing_signed": "No entry is signed: Kong's setting audit_log_signing_key is off.",
-    "all_verified": "Every entry is as Kong signed it.",
+    "all_verified": "Every entry has the values that Kong signed.",
     "some_verified": "The key and the form are right, as some signatures fit. Look into those that do not.",
     "none_verified": (
         "No signature fits. It is not known why: another key, or a form that Kong does not document. This says nothing "

@@ -136,6 +136,13 @@ class TestCanonicalForm:
 
         assert canonical_form(value) == b"192.0.2.10|GET|/a|b|1717243200|200"
 
+    def test_has_no_names_so_a_value_that_moves_into_an_empty_field_beside_it_is_not_noticed(self) -> None:
+        # As documented: this is why a signature that fits does not prove under which name a value stood.
+        whole = signed(rbac_user_id="9b2f", rbac_user_name=None)
+        moved = whole | {"rbac_user_id": None, "rbac_user_name": "9b2f"}
+
+        assert check_signature(moved, KEY) is check_signature(whole, KEY) is SignatureCheck.VERIFIED
+
     def test_keeps_bytes_that_are_no_text(self) -> None:
         assert canonical_form({"path": "/\udcff\u00e9"}) == b"/\xff\xc3\xa9"
 

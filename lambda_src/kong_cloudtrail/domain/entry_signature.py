@@ -2,8 +2,10 @@
 
 Kong documents which form of an entry it signs: the values of the fields that are not null, without ``signature``,
 ``ttl`` and ``expire``, in the order of the fields' names, with ``|`` between them. It publishes no example, and its own
-guide to checking them is not published because checking failed. So an entry whose signature fits is certainly as it was
-signed. One whose signature does not fit may be altered, signed with another key, or signed in another form.
+guide to checking them is not published because checking failed. So an entry whose signature fits has the values that
+were signed, in their order. The names of the fields are not signed: a value may have moved into an empty field beside
+its own, or, if it has a ``|`` in it, been cut in two. An entry whose signature does not fit may be altered, signed with
+another key, or signed in another form.
 """
 
 from __future__ import annotations

@@ -29,9 +29,10 @@ _A_LONG_TIME_SECONDS = 366 * 86_400
 
 CAVEAT = (
     "This is advice. Kong documents the form of an entry that it signs, but publishes no example of a signature, and "
-    "has withdrawn its own guide to checking them because checking failed. A signature that fits proves that the entry "
-    "is as Kong signed it. One that does not fit proves nothing by itself: the entry may be altered, another key may "
-    "have signed it, or this version of Kong signs another form."
+    "has withdrawn its own guide to checking them because checking failed. A signature that fits proves that Kong "
+    "signed these values, in this order; not under which names, as the form has none. One that does not fit proves "
+    "nothing by itself: the entry may be altered, another key may have signed it, or this version of Kong signs "
+    "another form."
 )
 
 

@@ -131,7 +131,7 @@ def write() -> int:
 
 def page_of(line: str) -> str:
     """Return the page of what `evidence` has printed, as the command writes it."""
-    return render(json.loads(line), hashlib.sha256(line.encode()).hexdigest())
+    return render(json.loads(line), hashlib.sha256(line.encode()).hexdigest(), JSON.name)
 
 
 def main() -> int:

@@ -88,7 +88,7 @@ def evidence(
     line = json.dumps(document)
     if html is not None:
         sha256 = hashlib.sha256(f"{line}\n".encode()).hexdigest()
-        write_whole(html, render(document, sha256))
+        write_whole(html, render(document, sha256, f"{html.stem}.json"))
     if as_json:
         click.echo(line)
     else:

@@ -36,7 +36,7 @@ class Step:
     expected: str
 
 
-def render(document: Mapping[str, Any], json_sha256: str) -> str:
+def render(document: Mapping[str, Any], json_sha256: str, json_name: str) -> str:
     """Return the page of a document.
 
     Parameters
@@ -45,6 +45,8 @@ def render(document: Mapping[str, Any], json_sha256: str) -> str:
         The answer of `evidence`.
     json_sha256
         SHA-256 of the same document as the command prints it with ``--json``.
+    json_name
+        What the file is called into which that was written, as far as anybody can know.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def render(document: Mapping[str, Any], json_sha256: str) -> str:
         verdict=wording.VERDICTS[document["verdict"]],
         trails=[_trail(document, trail) for trail in document["trails"]],
         several=len(document["trails"]) > 1,
-        steps=list(_steps(document)),
+        steps=list(_steps(document, json_name)),
         json_sha256=json_sha256,
         most_rows=MOST_ROWS,
         most_stretches=MOST_FINDINGS,
@@ -200,12 +202,13 @@ def _shares(counts: Mapping[str, int], labels: Mapping[str, str]) -> list[dict[s
 # -- by hand
 
 
-def _steps(document: Mapping[str, Any]) -> Iterator[Step]:
+def _steps(document: Mapping[str, Any], json_name: str) -> Iterator[Step]:
     period = f"--after {document['after']} --before {document['before']}"
     yield Step(
         "This page says what its data say",
-        ["sha256sum evidence.json"],
-        "The JSON that was printed together with this page has the SHA-256 in the last line of the page.",
+        [f"sha256sum {shlex.quote(json_name)}"],
+        "The JSON that was printed together with this page has the SHA-256 in the last line of the page. The file may "
+        "have another name.",
     )
     if any(trail["chain"]["signatures"] for trail in document["trails"]):
         yield _key_step(document["configuration"].get("ARCHIVE_SIGNING_KEY"))

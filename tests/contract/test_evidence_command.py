@@ -60,7 +60,7 @@ class TestByHand:
         """Return what is to be typed at each step, and what is expected then."""
         archived.run("reconcile", "--after", "20h", "--before", "2h")
         output = archived.run("evidence", "--after", "20h", "--before", "2h", "--html", "report.html", "--json")
-        (archived.folder / "evidence.json").write_text(output.out)
+        (archived.folder / "report.json").write_text(output.out)
         page = (archived.folder / "report.html").read_text("utf-8")
         steps = re.findall(r"<h3>([^<]*)</h3><pre>(.*?)</pre><p>Expected: (.*?)</p>", page, re.DOTALL)
         assert len(steps) == 8
@@ -90,7 +90,7 @@ class TestByHand:
             if "kong-cloudtrail" in commands:
                 continue
             said = self.typed(archived, commands)
-            if "evidence.json" in commands:
+            if "report.json" in commands:
                 assert said.split()[0] in page
             else:
                 hashes = re.findall("[0-9a-f]{64}", expected)

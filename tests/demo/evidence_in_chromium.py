@@ -47,7 +47,7 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "sample":
         return SAMPLE
     path = tmp_path / "hostile.html"
-    path.write_text(render(hostile(), "c" * 64), encoding="utf-8")
+    path.write_text(render(hostile(), "c" * 64, "evidence.json"), encoding="utf-8")
     return path
 
 

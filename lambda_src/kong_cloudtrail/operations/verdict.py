@@ -115,7 +115,8 @@ def _about_reconciliation(trail: TrailEvidence) -> Iterator[Finding]:
     if extra := coverage.known("extra"):
         text = (
             f"{_entries(extra)} kept that Kong did not show when it was compared, though none had expired by then. "
-            "Kong has lost them, or they are not from Kong. `reconcile` names each."
+            "Kong has lost them, or somebody else has written them, such as another gateway into the same place. "
+            "`reconcile` names each."
         )
         yield Finding(EXCEPTION, "entries_extra", text)
     if not coverage.results:

@@ -130,7 +130,7 @@ fields {hour} as hour
 | sort hour""",
     ),
     LogQuery(
-        name="story-of-a-request",
+        name="request-story",
         title="Story of a request",
         template="""\
 fields {at} as at, @message

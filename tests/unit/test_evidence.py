@@ -331,6 +331,43 @@ class TestFaults:
 
         assert codes(ask_one(parts), "fault") == ["fewer_than_compared"]
 
+    def test_the_last_comparison_taken_away_with_its_traces(self, parts: Parts) -> None:
+        """Somebody puts an older state of the results in place, in which nothing was missing."""
+        parts.reconcile()
+        before = {name: body for name, body in parts.store.objects.items() if name.startswith("reconciled/")}
+        parts.reconcile(missing=5)
+        parts.run([row(20, NOW - 60)], at=NOW - 30)
+        assert ask_one(parts)["missing"] == 5
+        for name in [name for name in parts.store.objects if name.startswith("reconciled/")]:
+            del parts.store.objects[name]
+        parts.store.objects |= before
+
+        trail = ask_one(parts)
+
+        assert (trail["verdict"], codes(trail, "fault")) == ("incomplete", ["chain_broken"])
+        text = "Reconcile result(s) 2 to 2 are missing at the end, which run reports name."
+        assert trail["findings"][0]["text"] == text
+        assert answer("verify", {}, Installed([parts]))["trails"][0]["faults"] == [text]
+
+    def test_the_last_comparison_replaced_by_another(self, parts: Parts) -> None:
+        parts.reconcile(missing=5)
+        parts.run([row(20, NOW - 60)], at=NOW - 30)
+        for name in [name for name in parts.store.objects if name.startswith("reconciled/")]:
+            del parts.store.objects[name]
+        parts.reconcile()
+
+        assert ask_one(parts)["findings"][0]["text"] == (
+            "Reconcile result 1 is not the one that run reports name: it was altered."
+        )
+
+    def test_a_run_goes_on_when_the_results_are_damaged(self, parts: Parts) -> None:
+        parts.reconcile()
+        parts.store.write("reconciled/kong/requests/archive/newest", b"[]")
+
+        parts.run([row(20, NOW - 60)], at=NOW - 30)
+
+        assert parts.ledger.load_checkpoint().run_number == 3
+
     def test_a_comparison_of_another_trail(self, parts: Parts) -> None:
         other = Parts(Trail("staging", "requests", "archive"))
         other.reconcile()
@@ -546,10 +583,13 @@ class TestHonesty:
 
 class TestCoverage:
     def results(self, *spans: tuple[int, int, int, int]) -> list[Reconciled]:
+        """Return results about a span each, with their number and how many were missing."""
         counts: dict[str, int | None] = dict.fromkeys(COUNTS, 0)
         return [
-            Reconciled(Window(after, before), at, counts | {"shown": 1, "missing": missing}, "parts", "")
-            for after, before, at, missing in spans
+            Reconciled(
+                Window(after, before), NOW - number, counts | {"shown": 1, "missing": missing}, "parts", "", number
+            )
+            for after, before, number, missing in spans
         ]
 
     def test_days_make_a_month(self) -> None:

@@ -42,7 +42,7 @@ class Reconciled:
     counts: Mapping[str, int | None]
     basis: str
     sha256: str
-    number: int = 0
+    number: int
     set_aside: frozenset[str] = frozenset()
 
     @classmethod
@@ -95,7 +95,8 @@ class Coverage:
         A comparison with the destination itself goes before one with our own marks, also if it is older.
         """
         left, used = [window], []
-        for result in sorted(results, key=lambda each: (not each.is_by_marks, each.at), reverse=True):
+        # By their order in the chain, as the clocks of those who compared may have been wrong.
+        for result in sorted(results, key=lambda each: (not each.is_by_marks, each.number), reverse=True):
             if any(gap.overlaps(result.window) for gap in left):
                 used.append(result)
                 left = without(left, [result.window])

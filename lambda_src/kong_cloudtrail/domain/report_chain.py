@@ -86,6 +86,10 @@ class ReportChain:
         Number of signatures that are there.
     parts
         The parts that the reports name, by name.
+    hashes
+        SHA-256 of each report, by its number.
+    results
+        Of the newest result of a reconciliation that each report names: SHA-256 by number.
     faults
         One sentence for each report that is missing, altered, misplaced or not signed.
     other_trails
@@ -101,6 +105,8 @@ class ReportChain:
     signed: int | None
     signatures: int
     parts: Mapping[str, ReportedPart]
+    hashes: Mapping[int, str]
+    results: Mapping[int, str]
     faults: tuple[str, ...]
     other_trails: tuple[str, ...]
 
@@ -146,6 +152,8 @@ class ChainCheck:
     first: StoredReport | None = None
     last: StoredReport | None = None
     parts: dict[str, ReportedPart] = field(default_factory=dict)
+    hashes: dict[int, str] = field(default_factory=dict)
+    results: dict[int, str] = field(default_factory=dict)
     _faults: list[str] = field(default_factory=list)
     _previous: str = NO_REPORT_SHA256
     _expected: int = 1
@@ -169,11 +177,13 @@ class ChainCheck:
             )
         self._previous = hashlib.sha256(body).hexdigest()
         self._expected = number + 1
+        self.hashes[number] = self._previous
         if number == self.checkpoint.run_number and self._previous != self.checkpoint.run_sha256:
             self._faults.append(f"{self.noun} {number} is not the one that the {self.head} remembers: it was altered.")
         self._check_trail(number, fields)
         self._check_signature(number, body, signature)
         self._collect_parts(number, fields)
+        self._collect_result(fields)
         self.note(number, body, fields)
 
     def end(self) -> list[str]:
@@ -213,6 +223,11 @@ class ChainCheck:
                 f"The signature of {self._what} {number} is wrong: it was altered, or another key has signed it."
             )
 
+    def _collect_result(self, fields: Mapping[str, Any]) -> None:
+        result = fields.get("reconciled")
+        if isinstance(result, dict) and type(result.get("number")) is int:
+            self.results[result["number"]] = str(result.get("sha256"))
+
     def _collect_parts(self, number: int, fields: Mapping[str, Any]) -> None:
         try:
             for part in fields.get("parts", ()):
@@ -228,6 +243,23 @@ class ChainCheck:
                     )
         except (ValueError, KeyError, TypeError, OverflowError):
             self._faults.append(f"Report {number} has no readable list of parts: it was altered.")
+
+
+def faults_of_results(runs: ReportChain, results: ReportChain) -> tuple[str, ...]:
+    """Return one sentence for each result that a run report names, and that is missing or is another one now.
+
+    So the last results cannot be taken away without the run reports that were written since.
+    """
+    newest = max(runs.results, default=0)
+    last = max(results.hashes, default=0)
+    faults = [
+        f"Reconcile result {number} is not the one that run reports name: it was altered."
+        for number, sha256 in sorted(runs.results.items())
+        if results.hashes.get(number, sha256) != sha256
+    ]
+    if last < newest:
+        faults.append(f"Reconcile result(s) {last + 1} to {newest} are missing at the end, which run reports name.")
+    return tuple(faults)
 
 
 def _fields(body: bytes) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..domain.activity import Activity
 from ..domain.checkpoint import Checkpoint
 from ..domain.reconciliation import Coverage
-from ..domain.report_chain import ReportChain
+from ..domain.report_chain import ReportChain, faults_of_results
 from ..domain.run_history import RunsOfWindow
 from ..domain.window import Window
 from ..ports import Inspection
@@ -87,7 +87,7 @@ class TrailEvidence:
     @property
     def reconciliation_faults(self) -> Sequence[str]:
         """One sentence for each result of a comparison that is missing, altered or misplaced."""
-        return self.reconciliations.faults
+        return (*self.reconciliations.faults, *faults_of_results(self.chain, self.reconciliations))
 
     @property
     def before(self) -> int:

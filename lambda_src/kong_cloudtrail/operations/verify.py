@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..domain.report_chain import IsSignedBy, ReportChain, StoredReport
+from ..domain.report_chain import IsSignedBy, ReportChain, StoredReport, faults_of_results
 from ..ports import Inspection, Inspector, Reports
 from .fields import Fields
 from .installation import StoredInstallation
@@ -45,7 +45,8 @@ class VerifiedTrail:
     def faults(self) -> tuple[str, ...]:
         """One sentence for each fault."""
         of_parts = self.inspection.faults if self.inspection is not None else ()
-        return self.chain.faults + of_parts + self.reconciliations.faults
+        of_results = self.reconciliations.faults + faults_of_results(self.chain, self.reconciliations)
+        return self.chain.faults + of_parts + of_results
 
     @property
     def found_nothing(self) -> bool:

@@ -314,6 +314,7 @@ class Ledger:
         Checkpoint
             The given checkpoint with the new number and hash, not yet saved.
         """
+        result = self._newest_result()
         while True:
             number = checkpoint.run_number + 1
             name = self._report_name(number)
@@ -325,6 +326,7 @@ class Ledger:
                         "rules": list(checkpoint.excluded.rules),
                         "totals": dict(checkpoint.excluded.totals),
                     },
+                    "reconciled": result,
                     "number": number,
                     "previousSha256": checkpoint.run_sha256,
                     "writtenAt": self._clock.now(),
@@ -481,6 +483,15 @@ class Ledger:
         )
         return self._read_chain(self._reconciled, check)
 
+    def _newest_result(self) -> dict[str, Any] | None:
+        """Return number and hash of the newest result; ``None`` if there is none, or if what says so was altered."""
+        stored = self._store.read(f"{self._reconciled}{_NEWEST}")
+        try:
+            head = json.loads(stored.body) if stored is not None else None
+            return None if head is None else {"number": int(head["number"]), "sha256": str(head["sha256"])}
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            return None  # a run has nothing to do with it: `verify` says so
+
     def _newest_reconciliation(self) -> Checkpoint:
         """Return what is remembered of the newest result, in the form that a chain is checked against."""
         stored = self._store.read(f"{self._reconciled}{_NEWEST}")
@@ -521,6 +532,8 @@ class Ledger:
             signed=None if is_signed is None else check.signed,
             signatures=len(signatures),
             parts=check.parts,
+            hashes=check.hashes,
+            results=check.results,
             faults=tuple(check.end()),
             other_trails=(),
         )

@@ -82,7 +82,10 @@ def _print(program: Program, trail: Mapping[str, Any]) -> None:
         if len(entries) > _SHOWN:
             click.echo(f"  … {len(entries) - _SHOWN} more with --json")
     name = _name(trail)
-    if trail["complete"]:
+    too_many = [f"{trail[kind]} are {kind}" for kind in ("doubled", "extra") if trail[kind]]
+    if trail["complete"] and too_many:
+        program.complain(f"{name}: everything that Kong shows is held, or accounted for, but {' and '.join(too_many)}.")
+    elif trail["complete"]:
         click.echo(f"{name}: complete. Everything that Kong shows is held, or accounted for.")
     elif trail["finished"]:
         program.complain(f"{name}: not complete. {_advice(trail)}")

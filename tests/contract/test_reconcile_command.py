@@ -88,6 +88,23 @@ class TestArchive:
         assert (repaired.status, "delivered now  2" in repaired.out) == (0, True)
         assert terminal.run("reconcile", *WINDOW, "--json").report["trails"][0]["missing"] == 0
 
+    def test_what_is_there_twice_is_not_called_complete(
+        self, terminal: Terminal, archived: list[dict[str, Any]]
+    ) -> None:
+        [path] = [
+            path
+            for path in terminal.folder.glob("archive/source=*/**/*.gz")
+            if archived[3]["request_id"].encode() in gzip.decompress(path.read_bytes())
+        ]
+        path.with_name(path.name.replace("-000000", "-000001")).write_bytes(path.read_bytes())
+        copies = len(gzip.decompress(path.read_bytes()).splitlines())
+
+        found = terminal.run("reconcile", *WINDOW)
+
+        assert found.status == ExitStatus.NOT_VERIFIED
+        assert f"held, or accounted for, but {copies} are doubled.\n" in found.err
+        assert "complete." not in found.out
+
     def test_what_proves_nothing_is_refused(self, terminal: Terminal, archived: list[dict[str, Any]]) -> None:
         output = terminal.run("reconcile", "--after", "10h", "--before", "now")
 

@@ -157,7 +157,7 @@ def test_the_real_bundle(tmp_path: Path) -> None:
         os.umask(previous)
 
     libraries = {path.name for path in bundle.rglob("*.so")}
-    assert libraries
+    assert any(name.startswith("orjson.") for name in libraries)
     assert all("aarch64" in name and "314" in name for name in libraries)
     services = {path.name for path in (bundle / "botocore" / "data").iterdir() if path.is_dir()}
     assert services == {"cloudtrail", "cloudtrail-data", "kms", "logs", "s3", "secretsmanager", "sts"}

@@ -23,7 +23,7 @@ from kong_cloudtrail.errors import LedgerError, RequestInvalid
 from kong_cloudtrail.operations.verb import answer
 from kong_cloudtrail.ports import AlarmChange, AlarmHistory, AlarmRecord, Failure, Inspector
 from kong_cloudtrail.sources.kong.entries import read_entry
-from kong_cloudtrail.state.ledger import Ledger
+from kong_cloudtrail.state.ledger import REPORTS_PER_RESULT_NAMED, Ledger
 
 from tests.fakes import Store
 from tests.helpers import GATEWAY, NOW, REPOSITORY, FakeClock, entry
@@ -336,7 +336,8 @@ class TestFaults:
         parts.reconcile()
         before = {name: body for name, body in parts.store.objects.items() if name.startswith("reconciled/")}
         parts.reconcile(missing=5)
-        parts.run([row(20, NOW - 60)], at=NOW - 30)
+        for number in range(REPORTS_PER_RESULT_NAMED):
+            parts.run([row(20 + number, NOW - 60)], at=NOW - 30)
         assert ask_one(parts)["missing"] == 5
         for name in [name for name in parts.store.objects if name.startswith("reconciled/")]:
             del parts.store.objects[name]
@@ -351,7 +352,8 @@ class TestFaults:
 
     def test_the_last_comparison_replaced_by_another(self, parts: Parts) -> None:
         parts.reconcile(missing=5)
-        parts.run([row(20, NOW - 60)], at=NOW - 30)
+        for number in range(REPORTS_PER_RESULT_NAMED):
+            parts.run([row(20 + number, NOW - 60)], at=NOW - 30)
         for name in [name for name in parts.store.objects if name.startswith("reconciled/")]:
             del parts.store.objects[name]
         parts.reconcile()

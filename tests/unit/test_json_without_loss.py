@@ -249,3 +249,15 @@ def test_what_orjson_cannot_write_is_written(value: object) -> None:
         value = [value]
 
     assert encode(value) == canonical(value)
+
+
+def test_bundle_of_another_architecture_reads_and_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = '{"data":[{"path":"\\/a","user":"zoë","payload":"{\\"a\\":[1,2.5]}"}]}'.encode()
+    page = decode_page(body)
+    written = encode(page)
+
+    monkeypatch.setattr(jsontext, "orjson", None)
+
+    assert decode_page(body) == page
+    assert encode(page) == written
+    assert decode_container(page["data"][0]["payload"]) == {"a": [1, 2.5]}

@@ -4,7 +4,8 @@ Parsers lose three things that an audit trail must keep: repeated keys (the last
 double cannot represent, and bytes that are not UTF-8. The decoders here keep or refuse each of them.
 
 orjson is several times faster than the standard library, and loses them, too. So it is used where its result proves
-that nothing was lost: what it parsed is written again, and must be the same bytes. Everything else takes the slow path.
+that nothing was lost: what it parsed is written again, and must be the same bytes. Everything else takes the slow path,
+and so does everything where a bundle of another architecture is run, as orjson has no Python twin.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from decimal import Decimal
 from json.encoder import encode_basestring_ascii
 from typing import Any, NoReturn
 
-import orjson
+try:
+    import orjson
+except ImportError:
+    orjson = None  # type: ignore[assignment]
 
 MAX_SAFE_INTEGER = 2**53
 """Above this, JSON readers that use doubles round integers (RFC 8259, section 6)."""
@@ -110,6 +114,8 @@ def encode(value: object) -> str:
     value
         What a decoder of this module returned, or is made of such values: no NaN and no infinities.
     """
+    if orjson is None:
+        return canonical(value)
     try:
         text = orjson.dumps(value)
     except TypeError:  # a lone surrogate, an integer of more than 64 bits, or deep nesting
@@ -209,8 +215,7 @@ def decode_container(text: str) -> dict[str, Any] | list[Any] | None:
     value: dict[str, Any] | list[Any] | None = None
     if '": ' not in text:  # a text with spaces proves nothing
         with contextlib.suppress(UnicodeEncodeError):
-            # Refuses the integers that `_strict_decoder` refuses.
-            value = _proven(text.encode(), orjson.OPT_STRICT_INTEGER)
+            value = _proven(text.encode(), has_safe_integers=True)
     if value is not None:
         return value
     try:
@@ -220,10 +225,14 @@ def decode_container(text: str) -> dict[str, Any] | list[Any] | None:
     return None if _is_nested_deeper(value, _brackets(text)) else value
 
 
-def _proven(body: bytes, option: int = 0) -> Any:
-    """Parse a text; ``None`` unless parsing provably lost nothing: the value, written again, is the same text."""
-    if len(body) > _MAX_PROVEN_BYTES:
+def _proven(body: bytes, *, has_safe_integers: bool = False) -> Any:
+    """Parse a text; ``None`` unless parsing provably lost nothing: the value, written again, is the same text.
+
+    With `has_safe_integers`, integers that `_strict_decoder` refuses prove nothing either.
+    """
+    if orjson is None or len(body) > _MAX_PROVEN_BYTES:
         return None
+    option = orjson.OPT_STRICT_INTEGER if has_safe_integers else None
     try:
         value = orjson.loads(body)
         is_proven = orjson.dumps(value, option=option) == body

@@ -48,6 +48,9 @@ _NEWEST = "newest"
 _DELIVERED_WITHIN_SECONDS = 7200
 _MOST_REPORTS_READ = 1500
 
+REPORTS_PER_RESULT_NAMED = 24
+"""Every so many run reports, one names the newest result of `reconcile`: to look for it is one more call to the store."""
+
 
 class Ledger:
     """Reads and writes the ledger of one trail.
@@ -314,7 +317,6 @@ class Ledger:
         Checkpoint
             The given checkpoint with the new number and hash, not yet saved.
         """
-        result = self._newest_result()
         while True:
             number = checkpoint.run_number + 1
             name = self._report_name(number)
@@ -326,7 +328,7 @@ class Ledger:
                         "rules": list(checkpoint.excluded.rules),
                         "totals": dict(checkpoint.excluded.totals),
                     },
-                    "reconciled": result,
+                    "reconciled": None if number % REPORTS_PER_RESULT_NAMED else self._newest_result(),
                     "number": number,
                     "previousSha256": checkpoint.run_sha256,
                     "writtenAt": self._clock.now(),

@@ -233,7 +233,8 @@ def test_any_entry_is_delivered_without_loss_or_refused_alone(value: object, req
     written = LINES.map(one).data
     line = json.loads(written)
     kept = line.get("entryText")
-    assert f'"entry":{encode(value)}' in written if kept is None else json.loads(kept) == json.loads(encode(value))
+    shown = line["entry"] if kept is None else json.loads(kept)
+    assert repr(shown) == repr(json.loads(encode(value)))
     ocsf = json.loads(OCSF.map(one).data)
     assert_valid(ocsf)
     assert ocsf["metadata"]["uid"] == line["key"] == one.key

@@ -32,6 +32,9 @@ MAX_NESTING = 200
 _MAX_PROVEN_BYTES = 8 * 2**20
 """Larger texts are not parsed twice, nor held in memory once more. A usual page is a twentieth of that."""
 
+_MAX_FAST_CHARACTERS = 256 * 1024
+"""orjson reserves sixteen times the length of a text, while it writes it."""
+
 _MAX_INTEGER_DIGITS = 4000  # CPython refuses to convert more than 4300 digits
 
 
@@ -114,13 +117,23 @@ def encode(value: object) -> str:
     value
         What a decoder of this module returned, or is made of such values: no NaN and no infinities.
     """
-    if orjson is None:
+    if orjson is None or _has_long_text(value):
         return canonical(value)
     try:
         text = orjson.dumps(value)
     except TypeError:  # a lone surrogate, an integer of more than 64 bits, or deep nesting
         return canonical(value)
     return (text if text.isascii() else text.decode().encode("ascii", _ESCAPING)).decode("ascii")
+
+
+def _has_long_text(value: object) -> bool:
+    """Return whether a text in a value, or in a part of it, is so long that orjson would reserve memory many times."""
+    parts = (value, *value.values()) if isinstance(value, dict) else (value,)
+    for part in parts:
+        texts = part.values() if isinstance(part, dict) else (part,)
+        if any(type(text) is str and len(text) > _MAX_FAST_CHARACTERS for text in texts):
+            return True
+    return False
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:

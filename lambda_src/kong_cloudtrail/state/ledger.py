@@ -49,7 +49,7 @@ _DELIVERED_WITHIN_SECONDS = 7200
 _MOST_REPORTS_READ = 1500
 
 REPORTS_PER_RESULT_NAMED = 24
-"""Every so many run reports, one names the newest result of `reconcile`: to look for it is one more call to the store."""
+"""One of so many run reports names the newest result of `reconcile`: to look for it is one more call to the store."""
 
 
 class Ledger:

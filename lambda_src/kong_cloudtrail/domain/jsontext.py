@@ -128,11 +128,16 @@ def encode(value: object) -> str:
 
 def _has_long_text(value: object) -> bool:
     """Return whether a text in a value, or in a part of it, is so long that orjson would reserve memory many times."""
-    parts = (value, *value.values()) if isinstance(value, dict) else (value,)
-    for part in parts:
-        texts = part.values() if isinstance(part, dict) else (part,)
-        if any(type(text) is str and len(text) > _MAX_FAST_CHARACTERS for text in texts):
-            return True
+    if type(value) is not dict:
+        return type(value) is str and len(value) > _MAX_FAST_CHARACTERS
+    for part in value.values():
+        if type(part) is str:
+            if len(part) > _MAX_FAST_CHARACTERS:
+                return True
+        elif type(part) is dict:
+            for text in part.values():
+                if type(text) is str and len(text) > _MAX_FAST_CHARACTERS:
+                    return True
     return False
 
 

@@ -148,9 +148,15 @@ class KongSimulator:
             )
         )
 
-    def add_objects(self, entries: Iterable[Mapping[str, Any]], *, visible_at: float | None = None) -> int:
-        """Add entries of `/audit/objects`; return how many."""
-        return self._api.objects.add(entries, now=self._clock.now(), visible_at=visible_at)
+    def add_objects(
+        self, entries: Iterable[Mapping[str, Any]], *, visible_at: float | None = None, raw_ttl: bool = False
+    ) -> int:
+        """Add entries of `/audit/objects`; return how many. Parameters as for `add_entries`."""
+        return self._api.objects.add(entries, now=self._clock.now(), visible_at=visible_at, raw_ttl=raw_ttl)
+
+    def add_raw_object(self, row: bytes, *, timestamp: int, visible_at: float | None = None) -> int:
+        """Add one entry of `/audit/objects` as the very bytes to send; see `add_raw_row`."""
+        return self._api.objects.add_raw(row, timestamp=timestamp, visible_at=visible_at)
 
     def seed_objects(self, count: int, *, seed: int, first_timestamp: int, last_timestamp: int) -> int:
         """Add the entries of `kong_entries.make_objects` for the requests of these arguments; return how many."""
@@ -408,6 +414,7 @@ class KongProcess(Controlled):
     add_raw_row = remote(KongSimulator.add_raw_row)
     seed_entries = remote(KongSimulator.seed_entries)
     add_objects = remote(KongSimulator.add_objects)
+    add_raw_object = remote(KongSimulator.add_raw_object)
     seed_objects = remote(KongSimulator.seed_objects)
     entry_count = remote(KongSimulator.entry_count)
     clear_entries = remote(KongSimulator.clear_entries)

@@ -145,6 +145,15 @@ class TestReading:
             assert ids(read(connect(kong.url), Window(1, None))) == ids([change(2)])
             assert ids(read(connect(kong.url), Window(0, NOW))) == ids(changes(2))
 
+    def test_first_page_of_a_window_may_show_no_time(self, connect: Connect, kong: KongSimulator) -> None:
+        for number in range(1, 4):
+            row = b'{"id":"%d","request_timestamp":"soon"}' % number
+            kong.add_raw_object(row, timestamp=NOW - number)
+
+        pages = list(connect(kong.url, page_size=1).pages(Window(NOW - 100, None)))
+
+        assert ids(rows_of(pages)) == ["1", "2", "3"]
+
     @pytest.mark.parametrize("window", [None, Window(0, NOW), Window(1, NOW)])
     def test_pages_do_not_claim_an_order(self, connect: Connect, kong: KongSimulator, window: Window | None) -> None:
         kong.add_objects(changes(3))

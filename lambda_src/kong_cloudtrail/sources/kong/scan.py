@@ -103,7 +103,7 @@ class ScanReading(Reading):
             return self._page(entries, None, as_asked=False)
         if self._window is not None and position.before is None:
             # What is recorded during the reading may come before the rows that were shown. It is left to the next one.
-            position.before = max(self._now, *times) + 1
+            position.before = max([self._now, *times]) + 1
         return self._page(entries, position.text(), as_asked=as_asked)
 
     def _page(self, entries: list[Entry], resume: str | None, *, as_asked: bool) -> Page:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from torture.draw import CHANCES
-from torture.plan import DESTINATIONS
+from torture.plan import DESTINATIONS, STREAMS
 from torture.play import COLLECTOR, end_in_good_order, print_line, torture
 
 
@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--destination", choices=(*DESTINATIONS, "all"), default="all")
+    parser.add_argument("--stream", choices=(*STREAMS, "all"), default="all")
     parser.add_argument("--only", type=int, metavar="SCENARIO", help="run one scenario of the plan alone")
     parser.add_argument("--collector", type=Path, default=COLLECTOR, help="torture another kong_cloudtrail than ours")
     parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="scenarios at once")
@@ -46,6 +47,7 @@ def main() -> int:
         only=options.only,
         focus=options.situation,
         destinations=DESTINATIONS if options.destination == "all" else (options.destination,),
+        streams=STREAMS if options.stream == "all" else (options.stream,),
         jobs=options.jobs,
         tell=print_line,
     )

@@ -137,7 +137,7 @@ class FolderPlace:
         return self._count() - self._before
 
     def _count(self) -> int:
-        return sum(1 for _ in self._folder.glob(f"{PARTS}*/*.gz"))
+        return sum(1 for _ in self._folder.glob(f"{PARTS}*/*/*.gz"))
 
     def objects(self) -> dict[str, bytes]:
         """Return all files that do not say by a dot that they are not finished."""

@@ -18,7 +18,7 @@ from torture.audit import Auditor
 from torture.fidelity import Shown, is_whole, lost_fields
 from torture.plan import DestinationName
 from torture.runs import Problem, Run
-from torture.state import SOURCE, STREAM
+from torture.state import SOURCE
 
 RULES = {
     "doubles": "no entry is in two parts, or twice in one, whatever happened",
@@ -28,11 +28,11 @@ RULES = {
 }
 """What is judged differently than for CloudTrail Lake, besides `audit.RULES`."""
 
-PARTS = f"source={SOURCE}/stream={STREAM}/"
+PARTS = f"source={SOURCE}/stream="
 UNDATED = "day=2015-01-01/00"
 """Where entries without a usable time are: docs/delivery-guarantees.md."""
 
-_part = re.compile(rf"{PARTS}(day=\d{{4}}-\d\d-\d\d/\d\d)-(\d{{6}})\.json\.gz").fullmatch
+_part = re.compile(rf"{PARTS}([a-z]+)/(day=\d{{4}}-\d\d-\d\d/\d\d)-(\d{{6}})\.json\.gz").fullmatch
 _FIRST_DAY, _LAST_DAY = datetime(2015, 1, 1, tzinfo=UTC).timestamp(), datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
 
@@ -77,8 +77,8 @@ class ArchiveAuditor(Auditor):
 
     def _check_part(self, name: str, body: bytes) -> Iterator[Problem]:
         match = _part(name)
-        if match is None:
-            yield Problem("parts", f"{name} is not the name of a part")
+        if match is None or match[1] != self.stream:
+            yield Problem("parts", f"{name} is not the name of a part of the trail")
             return
         try:
             lines = gzip.decompress(body).decode("ascii").split("\n")
@@ -88,7 +88,7 @@ class ArchiveAuditor(Auditor):
         if len(lines) < 2 or lines.pop():
             yield Problem("parts", f"{name} is empty, or does not end with a line break")
         for text in lines:
-            yield from self._check_line(name, match[1], json.loads(text))
+            yield from self._check_line(name, match[2], json.loads(text))
 
     def _check_line(self, name: str, hour: str, line: dict[str, Any]) -> Iterator[Problem]:
         entry = self._by_key.get(line["key"])
@@ -107,7 +107,7 @@ class ArchiveAuditor(Auditor):
         numbers: dict[str, set[int]] = defaultdict(set)
         for name in self._parts:
             if (match := _part(name)) is not None:
-                numbers[match[1]].add(int(match[2]))
+                numbers[match[2]].add(int(match[3]))
         for hour, found in numbers.items():
             if found != set(range(len(found))):
                 yield Problem("parts", f"{hour} has the parts {sorted(found)}: some are missing")

@@ -14,6 +14,8 @@ When an entry may stay undelivered without anybody being told, and how long:
   within `GAP_NEIGHBOURHOOD_SECONDS`.
 - It is late, and older than `marksWholeAfter`, after the cache has lost marks: nobody can tell it from one that was
   delivered before. Only such an entry may be missing in the end. `marksWholeAfter` may move only where marks were lost.
+- It is the change of an object, on a gateway that filters by time, and has no time: it has to be delivered by a sweep.
+  Or it is dated in the future: it has to be delivered once that has come, or by a sweep.
 - It is itself poison for CloudTrail: it waits, or goes to quarantine.
 """
 
@@ -28,7 +30,7 @@ from torture.endings import check_output
 from torture.entries import NewEntry
 from torture.fidelity import Shown
 from torture.ledgers import LedgerView
-from torture.plan import DestinationName
+from torture.plan import DestinationName, StreamName
 from torture.runs import GAP_NEIGHBOURHOOD_SECONDS, Counts, Problem, Run
 from torture.state import State, Trail, trail_of
 
@@ -71,6 +73,8 @@ class Auditor:
         What must not be printed.
     excluded_methods
         Methods of requests that the collector is to leave out.
+    stream
+        What is delivered.
     """
 
     ledger: LedgerView
@@ -80,6 +84,7 @@ class Auditor:
     destination: ClassVar[DestinationName]
     counts: Counts = field(default_factory=Counts)
     excluded_methods: Sequence[str] = ()
+    stream: StreamName = "requests"
 
     def __post_init__(self) -> None:
         self.entries: list[Shown] = []
@@ -88,7 +93,7 @@ class Auditor:
         """What is to be left out."""
         self._by_key: dict[str, Shown] = {}
         self._by_id: dict[str, list[Shown]] = defaultdict(list)
-        self.trail = trail_of(self.destination)
+        self.trail = trail_of(self.destination, self.stream)
         self._trail = Trail(self.ledger, self.trail)
         self._before = State()
         self._after = State()
@@ -109,7 +114,7 @@ class Auditor:
 
     def show(self, new: NewEntry, missing_fields: frozenset[str]) -> None:
         """Take note of an entry that Kong shows from now on; it leaves out some fields."""
-        entry = Shown.read(new, missing_fields, self._runs_begun + 1, self.excluded_methods)
+        entry = Shown.read(new, missing_fields, self._runs_begun + 1, self.excluded_methods, self.stream)
         if entry.key in self._by_key:
             return  # the same once more
         (self._excluded if entry.is_excluded else self.entries).append(entry)
@@ -140,10 +145,15 @@ class Auditor:
         self._before = self._trail.read()
         newest_settled = self._newest_settled()
         for entry in self.entries:
-            if entry.first_run == number and newest_settled is not None:
-                entry.is_late = entry.timestamp < newest_settled - self.overlap_seconds
+            if entry.first_run == number and (newest_settled is not None or self._is_in_no_window(entry)):
+                passed = self._is_in_no_window(entry) or entry.timestamp < (newest_settled or 0) - self.overlap_seconds
+                entry.is_late = passed
                 self.counts.late += entry.is_late and self.gateway_filters
         self._undelivered_at_start = [entry for entry in self.entries if not entry.is_settled]
+
+    def _is_in_no_window(self, entry: Shown) -> bool:
+        """Tell whether Kong shows an entry to sweeps only: the change of an object at an unknown time."""
+        return self.stream == "objects" and entry.timestamp == 0
 
     def _newest_settled(self, later_seconds: int = 0) -> int | None:
         """Return how far a checkpoint may be: the time of the newest entry that is settled, and not in the future.
@@ -299,6 +309,8 @@ class Auditor:
         for entry in self._undelivered():
             if entry.first_run > run.number or self._is_excused(entry):
                 continue
+            if self.stream == "objects" and self.gateway_filters and entry.timestamp > run.earliest_clock:
+                continue  # a window that may be in any order ends when its reading begins
             yield Problem("success", f"ended as a success without delivering {entry}")
 
     def _check_patience(self, run: Run) -> Iterator[Problem]:

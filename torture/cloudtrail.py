@@ -17,7 +17,6 @@ from torture.marks import Marks
 from torture.plan import CallPoison, Round, ValkeyTrouble
 from torture.relay import ValkeyRelay
 from torture.runs import Problem, Run
-from torture.state import trail_of
 
 _USER = "collector"
 _ANOTHER = "another-machine/its-token"
@@ -38,7 +37,7 @@ class CloudTrailLake:
 
     def __init__(self, setting: Setting, password: str) -> None:
         self.auditor = self._new_auditor(setting)
-        self._key_prefix = f"kong-cloudtrail:{{{trail_of(self.auditor.destination)}}}:"
+        self._key_prefix = f"kong-cloudtrail:{{{self.auditor.trail}}}:"
         self._lock_key = f"{self._key_prefix}lock"
         self.damage = Damage()
         self._resources = contextlib.ExitStack()

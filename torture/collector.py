@@ -7,6 +7,8 @@ lambda``: the handler, invoked once. It is told by the environment:
     How far the process's clock is ahead of the machine's.
 ``TORTURE_BUDGET_SECONDS``
     How long an invocation may take: what its context counts down from.
+``TORTURE_STREAM``
+    The stream that an invocation names.
 ``TORTURE_TICK``
     The tick of the schedule that an invocation names; empty for none.
 
@@ -47,7 +49,7 @@ def _invoke() -> int:
     from kong_cloudtrail.handler import handler
 
     tick = os.environ.get("TORTURE_TICK")
-    event: dict[str, Any] = {"execution_id": tick} if tick else {}
+    event: dict[str, Any] = {"stream": os.environ["TORTURE_STREAM"]} | ({"execution_id": tick} if tick else {})
     context = _Context(float(os.environ["TORTURE_BUDGET_SECONDS"]))
     began, waited_seconds = time.monotonic(), _waited_for_cpu_seconds()
     summary: Any

@@ -13,6 +13,7 @@ from torture import draw_faults
 from torture.plan import (
     BEFORE,
     DESTINATIONS,
+    STREAMS,
     Action,
     CallFault,
     CallPoison,
@@ -27,6 +28,7 @@ from torture.plan import (
     Round,
     Scenario,
     SecondRun,
+    StreamName,
     Traffic,
     ValkeyTrouble,
 )
@@ -149,7 +151,11 @@ class _Luck:
 
 
 def make_plan(
-    rounds: int, seed: int, focus: Collection[str] = (), destinations: Sequence[DestinationName] = DESTINATIONS
+    rounds: int,
+    seed: int,
+    focus: Collection[str] = (),
+    destinations: Sequence[DestinationName] = DESTINATIONS,
+    streams: Sequence[StreamName] = STREAMS,
 ) -> list[Scenario]:
     """Return a plan of so many rounds.
 
@@ -158,11 +164,13 @@ def make_plan(
     rounds
         In all scenarios together.
     seed
-        The same seed, number of rounds, focus and destinations give the same plan.
+        The same seed, number of rounds, focus, destinations and streams give the same plan.
     focus
         If not empty: only these situations, names of `CHANCES`, happen.
     destinations
         Of the scenarios, in turn.
+    streams
+        Of the scenarios: of five, two have the last one.
     """
     rng = random.Random(seed)
     scenarios: list[Scenario] = []
@@ -172,7 +180,8 @@ def make_plan(
         most = max(1, min(_MAX_SCENARIO_ROUNDS, rounds // 2))
         last = min(rounds, number + rng.randint((most + 1) // 2, most) - 1)
         destination = destinations[len(scenarios) % len(destinations)]
-        scenarios.append(_scenario(rng, len(scenarios) + 1, destination, range(number, last + 1), focus))
+        scenario = _scenario(rng, len(scenarios) + 1, destination, range(number, last + 1), focus)
+        scenarios.append(replace(scenario, stream=streams[-1] if scenario.number % 5 in (2, 4) else streams[0]))
         number = last + 1
     return scenarios
 

@@ -220,9 +220,7 @@ def kong_black_hole(rng: random.Random) -> KongFault:
 
 def cached_answers(rng: random.Random) -> KongFault:
     """Return answers that a cache between us and Kong has given before."""
-    return KongFault(
-        Fault(kind="cached", path="/audit/requests", nth=rng.randint(1, 4), times=rng.choice((1, 2, FOREVER)))
-    )
+    return KongFault(Fault(kind="cached", path="/audit/", nth=rng.randint(1, 4), times=rng.choice((1, 2, FOREVER))))
 
 
 def kong_faults(rng: random.Random) -> list[KongFault]:
@@ -231,7 +229,7 @@ def kong_faults(rng: random.Random) -> list[KongFault]:
 
 
 def _kong_fault(rng: random.Random) -> Fault:
-    where: dict[str, Any] = {"path": rng.choice(("", "/audit/requests", "offset=")), "nth": rng.randint(1, 6)}
+    where: dict[str, Any] = {"path": rng.choice(("", "/audit/", "offset=")), "nth": rng.randint(1, 6)}
     times = rng.randint(1, 2)
     fault: Callable[[], Fault] = rng.choice(
         (

@@ -48,7 +48,7 @@ def _may_be_silent(run: Run) -> bool:
 
 def _check_ending(run: Run) -> Iterator[Problem]:
     if run.exit_status not in _ENDINGS and not run.interrupted:
-        yield Problem("ending", f"ended with status {run.exit_status}")
+        yield Problem("ending", f"ended with status {run.exit_status}: {run.output.strip()[-900:]}")
     # A restored snapshot may hold the lock of a run that was at work when it was taken.
     may_skip = run.was_locked or run.companions or run.valkey_lost_marks
     if run.calm and run.exit_status != 0 and not (may_skip and run.exit_status == _SKIPPED):

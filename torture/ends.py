@@ -11,7 +11,7 @@ import psutil
 
 from torture.audit import Auditor
 from torture.ledgers import LedgerView
-from torture.plan import Round
+from torture.plan import Round, StreamName
 from torture.runs import Problem, Run
 
 _QUIET_TIMEOUT_SECONDS = 20.0
@@ -34,6 +34,8 @@ class Setting:
         What must not be printed.
     excluded_methods
         Methods of requests that the collector is to leave out.
+    stream
+        What is delivered.
     """
 
     ledger: LedgerView
@@ -41,6 +43,7 @@ class Setting:
     gateway_filters: bool
     secrets: tuple[str, ...]
     excluded_methods: tuple[str, ...]
+    stream: StreamName
 
     @property
     def of_auditor(self) -> dict[str, Any]:

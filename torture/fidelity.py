@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from kong_cloudtrail.domain.jsontext import decode_page
-from kong_cloudtrail.sources.kong.entries import read_entry
+from kong_cloudtrail.sources.kong.entries import OBJECT, REQUEST, read_entry
 
 from torture.entries import NewEntry
+from torture.plan import StreamName
 
 
 @dataclass(eq=False)
@@ -31,6 +32,8 @@ class Shown:
     """Whether it can be delivered without the ledger, and gives CloudTrail no reason to refuse it."""
     first_run: int
     """The first run that began when it was visible."""
+    cause: Mapping[str, Any] | None = None
+    """Of a changed object: the request that changed it."""
     is_excluded: bool = False
     """Whether it is to be left out."""
     is_late: bool = False
@@ -43,22 +46,28 @@ class Shown:
 
     @classmethod
     def read(
-        cls, new: NewEntry, missing_fields: frozenset[str], first_run: int, excluded_methods: Collection[str] = ()
+        cls,
+        new: NewEntry,
+        missing_fields: frozenset[str],
+        first_run: int,
+        excluded_methods: Collection[str] = (),
+        stream: StreamName = "requests",
     ) -> Shown:
         """Take note of an entry, as a Kong without some fields shows it."""
         row = new.row
         if new.fields is not None:
             row = json.dumps({name: value for name, value in new.fields.items() if name not in missing_fields}).encode()
-        entry = read_entry(decode_page(row))
+        entry = read_entry(decode_page(row), OBJECT if stream == "objects" else REQUEST)
         return cls(
             value=_parse_exactly(row),
-            timestamp=new.timestamp,
+            timestamp=0 if new.fields is not None and "request_timestamp" in missing_fields else new.timestamp,
             ttl_counts_down=new.fields is not None and not new.raw_ttl,
             call_id=entry.id,
             key=entry.key,
             recorded_at=entry.timestamp,
             is_plain=new.is_plain,
             first_run=first_run,
+            cause=new.cause,
             is_excluded=(
                 isinstance(entry.value, dict)
                 and entry.timestamp is not None
@@ -73,7 +82,8 @@ class Shown:
 
     def __str__(self) -> str:
         fields = self.value if isinstance(self.value, dict) else {}
-        return f"entry {str(fields.get('request_id'))[:40]!r} of {str(self.timestamp)[:20]} ({self.key[:60]!r})"
+        id_ = str(fields.get("id", fields.get("request_id")))
+        return f"entry {id_[:40]!r} of {str(self.timestamp)[:20]} ({self.key[:60]!r})"
 
 
 def lost_fields(entry: Shown, event: dict[str, Any], read_original: Callable[[str], bytes | None]) -> Iterator[str]:
@@ -106,6 +116,8 @@ def lost_fields(entry: Shown, event: dict[str, Any], read_original: Callable[[st
     for name, value in entry.value.items():
         if not _event_holds(event, additional, entry, name, value):
             yield name
+    if entry.cause is not None and event.get("sourceIPAddress") not in (None, entry.cause["client_ip"]):
+        yield "the request that caused it"
 
 
 def _event_holds(event: dict[str, Any], additional: dict[str, Any], entry: Shown, name: str, value: Any) -> bool:
@@ -113,19 +125,32 @@ def _event_holds(event: dict[str, Any], additional: dict[str, Any], entry: Shown
         return isinstance(additional.get("ttl"), int)
     if name in additional:
         return _same(value, additional[name])
-    identity = event["userIdentity"]
+    parameters = event.get("requestParameters", {})
     match name:
-        case "request_id":
+        case "request_id" | "id":
             return _same(value, event["UID"]) or value is None
+        case "entity":
+            return _same_payload(value, parameters.get("entity"))
+        case "entity_key":
+            return _same(value, parameters.get("entity_key"))
+        case "request_timestamp" if value is None:
+            return additional.get("eventTimeSource") in ("request", "reading")
         case "request_timestamp":
             return _same(value, _unix_seconds(event["eventTime"]))
         case "client_ip":
             return _same(value, event.get("sourceIPAddress"))
         case "payload":
-            return _same_payload(value, event.get("requestParameters", {}).get("payload"))
+            return _same_payload(value, parameters.get("payload"))
         case "rbac_user_id":
-            return identity["type"] == "Anonymous" if value is None else _same(value, identity["principalId"])
+            return _names_user(event["userIdentity"], entry, value)
     return value is None
+
+
+def _names_user(identity: dict[str, Any], entry: Shown, user_id: Any) -> bool:
+    if user_id is not None:
+        return _same(user_id, identity["principalId"])
+    by_request = None if entry.cause is None else entry.cause["rbac_user_id"]
+    return identity["type"] == "Anonymous" or (by_request is not None and identity["principalId"] == by_request)
 
 
 def _unix_seconds(event_time: str) -> int:

@@ -21,6 +21,8 @@ LOCK_SECONDS = 15.0
 
 DestinationName = Literal["cloudtrail-lake", "archive", "cloudwatch-logs"]
 DESTINATIONS: tuple[DestinationName, ...] = ("cloudtrail-lake", "archive", "cloudwatch-logs")
+StreamName = Literal["requests", "objects"]
+STREAMS: tuple[StreamName, ...] = ("requests", "objects")
 Where = Literal["before", "start", "kong", "delivery"]
 PlaceKind = Literal["folder", "S3"]
 LedgerPlace = Literal["", "checkpoints", "quarantine", "originals", "runs"]
@@ -494,6 +496,8 @@ class Scenario:
         Whether runs have too little time for what they would have to read.
     rounds
         What happens.
+    stream
+        What is delivered.
     """
 
     number: int
@@ -510,6 +514,12 @@ class Scenario:
     backlog_seconds: int
     is_tight: bool
     rounds: tuple[Round, ...] = field(repr=False)
+    stream: StreamName = "requests"
+
+    @property
+    def objects_newest_first(self) -> bool:
+        """Whether Kong shows changes of objects in the order of requests: nobody knows which order they have."""
+        return self.number % 2 == 0
 
     @property
     def excluded_methods(self) -> tuple[str, ...]:

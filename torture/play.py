@@ -28,12 +28,14 @@ from torture.draw import make_plan
 from torture.plan import (
     DESTINATIONS,
     RIGHT_CLOCKS,
+    STREAMS,
     Action,
     ArchiveTrouble,
     DestinationName,
     LedgerTrouble,
     Round,
     Scenario,
+    StreamName,
     ValkeyTrouble,
     calm_round,
 )
@@ -107,6 +109,7 @@ def torture(
     only: int | None = None,
     focus: Collection[str] = (),
     destinations: Sequence[DestinationName] = DESTINATIONS,
+    streams: Sequence[StreamName] = STREAMS,
     jobs: int = 1,
     tell: Teller = lambda line: None,
 ) -> Verdict:
@@ -122,15 +125,16 @@ def torture(
         Run the scenario of this number alone.
     focus
         If not empty: only these situations happen, names of `draw.CHANCES`.
-    destinations
-        Of the scenarios, in turn.
+    destinations, streams
+        Of the scenarios; see `make_plan`.
     jobs
         Scenarios at once, each in a process of its own if there are several. `tell` is called in that process then,
         and must be something that can be sent there.
     tell
         Is told how it goes, in lines.
     """
-    plan = [one for one in make_plan(rounds, seed, focus, destinations) if only in (None, one.number)]
+    everything = make_plan(rounds, seed, focus, destinations, streams)
+    plan = [one for one in everything if only in (None, one.number)]
     return play(plan, seed, collector=collector, jobs=jobs, tell=tell)
 
 
@@ -299,6 +303,7 @@ def _run(site: Site, scenario: Scenario, round_: Round, number: int, before: Rou
     _note_tick(site, attempt.tick, [run, *others])
     site.auditor.counts.ledgers[scenario.ledger] += 1
     site.auditor.counts.destinations[_destination_of(scenario)] += 1
+    site.auditor.counts.streams[scenario.stream] += 1
     way = "command line" if round_.budget_seconds is None else f"Lambda with {round_.budget_seconds} s"
     site.auditor.counts.ways[way] += 1
     return run, problems

@@ -192,6 +192,8 @@ class Counts:
     parts: int = 0
     destinations: Counter[str] = field(default_factory=Counter)
     """Runs, by where the entries went."""
+    streams: Counter[str] = field(default_factory=Counter)
+    """Runs, by what they delivered."""
     ledgers: Counter[str] = field(default_factory=Counter)
     """Runs, by what keeps the ledger."""
     ways: Counter[str] = field(default_factory=Counter)
@@ -204,7 +206,8 @@ class Counts:
 
     def __str__(self) -> str:
         return (
-            f"{self.runs} runs ({_list(self.ways)}; into: {_list(self.destinations)}; ledger: {_list(self.ledgers)}), "
+            f"{self.runs} runs ({_list(self.ways)}; of: {_list(self.streams)}; into: {_list(self.destinations)}; "
+            f"ledger: {_list(self.ledgers)}), "
             f"{self.kills} of them killed, "
             f"{self.out_of_cpu} not judged for progress, as the machine was too busy\n"
             f"{self.entries} entries, {self.quarantined} of them in quarantine; {self.parts} parts of archives\n"

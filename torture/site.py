@@ -21,9 +21,9 @@ from torture.archive import Archive, FolderPlace, S3Place
 from torture.cloudtrail import CloudTrailLake
 from torture.cloudwatch_logs import CloudWatchLogs
 from torture.ends import Ends, Setting
-from torture.entries import PAYLOAD_MARK, EntryMaker, NewEntry, choose
+from torture.entries import PAYLOAD_MARK, EntryMaker, NewEntry, ObjectMaker, choose
 from torture.ledgers import FolderLedger, LedgerView, S3Ledger
-from torture.plan import LOCK_SECONDS, RIGHT_CLOCKS, Clocks, KongPoison, Round, Scenario
+from torture.plan import LOCK_SECONDS, RIGHT_CLOCKS, STREAMS, Clocks, KongPoison, Round, Scenario
 from torture.process import CollectorProcess
 from torture.s3 import REGION, S3Proxy, s3_client
 from torture.state import Trail
@@ -71,7 +71,7 @@ class Site:
         profile = PROFILES[scenario.kong_version]
         self._resources = contextlib.ExitStack()
         self.kong = KongSimulator(version=scenario.kong_version, token=secrets["kong"])
-        self.kong.configure(server_header=scenario.server_header)
+        self.kong.configure(server_header=scenario.server_header, objects_newest_first=scenario.objects_newest_first)
         self._proxy: S3Proxy | None = None
         if scenario.needs_s3:
             if s3_port is None:
@@ -88,8 +88,9 @@ class Site:
         self._hidden: list[tuple[int, int, NewEntry]] = []
         self._order = itertools.count()
         self._all_due_at = BEGINNING
-        self._missing_fields = profile.missing_fields
-        self._maker = EntryMaker(scenario.latest_seconds)
+        self._shows_objects = scenario.stream == "objects"
+        self._missing_fields = profile.missing_object_fields if self._shows_objects else profile.missing_fields
+        self._maker = (ObjectMaker if self._shows_objects else EntryMaker)(scenario.latest_seconds)
         self._kong_poison: KongPoison | None = None
         self.poisoned_rows: list[str] = []
         """Ids of the entries that Kong cannot show now."""
@@ -111,6 +112,8 @@ class Site:
             "KONG_ADMIN_TOKEN": secrets["kong"],
             "LEDGER": self.ledger.place,
             "OVERLAP_SECONDS": str(scenario.overlap_seconds),
+            "STREAMS": ",".join(STREAMS),
+            "TORTURE_STREAM": scenario.stream,
             "EXCLUDE_METHODS": ",".join(scenario.excluded_methods),
             **self.ends.environment,
         }
@@ -139,7 +142,9 @@ class Site:
             overlap_seconds=scenario.overlap_seconds,
             gateway_filters=filters,
             secrets=(*secrets.values(), PAYLOAD_MARK),
-            excluded_methods=scenario.excluded_methods,
+            # The rules are about requests. Changes that an excluded request made are delivered all the same.
+            excluded_methods=() if scenario.stream == "objects" else scenario.excluded_methods,
+            stream=scenario.stream,
         )
         if scenario.destination == "cloudtrail-lake":
             return CloudTrailLake(setting, secrets["redis"])
@@ -234,8 +239,13 @@ class Site:
                 self._all_due_at = max(self._all_due_at, due_at)
 
     def _show(self, entry: NewEntry) -> None:
+        if entry.cause is not None:
+            self.kong.add_entries([entry.cause])
         if entry.fields is not None:
-            self.kong.add_entries([entry.fields], raw_ttl=entry.raw_ttl)
+            add = self.kong.add_objects if self._shows_objects else self.kong.add_entries
+            add([entry.fields], raw_ttl=entry.raw_ttl)
+        elif self._shows_objects:
+            self.kong.add_raw_object(entry.row, timestamp=entry.timestamp)
         else:
             self.kong.add_raw_row(entry.row, timestamp=entry.timestamp)
         self.auditor.show(entry, self._missing_fields)
@@ -291,7 +301,7 @@ class Site:
         }
         if self._scenario.own_clock_is_true:
             settings["TORTURE_CLOCK_OFFSET_SECONDS"] = str(self._own_now - time.time())
-        arguments = ["sync", "--json"]
+        arguments = ["sync", "--json", "--stream", self._scenario.stream]
         if round_.budget_seconds is not None:
             arguments = ["lambda"]
             settings |= {"TORTURE_BUDGET_SECONDS": str(round_.budget_seconds), "TORTURE_TICK": tick}
@@ -299,7 +309,8 @@ class Site:
 
     def verify(self) -> CollectorProcess:
         """Let the collector check what it has stored; return the ended process."""
-        process = CollectorProcess(("verify", "--json"), self._environment, self._folder)
+        environment = self._environment | {"STREAMS": self._scenario.stream}  # the other one has no runs
+        process = CollectorProcess(("verify", "--json"), environment, self._folder)
         process.finish(_VERIFY_TIMEOUT_SECONDS)
         return process
 

@@ -9,19 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from torture.ledgers import LedgerView
-from torture.plan import DestinationName
+from torture.plan import DestinationName, StreamName
 
 SOURCE = "kong"
-STREAM = "requests"
 NO_REPORT_SHA256 = "0" * 64
 
 # What changes only where something was achieved.
 _ACHIEVEMENTS = ("completeUntil", "reading", "sweep", "gaps", "sliceSeconds")
 
 
-def trail_of(destination: DestinationName) -> str:
-    """Return the name of the trail into a destination, as in the keys of its ledger."""
-    return f"{SOURCE}/{STREAM}/{destination}"
+def trail_of(destination: DestinationName, stream: StreamName = "requests") -> str:
+    """Return the name of the trail of a stream into a destination, as in the keys of its ledger."""
+    return f"{SOURCE}/{stream}/{destination}"
 
 
 def checkpoint_of(trail: str) -> str:

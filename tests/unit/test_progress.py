@@ -349,6 +349,25 @@ class TestGaps:
         conclude(progress)
         assert stored(store).gaps == ()
 
+    @pytest.mark.parametrize("newest_first", [True, False])
+    @pytest.mark.parametrize("settled", [True, False])
+    def test_later_part_waits_for_the_earlier_one_that_is_in_flight(
+        self, store: Store, newest_first: bool, settled: bool
+    ) -> None:
+        gap = OpenGap(Window(10, 90), "undelivered", "not delivered", 5)
+        ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))
+        progress = progress_of(store)
+        again = {"purpose": Purpose.GAP, "retried": gap, "newest_first": newest_first}
+
+        [in_flight] = read(progress, 90, None, span=Window(50, 88), **again)
+        read(progress, 90, True, span=Window(12, 50), position=None, **again)
+        progress.move()
+        assert stored(store).gaps == (gap,)
+
+        in_flight.set_result(settled)
+        conclude(progress)
+        assert stored(store).gaps == (() if settled else (gap,))
+
     def test_is_not_closed_behind_a_part_that_is_not_settled(self, store: Store) -> None:
         gap = OpenGap(Window(10, 90), "undelivered", "not delivered", 5)
         ledger(store).save_checkpoint(Checkpoint(complete_until=500, gaps=(gap,)))

@@ -421,11 +421,13 @@ class Progress:
     def _settle_gaps(self) -> None:
         """Close gaps that are settled, and narrow those that are settled in part."""
         pending, self._retried = self._retried, []
+        in_flight: set[OpenGap] = set()
         for stretch, outcomes in pending:
             gap = stretch.retried
             if gap is None or gap in self._still_open:
                 continue  # an earlier stretch of it is not settled, and stretches count in order
-            if not all(outcome.done() for outcome in outcomes):
+            if gap in in_flight or not all(outcome.done() for outcome in outcomes):
+                in_flight.add(gap)
                 self._retried.append((stretch, outcomes))
             elif stretch.proven and all(outcome.result() for outcome in outcomes):
                 self._narrow(gap, stretch)

@@ -9,7 +9,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 import pytest
 from kong_cloudtrail.destinations.cloudtrail.destination import failure_of, read_answer
+from kong_cloudtrail.domain.checkpoint import Checkpoint, OpenGap
 from kong_cloudtrail.domain.event import Event
+from kong_cloudtrail.domain.window import Window
 from kong_cloudtrail.errors import BatchRefused, DestinationUnavailable, RunFailed
 from kong_cloudtrail.ports import Answer
 from kong_cloudtrail.run.shipment import MAX_ATTEMPTS, SUSPICIOUS_ATTEMPTS
@@ -452,6 +454,33 @@ class TestLostAnswer:
         assert not world.is_marked(entry(450))
         assert world.quarantined == []
         assert copies(world) == 2
+
+    def test_of_an_entry_that_comes_first_and_alone_does_not_hold_up_the_others(self) -> None:
+        # Given a gap, which is read again before what is new
+        gap = OpenGap(Window(NOW - 50_000, NOW - 49_000), "undelivered", "not delivered", NOW - 10)
+        world = World(kong=Kong([entry(1, request_timestamp=NOW - 49_500), *entries(298, first=2)]))
+        world.ledger.save_checkpoint(Checkpoint(complete_until=NOW - 1000, gaps=(gap,)))
+        world.cloudtrail.always = poisoned(LOST, [1])
+
+        with pytest.raises(RunFailed, match=r"1 of 299 entries were not delivered.* may be delivered a second time"):
+            world.run(parallel_deliveries=1)
+
+        assert len(world.seen.marks) == 298
+        assert world.ledger.load_checkpoint().gaps == (gap,)
+
+    @pytest.mark.parametrize("reaction", [fail_with(LOST), say_nothing], ids=["lost", "empty"])
+    def test_always_ends_the_run_also_after_a_batch_of_one(self, reaction: Reaction) -> None:
+        gap = OpenGap(Window(NOW - 50_000, NOW - 49_000), "undelivered", "not delivered", NOW - 10)
+        world = World(kong=Kong([entry(1, request_timestamp=NOW - 49_500), *entries(998, first=2)]))
+        world.ledger.save_checkpoint(Checkpoint(complete_until=NOW - 2000, gaps=(gap,)))
+        world.cloudtrail.always = reaction
+
+        with pytest.raises(RunFailed, match="may be delivered a second time"):
+            world.run(parallel_deliveries=1)
+
+        sent = set(itertools.chain.from_iterable(world.cloudtrail.calls))
+        assert len(sent) <= 1 + 100
+        assert copies(world) <= 2
 
     def test_never_confirmed_is_sent_twice_and_waits(self) -> None:
         world = world_of(100)

@@ -52,6 +52,9 @@ WITNESSES = 3
 GIVE_UP_AFTER_REFUSALS = 10
 """Calls in a row that are refused for their content while none is accepted: then the content is not the reason."""
 
+LONE_CALLS = 2
+"""Calls for an entry whose answers get lost: an entry that is a batch by itself uses them up without any other call."""
+
 LOST_AGAIN_LIMIT = 3
 """Entries of a batch whose second answer may get lost as well, while the destination accepts others."""
 
@@ -453,9 +456,12 @@ class Shipment:
 
     def _leave_lost_to_next_run(self) -> None:
         """Leave entries that may have been accepted twice by now to the next run. Raises as `_lose_again`."""
+        # A batch of one has no others that could show life. The next batch shows whether it was the entry: otherwise
+        # one that comes first, as in a gap, would hold up everything.
+        has_no_others = self._size == 1 and self._desk.life.calls_in_vain() <= LONE_CALLS
         for event in self._lost_again:
             error = self._lost(event)
-            if not self._desk.life.since(self._unsettled[event.id].first[_Cause.LOST]):
+            if not (has_no_others or self._desk.life.since(self._unsettled[event.id].first[_Cause.LOST])):
                 raise error
             self._give_up([event], error)
         self._lost_again.clear()

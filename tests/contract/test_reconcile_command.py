@@ -131,6 +131,8 @@ class TestSchedule:
         assert (trail["shown"], trail["missing"]) == (len(archived), 2)
         [metrics] = [line for line in map(json.loads, capsys.readouterr().out.splitlines()) if "_aws" in line]
         assert (metrics["EntriesMissing"], metrics["destination"]) == ([2.0], "archive")
+        # The dimensions of the alarm: metrics with any others are other metrics
+        assert metrics["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["source", "stream", "destination"]]
 
     def test_window_that_proves_nothing_fails_the_invocation(
         self,

@@ -65,8 +65,7 @@ class LambdaTelemetry:
 
     def count(self, trail: Trail, counts: Mapping[str, int]) -> None:
         """Write counts of a trail as metrics."""
-        self._metrics.add_dimension("source", trail.source)
-        self._metrics.add_dimension("destination", trail.destination)
+        _add_dimensions(self._metrics, trail)
         for name, value in counts.items():
             self._metrics.add_metric(name, MetricUnit.Count, value)
         self._metrics.flush_metrics()

@@ -129,8 +129,6 @@ def _event_holds(event: dict[str, Any], additional: dict[str, Any], entry: Shown
     match name:
         case "request_id" | "id":
             return _same(value, event["UID"]) or value is None
-        case "entity":
-            return _same_payload(value, parameters.get("entity"))
         case "entity_key":
             return _same(value, parameters.get("entity_key"))
         case "request_timestamp" if value is None:
@@ -139,8 +137,8 @@ def _event_holds(event: dict[str, Any], additional: dict[str, Any], entry: Shown
             return _same(value, _unix_seconds(event["eventTime"]))
         case "client_ip":
             return _same(value, event.get("sourceIPAddress"))
-        case "payload":
-            return _same_payload(value, parameters.get("payload"))
+        case "payload" | "entity":
+            return _same_payload(value, parameters.get(name))
         case "rbac_user_id":
             return _names_user(event["userIdentity"], entry, value)
     return value is None

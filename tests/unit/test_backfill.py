@@ -242,6 +242,49 @@ class TestDelivery:
         assert site.delivered() == ids([*NEW, *(row for row in OLD if row["request_id"] != excluded["request_id"])])
         assert site.reports()[-1]["excluded_by_rule"] == {"method:GET": 1}
 
+    def test_counts_each_excluded_entry_once_wherever_it_dies(self) -> None:
+        rows = [one | {"method": "GET"} if number % 2 else one for number, one in enumerate(OLD)]
+        step = 0
+        while True:
+            step += 1
+            site = Site([*rows, *NEW])
+            site.world.kong.page_size = 1
+            site.begin()
+            site.options = {"exclusion": Exclusion.of(methods=["GET"])}
+            life = site.world.live(dies_at=step)
+            try:
+                site.ask()
+            except (Death, CollectorError):
+                assert life.is_over
+            site.world.live()
+
+            assert site.ask_trail()["excluded"] == 4, f"it died at step {step}"
+            if not life.is_over:
+                break
+        assert step > 20
+        assert site.world.telemetry.counted == [(TRAIL, {"EntriesExcluded": 4})]
+
+    def test_counts_excluded_entries_once_when_their_neighbours_are_delivered_later(self) -> None:
+        site = Site([*(one | {"method": "GET"} for one in OLD[::2]), *OLD[1::2], *NEW])
+        site.begin()
+        site.options = {"exclusion": Exclusion.of(methods=["GET"])}
+        site.world.cloudtrail.always = refuse("InternalFailure")
+        with pytest.raises(RunFailed):
+            site.ask()
+        site.world.cloudtrail.always = accept_all
+
+        assert site.ask_trail()["excluded"] == 4
+        assert sum(counts["EntriesExcluded"] for _, counts in site.world.telemetry.counted) == 4
+
+    def test_of_nothing_but_excluded_entries_is_reported(self, site: Site) -> None:
+        site.options = {"exclusion": Exclusion.of(methods=["POST"])}
+
+        site.ask()
+
+        assert site.delivered() == ids(NEW)
+        assert site.reports()[-1]["excluded_by_rule"] == {"method:POST": len(OLD)}
+        assert site.world.telemetry.counted == [(TRAIL, {"EntriesExcluded": len(OLD)})]
+
     def test_of_one_slice(self, site: Site) -> None:
         document = site.ask(slice=1)
 

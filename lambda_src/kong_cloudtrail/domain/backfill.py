@@ -83,7 +83,7 @@ class SliceProgress:
     delivered, quarantined
         Entries that this backfill has delivered, and put into quarantine, so far.
     excluded
-        Entries that it has left out by a rule, so far. What is read again after a call has died counts again.
+        Entries that it has left out by a rule, so far: of what is settled, so each counts once.
     parts
         Parts that it wrote, which may be in no run report yet.
     version

@@ -218,6 +218,8 @@ class Excluded:
         Whether a rule was taken away and no sweep has ended since: what it excluded is not late when it is found.
     is_reported
         Whether a run report has these rules and totals.
+    reported_totals
+        The totals that the newest run report has.
     """
 
     rules: tuple[str, ...] = ()
@@ -227,6 +229,16 @@ class Excluded:
     forgotten_before: int = 0
     awaits_sweep: bool = False
     is_reported: bool = True
+    reported_totals: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def unreported(self) -> int:
+        """Number of entries that are in the totals, and in those of no run report."""
+        return sum(self.totals.values()) - sum(self.reported_totals.values())
+
+    def as_reported(self) -> Excluded:
+        """Return the same when a run report has it."""
+        return replace(self, is_reported=True, reported_totals=self.totals)
 
     def has_counted(self, entry: ExcludedEntry) -> bool:
         """Return whether an entry is counted, or is not to be."""

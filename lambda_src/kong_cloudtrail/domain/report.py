@@ -35,6 +35,9 @@ class RunReport:
         Fetched entries that were delivered or excluded before, or shown twice.
     excluded_by_rule
         Fetched entries that were left out, by the name of the rule.
+    excluded_counted
+        How many more entries the ledger counts as left out, since the last run that saved its report: each entry once,
+        also if a run died in the meantime. ``None`` if there is no ledger.
     delivered
         Fetched entries that the destination confirmed, and that are marked.
     quarantined
@@ -100,6 +103,7 @@ class RunReport:
     fetched: int = 0
     duplicates: int = 0
     excluded_by_rule: Counter[str] = field(default_factory=Counter)
+    excluded_counted: int | None = None
     delivered: int = 0
     quarantined: int = 0
     failed: int = 0
@@ -141,6 +145,7 @@ class RunReport:
         """Add the counts of a part of the work."""
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.excluded_counted = (self.excluded_counted or 0) + (other.excluded_counted or 0)
         self.error_codes.update(other.error_codes)
         self.excluded_by_rule.update(other.excluded_by_rule)
 

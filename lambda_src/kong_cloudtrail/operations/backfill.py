@@ -381,6 +381,8 @@ class _Work:
         report.finished = trail.is_finished
         report.run_seconds = clock.monotonic() - started
         self._report(report)
+        if report.excluded_counted:
+            self.installation.telemetry.count(parts.trail, {"EntriesExcluded": report.excluded_counted})
         self.installation.telemetry.info("BACKFILL_CALL_ENDED", "A call of a backfill ended.", report=report.summary())
         self._raise_problems(report)
         return trail
@@ -436,7 +438,7 @@ class _Work:
             own = [part for end in self.ends for part in end.report.parts]
             found = {part.name: part for part in (*findings.parts, *written) if reported.lacks(part)}
             report.parts = list((found | {part.name: part for part in own}).values())
-            if report.delivered or report.quarantined or report.parts:
+            if report.delivered or report.quarantined or report.parts or report.excluded_counted:
                 report_beside_runs(
                     parts.ledger,
                     report,

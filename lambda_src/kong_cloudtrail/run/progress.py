@@ -93,6 +93,8 @@ class Progress:
         self._overlap_seconds = overlap_seconds
         self._sweep_seconds = sweep_seconds
         self._saved = ledger.load_checkpoint() if keep else Checkpoint()
+        if keep:
+            report.excluded_counted = 0
         self._checkpoint = self._saved
         self._unreported = self._saved.parts
         """Parts of runs that died before they could report them."""
@@ -324,11 +326,13 @@ class Progress:
         try:
             if self._cannot_save is not None:
                 self._save()  # before the report: otherwise every run would add one that no checkpoint refers to
+            unreported = self._checkpoint.excluded.unreported
             if reports:
                 self._checkpoint = self._reported(self._ledger.add_report(report, self._checkpoint))
                 self._has_reported = True
             if self._checkpoint != self._saved:
                 self._save()
+            report.excluded_counted = unreported
         except CheckpointConflict:
             if not self._may_overlap:
                 raise
@@ -338,7 +342,7 @@ class Progress:
     def _reported(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return a checkpoint that counts the run's parts as reported."""
         checkpoint = _with_reported(checkpoint, self._report, names_all_parts=self._names_all_parts)
-        return replace(checkpoint, parts=(), excluded=replace(checkpoint.excluded, is_reported=True))
+        return replace(checkpoint, parts=(), excluded=checkpoint.excluded.as_reported())
 
     def _report_beside_another_run(self, added: Checkpoint | None) -> None:
         """Add the report to the chain, and leave everything else in the checkpoint as the other run has saved it."""

@@ -71,11 +71,12 @@ class SliceEnd:
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """Up to where everything is settled: as in `SliceProgress`."""
+    """Up to where everything is settled: as in `SliceProgress`; `excluded` by this call."""
 
     resume: str | None = None
     done: bool = False
     unreadable: int = 0
+    excluded: int = 0
 
 
 class SliceRun:
@@ -122,7 +123,7 @@ class SliceRun:
         self._telemetry = telemetry
         self._clock = clock
         self._report = RunReport(plan.trail, plan.run_id)
-        self._open: deque[tuple[Stretch, Sequence[Future[bool]]]] = deque()
+        self._open: deque[tuple[Stretch, Sequence[Future[bool]], int]] = deque()
         self._is_stuck = False
         self._has_moved = False
         self._waited = False
@@ -215,7 +216,8 @@ class SliceRun:
                 # A node that ignores filters shows more than was asked for. That is not this slice's.
                 intake.take([entry for entry in reading.page.entries if self._part.has(entry.timestamp)])
             if reading.stretch is not None:
-                self._open.append((reading.stretch, intake.end_stretch()))
+                outcomes = intake.end_stretch()
+                self._open.append((reading.stretch, outcomes, len(intake.excluded_of_stretch())))
             delivery.check()
             self._settle()
             if self._has_moved:
@@ -227,7 +229,7 @@ class SliceRun:
     def _settle(self) -> None:
         """Advance past the stretches that are settled by now. One that is not holds up all later ones."""
         while self._open and all(outcome.done() for outcome in self._open[0][1]):
-            stretch, outcomes = self._open.popleft()
+            stretch, outcomes, excluded = self._open.popleft()
             self._is_stuck |= not stretch.proven or bool(stretch.failed) or not all(one.result() for one in outcomes)
             if not self._is_stuck:
                 self._has_moved = True
@@ -235,6 +237,7 @@ class SliceRun:
                     None if stretch.position is None else stretch.position.resume,
                     stretch.position is None,
                     self._settled.unreadable + len(stretch.gaps),
+                    self._settled.excluded + excluded,
                 )
 
     def _try_to_save(self) -> None:
@@ -252,13 +255,14 @@ class SliceRun:
             done=settled.done,
             unreadable=settled.unreadable,
             delivered=before.delivered + report.delivered,
-            excluded=before.excluded + report.excluded,
+            excluded=before.excluded + settled.excluded,
             quarantined=before.quarantined + report.quarantined,
             parts=(*before.parts, *report.parts),
             version=self._saved.version,
         )
         if progress != self._saved:
             self._saved = self._ledger.save_slice(self._backfill, self._part, progress)
+            report.excluded_counted = settled.excluded
         self._has_moved = False
 
     # -- building the parts

@@ -91,7 +91,7 @@ def _metrics_of(report: RunReport) -> list[tuple[str, MetricUnit, float]]:
     metrics: list[tuple[str, MetricUnit, float]] = [
         ("EntriesFetched", count, report.fetched),
         ("DuplicatesSkipped", count, report.duplicates),
-        ("EntriesExcluded", count, report.excluded),
+        ("EntriesExcluded", count, report.excluded if report.excluded_counted is None else report.excluded_counted),
         ("EventsDelivered", count, report.delivered),
         ("EventsFailed", count, report.failed),
         ("EntriesQuarantined", count, report.quarantined),

@@ -121,19 +121,25 @@ def _excluded_fields(excluded: Excluded) -> dict[str, Any]:
         "forgottenBefore": excluded.forgotten_before,
         "awaitsSweep": excluded.awaits_sweep,
         "isReported": excluded.is_reported,
+        "reportedTotals": dict(excluded.reported_totals),
     }
 
 
 def _excluded_from(fields: Any) -> Excluded:
     return Excluded(
         rules=_texts(fields["rules"]),
-        totals={str(rule): int(count) for rule, count in dict(fields["totals"]).items()},
+        totals=_counts(fields["totals"]),
         recent={str(digest): int(moment) for moment, digests in dict(fields["recent"]).items() for digest in digests},
         counted_before=int(fields["countedBefore"]),
         forgotten_before=int(fields["forgottenBefore"]),
         awaits_sweep=bool(fields["awaitsSweep"]),
         is_reported=bool(fields["isReported"]),
+        reported_totals=_counts(fields["reportedTotals"]),
     )
+
+
+def _counts(fields: Any) -> dict[str, int]:
+    return {str(rule): int(count) for rule, count in dict(fields).items()}
 
 
 def _text_or_none(value: Any) -> str | None:

@@ -53,6 +53,7 @@ class _ManyEntries:
     made_seconds: float = field(default=0.0)
     """How long it took to make the pages."""
     made_cpu_seconds: float = field(default=0.0)
+    windows_show_all: bool = True
 
     def describe(self) -> Gateway:
         return _GATEWAY

@@ -90,6 +90,7 @@ class Kong:
         self.hides: Callable[[object], bool] = lambda row: False
         self.ignores_filter_at_page: int | None = None
         self.proves_nothing = False
+        self.windows_show_all = True
         self.pages_read = 0
         self.windows: list[Window | None] = []
         self.life = Life()

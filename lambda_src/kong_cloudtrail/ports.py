@@ -70,6 +70,10 @@ class Page:
 class Source(Protocol):
     """Where entries come from. Methods raise `SourceError` if the gateway does not answer as documented."""
 
+    @property
+    def windows_show_all(self) -> bool:
+        """Whether each entry is in some window. If not, only sweeps find the others."""
+
     def describe(self) -> Gateway:
         """Ask for version, host name and clock. Never raises `SourceError`: a run can do without them."""
 

@@ -56,6 +56,17 @@ def let_pages_take_five_seconds(world: World) -> None:
 
 
 class TestSweep:
+    @pytest.mark.parametrize(("windows_show_all", "found_by"), [(False, 2), (True, 3)])
+    def test_first_one_comes_early_where_windows_do_not_show_all(self, windows_show_all: bool, found_by: int) -> None:
+        # Given an entry that only sweeps can see
+        world = World(kong=Kong(hourly(3)))
+        world.kong.windows_show_all = windows_show_all
+        windows = world.kong.windows
+        world.kong.hides = lambda row: row == hourly(3)[2] and not (windows and windows[-1] and windows[-1].after == 0)
+        for number, moment in enumerate((NOW, NOW + HOUR, NOW + 2 * DAY), 1):
+            run_at(world, moment)
+            assert world.is_marked(hourly(3)[2]) == (number >= found_by)
+
     def test_finds_what_became_visible_late_however_late(self) -> None:
         world = World(kong=Kong(hourly(200), page_size=50))
         run_at(world, NOW)

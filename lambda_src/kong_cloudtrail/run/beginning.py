@@ -87,9 +87,12 @@ def begin(
     ahead_seconds = progress.checkpoint.gateway_ahead_seconds
     bounds = Bounds.of(int(clock.now()), gateway.clock, gateway_ahead_seconds=ahead_seconds)
     filters = source.filters_by_time(bounds.latest + FUTURE_SECONDS)
+    is_first = progress.checkpoint.first_run_at is None
     _look_back(plan, progress, bounds, telemetry)
     for notice in progress.begin(open_cache(), gateway.version, bounds):
         telemetry.warning(notice.code, notice.message)
+    if is_first and not source.windows_show_all:
+        progress.sweep_soon()
     _forget_lost_marks(progress, source, filters=filters)
     reader = Reader(
         source,

@@ -44,6 +44,7 @@ class KongStream(ABC):
 
     path: str
     """Path of the audit log."""
+    windows_show_all = True
 
     def __init__(
         self,

@@ -93,7 +93,7 @@ class LakeAuditor(Auditor):
         if twice > self.batch_events * batches:
             yield Problem("doubles", f"{twice} entries came twice in this run, more than {batches} batches")
         most = max(in_this_run.values(), default=0)
-        if most > 2 + run.companions:
+        if most > 2 * (1 + run.companions):
             yield Problem("doubles", f"one entry came {most} times in this run")
 
     def _check_delivered_again(self, run: Run, entry: Shown) -> Iterator[Problem]:

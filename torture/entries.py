@@ -175,16 +175,16 @@ class ObjectMaker(EntryMaker):
         rng = random.Random(seed)
         requests = make_entries(count, seed=seed, first_timestamp=first, last_timestamp=last)
         writing = (one | {"method": "PATCH", "status": 200, "path": "/plugins"} for one in requests)
-        causes: dict[str, dict[str, Any]] = {}
+        causes: dict[str, dict[str, Any] | None] = {}
 
         def noted() -> Iterator[dict[str, Any]]:
             for request in writing:
-                causes[request["request_id"]] = request
+                causes[request["request_id"]] = request if rng.random() < 0.8 else None
                 yield request
 
         for fields in make_objects(noted(), seed=seed):
             fields["entity"] = json.dumps({"mark": PAYLOAD_MARK} | json.loads(fields["entity"]))
-            yield fields, causes[fields["request_id"]] if rng.random() < 0.8 else None
+            yield fields, causes[fields["request_id"]]
 
     def _same_id(self, id_: str, unique: str) -> dict[str, Any]:
         return {"id": id_, "entity_key": unique}

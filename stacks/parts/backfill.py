@@ -218,12 +218,12 @@ def definition_of(function_arn: str, *, partition: str, at_once: int, parallel_d
 
     merged = "States.JsonMerge($$.Execution.Input, States.StringToJson('{}'), false)"
     plan = json.dumps({"verb": "backfill", "plan": True}, separators=(",", ":"))
-    whole = {
-        "verb": "backfill",
-        "execution_id.$": "$$.Execution.Id",
-        "after.$": "$.plan.after",
-        "before.$": "$.plan.before",
-        "redeliver.$": "$.plan.redeliver",
+    whole = {"verb": "backfill", "plan": False, "execution_id.$": "$$.Execution.Id"}
+    # The plan tells the range in its own words: "yesterday" may be over by then.
+    moments = {
+        "after.$": "$.answer.document.after",
+        "before.$": "$.answer.document.before",
+        "redeliver.$": "$.answer.document.redeliver",
     }
     return {
         "Comment": "Delivers a range of Kong Gateway's audit log. Input: after, before.",
@@ -244,7 +244,11 @@ def definition_of(function_arn: str, *, partition: str, at_once: int, parallel_d
                 "ErrorPath": "$.answer.error.type",
                 "CausePath": "$.answer.error.message",
             },
-            "Take the plan": {"Type": "Pass", "Parameters": {"plan.$": "$.answer.document"}, "Next": "Slices"},
+            "Take the plan": {
+                "Type": "Pass",
+                "Parameters": {"plan.$": "$.answer.document", "whole": {**whole, **moments}},
+                "Next": "Slices",
+            },
             "Slices": {
                 "Type": "Map",
                 "Label": "Slices",
@@ -255,6 +259,9 @@ def definition_of(function_arn: str, *, partition: str, at_once: int, parallel_d
                 "ItemSelector": {
                     "request": {
                         **whole,
+                        "after.$": "$.plan.after",
+                        "before.$": "$.plan.before",
+                        "redeliver.$": "$.plan.redeliver",
                         "stream.$": "$$.Map.Item.Value.stream",
                         "destination.$": "$$.Map.Item.Value.destination",
                         "slice.$": "$$.Map.Item.Value.slice",
@@ -271,7 +278,8 @@ def definition_of(function_arn: str, *, partition: str, at_once: int, parallel_d
             },
             "Conclude": {
                 "Type": "Pass",
-                "Parameters": {"request": whole},
+                # With the stream and the destination that were asked for, if any.
+                "Parameters": {"request.$": "States.JsonMerge($$.Execution.Input, $.whole, false)"},
                 "Next": "Deliver what is left",
             },
             **_until_finished(ask({"Payload.$": "$.request"}), "what is left"),

@@ -179,6 +179,21 @@ def test_execution_delivers_the_range_once(machine: Machine, site: Site, rows: l
     assert second["output"]["trails"][0]["delivered"] == trail["delivered"]
 
 
+def test_what_is_left_is_of_the_same_trails_as_the_plan(
+    machine: Machine, site: Site, rows: list[dict[str, Any]], function: Function, tmp_path: Path
+) -> None:
+    function._environment |= {"DESTINATION": "cloudtrail-lake,archive", "ARCHIVE": str(tmp_path / "archive")}
+    module.assembly.cache_clear()
+    function({})
+
+    execution = machine.execute(**bounds(site), destination="archive")
+
+    assert execution["status"] == "SUCCEEDED", execution
+    [trail] = execution["output"]["trails"]
+    assert (trail["destination"], trail["delivered"]) == ("archive", len(wanted(rows, bounds(site))))
+    assert not accepted(site).keys() & wanted(rows, bounds(site))
+
+
 def test_slices_are_asked_for_again_until_they_are_finished(
     machine: Machine, site: Site, rows: list[dict[str, Any]], function: Function
 ) -> None:

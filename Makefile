@@ -48,9 +48,10 @@ bench: .venv/ready  ## speed and memory, beside the proof of concept's algorithm
 torture: ROUNDS ?= 200
 torture: SEED ?= 1
 torture: DESTINATION ?= all
-torture: .venv/ready  ## kill the collector, break all around it, and look for what is lost or comes twice (ROUNDS=200 SEED=1 DESTINATION=all)
+torture: STREAM ?= all
+torture: .venv/ready  ## kill the collector, break all around it, and look for what is lost or comes twice (ROUNDS=200 SEED=1 DESTINATION=all STREAM=all)
 	@EXAMPLES=10 $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal tests/unit/test_nothing_is_lost.py tests/contract/test_variables.py
-	@$(BIN)/python -m torture --rounds $(ROUNDS) --seed $(SEED) --destination $(DESTINATION)
+	@$(BIN)/python -m torture --rounds $(ROUNDS) --seed $(SEED) --destination $(DESTINATION) --stream $(STREAM)
 
 lint: .venv/ready  ## ruff: style, imports, docstrings, common mistakes
 	@$(BIN)/ruff check .

@@ -21,11 +21,14 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+_LOOK_SECONDS = 0.1
 
 
 class _Context:
@@ -51,7 +54,7 @@ def _invoke() -> int:
     tick = os.environ.get("TORTURE_TICK")
     event: dict[str, Any] = {"stream": os.environ["TORTURE_STREAM"]} | ({"execution_id": tick} if tick else {})
     context = _Context(float(os.environ["TORTURE_BUDGET_SECONDS"]))
-    began, waited_seconds = time.monotonic(), _waited_for_cpu_seconds()
+    began, waits = time.monotonic(), _Waits()
     summary: Any
     try:
         summary, status = handler(event, context), 0  # type: ignore[arg-type]
@@ -62,19 +65,38 @@ def _invoke() -> int:
         "torture": True,
         "summary": summary,
         "seconds": time.monotonic() - began,
-        "waitedForCpuSeconds": _waited_for_cpu_seconds() - waited_seconds,
+        "waitedForCpuSeconds": waits.seconds(),
     }
     print(json.dumps(end), flush=True)
     return status
 
 
-def _waited_for_cpu_seconds() -> float:
-    """Return how long the threads that are alive were ready to run, and the machine had no CPU for them."""
-    waited_nanoseconds = 0
-    for path in Path("/proc/self/task").glob("*/schedstat"):
-        with contextlib.suppress(OSError):  # a thread that has just ended
-            waited_nanoseconds += int(path.read_text().split()[1])
-    return waited_nanoseconds / 1e9
+class _Waits:
+    """How long threads were ready to run, and the machine had no CPU for them, from now on.
+
+    A thread that has ended tells no more, so all are looked at again and again.
+    """
+
+    def __init__(self) -> None:
+        self._nanoseconds: dict[str, int] = {}
+        self._look()
+        self._before = sum(self._nanoseconds.values())
+        threading.Thread(target=self._keep_looking, name="waits", daemon=True).start()
+
+    def seconds(self) -> float:
+        """Return how long all of them waited."""
+        self._look()
+        return (sum(tuple(self._nanoseconds.values())) - self._before) / 1e9
+
+    def _keep_looking(self) -> None:
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            self._look()
+
+    def _look(self) -> None:
+        for path in Path("/proc/self/task").glob("*/schedstat"):
+            with contextlib.suppress(OSError):  # a thread that has just ended
+                self._nanoseconds[path.parent.name] = int(path.read_text().split()[1])
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from kong_cloudtrail.sources.kong.entries import read_entry
@@ -534,3 +534,71 @@ def test_the_auditor_notices_an_altered_event(world: World, change: dict[str, An
     problems = world.run(happens=lambda: world.accept(EVENT | change))
 
     assert "altered" in {problem.rule for problem in problems}
+
+
+class TestObjects:
+    """The changes of objects, and the requests that caused them."""
+
+    FIELDS: ClassVar[dict[str, Any]] = {
+        "id": "o1",
+        "request_id": "r1",
+        "request_timestamp": NOW - 10,
+        "dao_name": "services",
+        "operation": "create",
+        "entity": '{"name":"a","port":1.5}',
+        "entity_key": "s1",
+        "rbac_user_id": None,
+        "ttl": 1000,
+    }
+    EVENT: ClassVar[dict[str, Any]] = {
+        "userIdentity": {"type": "RBACUser", "principalId": "u1"},
+        "eventTime": "2025-06-15T15:06:30Z",
+        "UID": "o1",
+        "requestParameters": {"entity": {"name": "a", "port": 1.5}, "entity_key": "s1"},
+        "sourceIPAddress": "192.0.2.10",
+        "additionalEventData": {"request_id": "r1", "dao_name": "services", "operation": "create", "ttl": 999},
+    }
+    CAUSE: ClassVar[dict[str, Any]] = {"request_id": "r1", "client_ip": "192.0.2.10", "rbac_user_id": "u1"}
+
+    @pytest.fixture
+    def auditor(self, tmp_path: Path) -> LakeAuditor:
+        return LakeAuditor(
+            ledger=FolderLedger(tmp_path),
+            overlap_seconds=OVERLAP_SECONDS,
+            gateway_filters=True,
+            secrets=[],
+            stream="objects",
+        )
+
+    def told(self, auditor: LakeAuditor, event: dict[str, Any] | None, **changes: Any) -> list[str]:
+        """Return the rules that a run breaks that delivered an event of one entry, or nothing."""
+        fields = self.FIELDS | changes
+        timestamp = fields["request_timestamp"] or 0
+        auditor.show(NewEntry(timestamp, fields, is_plain=True, cause=self.CAUSE), frozenset())
+        auditor.begin_run(1, NOW)
+        accepted = [] if event is None else [AcceptedEvent(event["UID"], json.dumps(event), "event", 1, 0.0)]
+        marked = {entry.key for entry in auditor.entries} if accepted else set()
+        return [problem.rule for problem in auditor.end_run(GOOD_RUN, accepted, marked)]
+
+    def test_whole_one_is_no_problem(self, auditor: LakeAuditor) -> None:
+        assert self.told(auditor, self.EVENT) == []
+
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            {"requestParameters": {"entity_key": "s1"}},
+            {"requestParameters": {"entity": {"name": "a", "port": 1.5}}},
+            {"sourceIPAddress": "192.0.2.99"},
+            {"userIdentity": {"type": "RBACUser", "principalId": "somebody else"}},
+        ],
+    )
+    def test_damaged_one_is(self, auditor: LakeAuditor, damage: dict[str, Any]) -> None:
+        assert "altered" in self.told(auditor, self.EVENT | damage)
+
+    @pytest.mark.parametrize(
+        ("changes", "rules"), [({}, {"success", "progress"}), ({"request_timestamp": None}, set())]
+    )
+    def test_one_without_a_time_may_wait_for_a_sweep(
+        self, auditor: LakeAuditor, changes: dict[str, Any], rules: set[str]
+    ) -> None:
+        assert set(self.told(auditor, None, **changes)) == rules

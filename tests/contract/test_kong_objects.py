@@ -145,6 +145,21 @@ class TestReading:
             assert ids(read(connect(kong.url), Window(1, None))) == ids([change(2)])
             assert ids(read(connect(kong.url), Window(0, NOW))) == ids(changes(2))
 
+    @pytest.mark.parametrize("window", [None, Window(0, NOW)])
+    @pytest.mark.parametrize("newest_first", [True, False])
+    @pytest.mark.parametrize("page_size", [1, 2, 3])
+    def test_rows_from_before_an_upgrade_are_no_sign_of_another_node(
+        self, connect: Connect, kong: KongSimulator, newest_first: bool, page_size: int, window: Window | None
+    ) -> None:
+        kong.configure(objects_newest_first=newest_first)
+        rows = [*changes(5), *(change(number, request_timestamp=None) for number in range(10, 15))]
+        kong.add_objects(rows)
+
+        pages = list(connect(kong.url, page_size=page_size).pages(window))
+
+        assert ids(rows_of(pages)) == ids(rows)
+        assert is_proven(pages)
+
     def test_first_page_of_a_window_may_show_no_time(self, connect: Connect, kong: KongSimulator) -> None:
         for number in range(1, 4):
             row = b'{"id":"%d","request_timestamp":"soon"}' % number

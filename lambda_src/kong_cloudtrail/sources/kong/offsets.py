@@ -67,6 +67,10 @@ class Cursor:
         """Return whether both offsets have the same layout: a different order has different keys."""
         return (self.id_at, self.time_at, len(self.elements)) == (other.id_at, other.time_at, len(other.elements))
 
+    def may_be_laid_out_like(self, other: Cursor) -> bool:
+        """Return whether both have the same layout, as far as it shows if this one is of a row without a time."""
+        return self.time_at is None and (self.id_at, len(self.elements)) == (other.id_at, len(other.elements))
+
     def save(self) -> list[object]:
         """Return the cursor as JSON."""
         return [_offset(self.elements), self.id_at, self.time_at]

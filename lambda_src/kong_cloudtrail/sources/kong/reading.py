@@ -248,8 +248,11 @@ class Reading(ABC):
             self._rows += [(moment, text) for moment, text in ids if isinstance(text, str)]
         if answer.offset is not None and self._rows:
             moment, row_id = self._rows[-1]
-            known, self._cursor = self._cursor, Cursor.read(answer.offset, row_id, moment)
-            self._is_other_order = bool(known and self._cursor and not self._cursor.is_laid_out_like(known))
+            known, cursor = self._cursor, Cursor.read(answer.offset, row_id, moment)
+            if known is not None and cursor is not None and moment == NO_TIME and cursor.may_be_laid_out_like(known):
+                cursor = known  # the offset of a row without a time does not show where a time would be
+            self._cursor = cursor
+            self._is_other_order = bool(known and cursor and not cursor.is_laid_out_like(known))
         self._position.rows = [list(known) for known in list(self._rows)[-_SAVED_ROWS:]]
         self._position.cursor = None if self._cursor is None else self._cursor.save()
 

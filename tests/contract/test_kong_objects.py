@@ -160,6 +160,18 @@ class TestReading:
         assert ids(rows_of(pages)) == ids(rows)
         assert is_proven(pages)
 
+    @pytest.mark.parametrize("page_size", [1, 2, 3])
+    def test_rows_without_a_time_may_come_first(self, connect: Connect, kong: KongSimulator, page_size: int) -> None:
+        # As nulls do in PostgreSQL where the newest come first. A time that is none comes there in the simulator.
+        kong.configure(objects_newest_first=True)
+        kong.add_objects(change(number, request_timestamp=1e300) for number in range(10, 13))
+        kong.add_objects(changes(5))
+
+        pages = list(connect(kong.url, page_size=page_size).pages(None))
+
+        assert len(rows_of(pages)) == 8
+        assert is_proven(pages)
+
     def test_first_page_of_a_window_may_show_no_time(self, connect: Connect, kong: KongSimulator) -> None:
         for number in range(1, 4):
             row = b'{"id":"%d","request_timestamp":"soon"}' % number

@@ -241,6 +241,7 @@ class Reading(ABC):
 
     def _remember(self, answer: Answer, times: list[int]) -> None:
         """Keep what is needed to pass a row that cannot be read, or to notice that another release answers."""
+        was_timeless = bool(self._rows) and self._rows[-1][0] == NO_TIME
         if len(times) == len(answer.entries) or self._shape.may_lack_time:
             rows = [row for row in answer.entries[-_ROWS_OF_A_PAGE:] if isinstance(row, dict)]
             moments = [next(iter(request_times([row])), NO_TIME) for row in rows]
@@ -248,11 +249,14 @@ class Reading(ABC):
             self._rows += [(moment, text) for moment, text in ids if isinstance(text, str)]
         if answer.offset is not None and self._rows:
             moment, row_id = self._rows[-1]
-            known, cursor = self._cursor, Cursor.read(answer.offset, row_id, moment)
-            if known is not None and cursor is not None and moment == NO_TIME and cursor.may_be_laid_out_like(known):
-                cursor = known  # the offset of a row without a time does not show where a time would be
-            self._cursor = cursor
-            self._is_other_order = bool(known and cursor and not cursor.is_laid_out_like(known))
+            known, self._cursor = self._cursor, Cursor.read(answer.offset, row_id, moment)
+            self._is_other_order = False
+            if known is not None and self._cursor is not None:
+                # The offset of a row without a time does not show where a time would be.
+                if moment == NO_TIME and self._cursor.may_be_laid_out_like(known):
+                    self._cursor = known
+                elif not (was_timeless and known.may_be_laid_out_like(self._cursor)):
+                    self._is_other_order = not self._cursor.is_laid_out_like(known)
         self._position.rows = [list(known) for known in list(self._rows)[-_SAVED_ROWS:]]
         self._position.cursor = None if self._cursor is None else self._cursor.save()
 

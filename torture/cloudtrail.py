@@ -21,7 +21,8 @@ from torture.runs import Problem, Run
 _USER = "collector"
 _ANOTHER = "another-machine/its-token"
 _PATIENCE_SECONDS = 5.0
-"""How long the collector waits for an answer of Valkey: shorter pauses must not hurt it."""
+"""How long the collector waits for an answer of Valkey: shorter pauses must not hurt it. In Lambda, it is a twelfth of
+the invocation's time, if that is less, and to release its lock it waits for half a second at most."""
 
 
 class CloudTrailLake:
@@ -46,6 +47,8 @@ class CloudTrailLake:
         self._relay = ValkeyRelay(self._valkey.port)
         self._snapshot: Snapshot | None = None
         self._goes_over_relay = False
+        self._was_paused = False
+        self._patience_seconds = _PATIENCE_SECONDS
         self._poison: CallPoison | None = None
         self._poisoned: list[str] = []
         self._calls_before = self._calls_seen = self._accepting = 0
@@ -85,6 +88,8 @@ class CloudTrailLake:
     def prepare(self, round_: Round, plain_ids: list[str], strike: Callable[[], None]) -> None:
         """Inject what a round has in store, and take the lock if another run seems to hold it."""
         self.damage = Damage()
+        self._patience_seconds = min(_PATIENCE_SECONDS, (round_.budget_seconds or 60) / 12)
+        self._was_paused = False
         self._let_lock_expire()
         if round_.another_holds_lock:
             self._lock_as_another()
@@ -183,7 +188,8 @@ class CloudTrailLake:
                 self._relay.lose_reply(trouble.command)
         damage.valkey_lost_marks |= trouble.kind in ("stop", "restart", "flush")
         damage.valkey_full |= trouble.kind == "full"
-        damage.valkey_failed |= trouble.kind in ("stop", "restart") or trouble.seconds > _PATIENCE_SECONDS
+        damage.valkey_failed |= trouble.kind in ("stop", "restart") or trouble.seconds > self._patience_seconds
+        self._was_paused |= trouble.kind == "pause"
 
     def _restore(self) -> None:
         if self._snapshot is not None:
@@ -229,7 +235,9 @@ class CloudTrailLake:
         """Check everything after a run."""
         cloudtrail = self._cloudtrail
         problems = self.auditor.end_run(run, cloudtrail.accepted(), self._marked_keys(), cloudtrail.refused())
-        excused = run.killed or run.interrupted or run.valkey_failed or run.valkey_full or run.frozen
+        excused = (
+            self._was_paused or run.killed or run.interrupted or run.valkey_failed or run.valkey_full or run.frozen
+        )
         if self._is_left_locked() and not excused:
             problems.append(Problem("lock", "left its lock behind"))
         return problems

@@ -123,6 +123,8 @@ def encode(value: object) -> str:
         text = orjson.dumps(value)
     except TypeError:  # a lone surrogate, an integer of more than 64 bits, or deep nesting
         return canonical(value)
+    if b"\x7f" in text:  # which JSON may escape or not: readers that write a text again may make it longer
+        return canonical(value)
     return (text if text.isascii() else text.decode().encode("ascii", _ESCAPING)).decode("ascii")
 
 

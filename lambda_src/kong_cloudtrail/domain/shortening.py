@@ -13,7 +13,7 @@ from typing import Any
 
 from .entry import Entry
 from .event import Original
-from .jsontext import encode
+from .jsontext import canonical, encode
 
 MARK = "shortened"
 """Name of the field of ``additionalEventData`` that says what was shortened."""
@@ -98,7 +98,7 @@ def shorten(
             event["requestParameters"], limits.request_parameters_bytes, "requestParameters", shortened
         )
     additional = event["additionalEventData"]
-    if shortened or len(encode(additional)) > limits.additional_event_data_bytes:
+    if shortened or _size_bytes(additional) > limits.additional_event_data_bytes:
         limit_bytes = limits.additional_event_data_bytes - _MARK_RESERVE_BYTES
         additional = _fit(additional, limit_bytes, "additionalEventData", shortened)
     if not shortened:
@@ -107,6 +107,11 @@ def shorten(
     original = Original.of(entry)
     result["additionalEventData"] = additional | {MARK: mark_of(original, shortened, locate_original)}
     return result, original
+
+
+def _size_bytes(value: object) -> int:
+    """Return the size of a value as JSON, whichever of the usual forms its numbers are written in."""
+    return max(len(encode(value)), len(canonical(value)))
 
 
 def mark_of(original: Original, shortened: Sequence[str], locate_original: Callable[[str, str], str]) -> dict[str, Any]:
@@ -143,10 +148,10 @@ def _shorten_identity(identity: dict[str, Any], limits: PartLimits, shortened: l
 
 def _fit(fields: dict[str, Any], limit_bytes: int, parent: str, shortened: list[str]) -> dict[str, Any]:
     """Cut the longest values to one length, such that all fields fit. Shorter values are not changed."""
-    if len(encode(fields)) <= limit_bytes:
+    if _size_bytes(fields) <= limit_bytes:
         return fields
-    name_bytes = {name: len(encode(name)) + len(":,") for name in fields}
-    value_bytes = {name: len(encode(value)) for name, value in fields.items()}
+    name_bytes = {name: _size_bytes(name) + len(":,") for name in fields}
+    value_bytes = {name: _size_bytes(value) for name, value in fields.items()}
 
     def size_bytes(names: Iterable[str], level_bytes: int) -> int:
         return len("{}") + sum(name_bytes[name] + min(value_bytes[name], level_bytes) for name in names)
@@ -172,6 +177,6 @@ def excerpt(value: object, budget_bytes: int) -> str:
     """Return the beginning of a value's text that takes at most `budget_bytes` as a JSON string."""
     text = value if isinstance(value, str) else encode(value)
     characters = min(len(text), budget_bytes)
-    while (size_bytes := len(encode(text[:characters]))) > budget_bytes:
+    while (size_bytes := _size_bytes(text[:characters])) > budget_bytes:
         characters = min(characters - 1, characters * budget_bytes // size_bytes)
     return text[:characters]

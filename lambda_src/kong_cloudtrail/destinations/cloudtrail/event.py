@@ -28,6 +28,9 @@ _PARTS = PartLimits(
     additional_event_data_bytes=MAX_ADDITIONAL_EVENT_DATA_BYTES,
 )
 
+_SURELY_FITS_BYTES = MAX_ADDITIONAL_EVENT_DATA_BYTES * 3 // 4
+"""CloudTrail may write numbers in a longer form when it measures a part: ``1e+16`` for ``1e16``."""
+
 
 class EventMapper:
     """Maps the entries of one gateway to events.
@@ -77,7 +80,7 @@ class EventMapper:
             event["errorCode"] = event["errorCode"][:MAX_CODE_CHARACTERS]
         data = encode(event)
         # An event below the smallest limit of any part fits. This is true for nearly every entry.
-        if len(data) <= MAX_TEXT_CHARACTERS or (len(data) <= MAX_ADDITIONAL_EVENT_DATA_BYTES and _texts_fit(event)):
+        if len(data) <= MAX_TEXT_CHARACTERS or (len(data) <= _SURELY_FITS_BYTES and _texts_fit(event)):
             return Event(entry, data)
         shortened, original = shorten(event, entry, _PARTS, self._locate_original)
         return Event(entry, encode(shortened), original)

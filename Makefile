@@ -22,7 +22,7 @@ help:  ## list the targets
 demo: .venv/ready .venv-ministack/ready node_modules/ready  ## deploy the stack to an AWS on this machine and watch entries arrive (KEEP=1, DESTINATION=archive, STREAMS=requests,objects, BACKFILL=1)
 	@$(BIN)/python -m sandbox.demo $(if $(KEEP),--keep) $(if $(DESTINATION),--destination $(DESTINATION)) $(if $(STREAMS),--streams $(STREAMS)) $(if $(BACKFILL),--backfill)
 
-test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every check and every test (WORKERS=3), about seven minutes
+test: lint type .venv/ready .venv-ministack/ready node_modules/ready  ## every check and every test (WORKERS=3), about eight minutes
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 check: lint type  ## lint, types, unit tests, architecture: less than a minute

@@ -10,6 +10,7 @@ import click
 
 from ..asking import Asking, asks, window_options
 from ..exit_status import ExitStatus, most_urgent
+from ..interruption import confirms
 from ..program import Program
 from ..rows import escaped
 from ..terminal import print_facts, say
@@ -67,10 +68,7 @@ def _agrees(asking: Asking, document: Mapping[str, Any]) -> bool:
         say(f"{_name(each)}: {each['what']} It reads {size}{cost} (0.005 $ per GB; prices differ by Region).")
     if asking.as_json or not sys.stdin.isatty():
         raise click.UsageError("Nobody can be asked here: give --yes.")
-    try:
-        return click.confirm("Go on?", err=True)
-    except click.Abort:  # end of input
-        return False
+    return confirms("Go on?")
 
 
 def _print(program: Program, trail: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from sandbox.cloudtrail.records import AcceptedEvent, RefusedEvent
@@ -82,6 +82,12 @@ class _Service:
         self.emulator.configure(**settings)
 
     def inject(self, fault: Fault) -> None:
+        """Make calls fail, as the plan of a round says.
+
+        An answer that is a JSON object is a good one, whatever it lacks: the service names only what it refuses.
+        """
+        if fault.kind == "body" and fault.body.startswith("{") and fault.body.endswith("}"):
+            fault = replace(fault, body="<html></html>")
         self.emulator.inject(fault)
 
     def poison(self, ids: Collection[str], fault: Fault) -> None:

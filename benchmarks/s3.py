@@ -11,10 +11,9 @@ import itertools
 import time
 import urllib.parse
 from collections import Counter
-from typing import Self
 from xml.sax.saxutils import escape
 
-from sandbox.machinery.control import Controlled, ControlServer, Remote, remote, remote_property
+from sandbox.machinery.control import Controlled, ControlServer, remote, remote_property
 from sandbox.machinery.http_server import HttpServer, Request, Response
 from sandbox.machinery.processes import serve_until_stopped, start_module
 
@@ -131,16 +130,7 @@ class S3Process(Controlled):
     """The same in a process of its own."""
 
     def __init__(self) -> None:
-        self._process = start_module("benchmarks.s3", [])
-        ready = self._process.read_ready_line()
-        self._remote = Remote(ready["control_port"])
-        self.url: str = ready["url"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.stop()
+        super().__init__(start_module("benchmarks.s3", []))
 
     configure = remote(MemoryS3.configure)
     reset_counters = remote(MemoryS3.reset_counters)

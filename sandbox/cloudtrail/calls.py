@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from sandbox.machinery.aws_calls import CallError
 from sandbox.machinery.http_server import Request
 
 MAX_CALL_BYTES = 1_048_576
@@ -19,16 +20,6 @@ _ID = re.compile(r"[-_A-Za-z0-9]{1,128}")
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _ARN = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):(\d{12}):channel/[-0-9a-f]{36}", re.ASCII)
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([^/]+)/cloudtrail-data/aws4_request")
-
-
-class CallError(Exception):
-    """The call is refused with this error code and HTTP status."""
-
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-        self.status = status
 
 
 class Channel:

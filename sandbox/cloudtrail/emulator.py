@@ -18,11 +18,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, Self
 
-from sandbox.cloudtrail.calls import CallError, Channel, read_call
+from sandbox.cloudtrail.calls import Channel, read_call
 from sandbox.cloudtrail.events import InvalidEvent, check_checksum, check_event
 from sandbox.cloudtrail.lake import EVENT_DATA_STORE_ARN, TARGET, LakeQueries
 from sandbox.cloudtrail.records import AcceptedEvent, EntryFault, PutCall, RefusedEvent
-from sandbox.machinery.control import Controlled, ControlServer, Remote, remote, remote_property
+from sandbox.machinery.aws_calls import CallError, Throttle
+from sandbox.machinery.control import Controlled, ControlServer, remote, remote_property
 from sandbox.machinery.faults import Fault, FaultPlan
 from sandbox.machinery.http_server import HttpServer, Request, Response
 from sandbox.machinery.processes import serve_until_stopped, start_module
@@ -81,12 +82,11 @@ class CloudTrailEmulator:
         self._event_source = event_source
         self._validate = validate
         self._latency_seconds = latency_seconds
-        self._calls_per_second = calls_per_second
+        self._throttle = Throttle(calls_per_second)
         self._lock = threading.Lock()
         self._faults = FaultPlan()
         self._entry_faults: list[EntryFault] = []
         self._poisons: list[tuple[frozenset[str], Fault]] = []
-        self._recent_calls: list[float] = []
         self._accepted: list[AcceptedEvent] = []
         self._refused: list[RefusedEvent] = []
         self._calls: list[PutCall] = []
@@ -183,7 +183,7 @@ class CloudTrailEmulator:
         if latency_seconds is not None:
             self._latency_seconds = latency_seconds
         if calls_per_second is not None:
-            self._calls_per_second = calls_per_second
+            self._throttle.calls_per_second = calls_per_second
         if validate is not None:
             self._validate = validate
 
@@ -261,7 +261,9 @@ class CloudTrailEmulator:
             self._note(number, received_at, request, error_code=fault.kind)
             return _fault_response(fault)
         try:
-            self._throttle(received_at, forced=fault is not None and fault.kind == "throttle")
+            self._throttle.admit(received_at)
+            if fault is not None and fault.kind == "throttle":
+                self._throttle.refuse()
             entries = read_call(request, self._channel)
         except CallError as error:
             self._note(number, received_at, request, error_code=error.code)
@@ -281,17 +283,6 @@ class CloudTrailEmulator:
             return _json_response(200, self.lake.answer(operation, request.body, self.accepted()))
         except CallError as error:
             return _json_response(error.status, {"__type": error.code, "message": error.message})
-
-    def _throttle(self, now: float, *, forced: bool) -> None:
-        if self._calls_per_second is not None:
-            with self._lock:
-                self._recent_calls = [moment for moment in self._recent_calls if moment > now - 1]
-                if len(self._recent_calls) >= self._calls_per_second:
-                    forced = True
-                else:
-                    self._recent_calls.append(now)
-        if forced:
-            raise CallError("ThrottlingException", "Rate exceeded")
 
     def _poison_in(self, entries: list[dict[str, Any]]) -> Fault | None:
         with self._lock:
@@ -396,22 +387,9 @@ class CloudTrailProcess(Controlled):
             "port": port,
         }
         arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
-        self._process = start_module("sandbox.cloudtrail.emulator", arguments)
-        ready = self._process.read_ready_line()
-        self._remote = Remote(ready["control_port"], types=(AcceptedEvent, PutCall, RefusedEvent))
-        self.pid = self._process.pid
-        self.url: str = ready["url"]
+        process = start_module("sandbox.cloudtrail.emulator", arguments)
+        super().__init__(process, types=(AcceptedEvent, PutCall, RefusedEvent))
         self.channel_arn = channel_arn
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.stop()
 
     inject = remote(CloudTrailEmulator.inject)
     fail_entries = remote(CloudTrailEmulator.fail_entries)

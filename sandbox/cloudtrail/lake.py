@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sandbox.cloudtrail.calls import CallError
 from sandbox.cloudtrail.records import AcceptedEvent
+from sandbox.machinery.aws_calls import CallError
 
 EVENT_DATA_STORE_ARN = "arn:aws:cloudtrail:us-east-1:123456789012:eventdatastore/0a1b2c3d-0123-4567-89ab-cdef01234567"
 """The store behind the channel."""

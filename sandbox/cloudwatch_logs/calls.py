@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sandbox.machinery.aws_calls import CallError
 from sandbox.machinery.http_server import Request
 
 MAX_CALL_BYTES = 1_048_576
@@ -32,16 +33,6 @@ _TARGET = re.compile(r"Logs_20140328\.([A-Za-z]+)")
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/([^/]+)/logs/aws4_request")
 _GROUP_NAME = re.compile(r"[.\-_/#A-Za-z0-9]{1,512}")
 _STREAM_NAME = re.compile(r"[^:*]{1,512}")
-
-
-class CallError(Exception):
-    """The call is refused with this error code and HTTP status."""
-
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-        self.status = status
 
 
 def read_call(request: Request, region: str) -> tuple[str, dict[str, Any]]:

@@ -19,7 +19,6 @@ from typing import Any, Self
 
 from sandbox.cloudwatch_logs.calls import (
     DAY_MS,
-    CallError,
     RetentionIndex,
     Verdict,
     check_events,
@@ -27,7 +26,8 @@ from sandbox.cloudwatch_logs.calls import (
     read_call,
 )
 from sandbox.cloudwatch_logs.records import LogsCall, StoredEvent, uid_of
-from sandbox.machinery.control import Controlled, ControlServer, Remote, remote, remote_property
+from sandbox.machinery.aws_calls import CallError, Throttle
+from sandbox.machinery.control import Controlled, ControlServer, remote, remote_property
 from sandbox.machinery.faults import Fault, FaultPlan
 from sandbox.machinery.http_server import HttpServer, Request, Response, http_date
 from sandbox.machinery.processes import serve_until_stopped, start_module
@@ -107,13 +107,12 @@ class LogsEmulator:
         self._groups = {log_group: _Group(retention_days)}
         self._retention_index: RetentionIndex = retention_index
         self._latency_seconds = latency_seconds
-        self._calls_per_second = calls_per_second
+        self._throttle = Throttle(calls_per_second)
         self._clock_ahead_seconds = clock_ahead_seconds
         self._lock = threading.Lock()
         self._faults = FaultPlan()
         self._poisons: list[tuple[frozenset[str], Fault]] = []
         self._watcher: Callable[[], object] | None = None
-        self._recent_calls: list[float] = []
         self._stored: list[StoredEvent] = []
         self._calls: list[LogsCall] = []
         self._call_count = 0
@@ -173,7 +172,7 @@ class LogsEmulator:
         if latency_seconds is not None:
             self._latency_seconds = latency_seconds
         if calls_per_second is not None:
-            self._calls_per_second = calls_per_second
+            self._throttle.calls_per_second = calls_per_second
         if clock_ahead_seconds is not None:
             self._clock_ahead_seconds = clock_ahead_seconds
 
@@ -238,7 +237,9 @@ class LogsEmulator:
         try:
             action, arguments = read_call(request, self._region)
             if action == "PutLogEvents":
-                self._throttle(received_at, forced=fault is not None and fault.kind == "throttle")
+                self._throttle.admit(received_at)
+                if fault is not None and fault.kind == "throttle":
+                    self._throttle.refuse()
                 if (poison := self._poison_in(arguments)) is not None:
                     self._server.pause(poison.pause_seconds)
                     self._note(LogsCall(number, name, received_at, len(request.body), error_code=poison.kind))
@@ -331,17 +332,6 @@ class LogsEmulator:
         if name not in self._groups:
             raise CallError("ResourceNotFoundException", "The specified log group does not exist.")
         return self._groups[name]
-
-    def _throttle(self, now: float, *, forced: bool) -> None:
-        if self._calls_per_second is not None:
-            with self._lock:
-                self._recent_calls = [moment for moment in self._recent_calls if moment > now - 1]
-                if len(self._recent_calls) >= self._calls_per_second:
-                    forced = True
-                else:
-                    self._recent_calls.append(now)
-        if forced:
-            raise CallError("ThrottlingException", "Rate exceeded")
 
     def _poison_in(self, arguments: dict[str, Any]) -> Fault | None:
         with self._lock:
@@ -436,22 +426,8 @@ class LogsProcess(Controlled):
             "port": port,
         }
         arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
-        self._process = start_module("sandbox.cloudwatch_logs.emulator", arguments)
-        ready = self._process.read_ready_line()
-        self._remote = Remote(ready["control_port"], types=(LogsCall, StoredEvent))
-        self.pid = self._process.pid
-        self.url: str = ready["url"]
+        super().__init__(start_module("sandbox.cloudwatch_logs.emulator", arguments), types=(LogsCall, StoredEvent))
         self.log_group_arn = arn_of(log_group, region)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.stop()
 
     inject = remote(LogsEmulator.inject)
     poison = remote(LogsEmulator.poison)

@@ -18,7 +18,7 @@ from sandbox.kong.entries import make_entries, make_objects
 from sandbox.kong.profiles import PROFILES
 from sandbox.machinery.certificates import Certificates
 from sandbox.machinery.clock import Clock
-from sandbox.machinery.control import Controlled, ControlServer, Remote, remote, remote_property
+from sandbox.machinery.control import Controlled, ControlServer, remote, remote_property
 from sandbox.machinery.faults import Fault, FaultPlan
 from sandbox.machinery.http_server import HttpServer, Request, Response
 from sandbox.machinery.processes import serve_until_stopped, start_module
@@ -391,24 +391,10 @@ class KongProcess(Controlled):
         arguments += [f"--certificates={certificates.directory}"] if certificates else []
         arguments += ["--mutual-tls"] if mutual_tls else []
         arguments += ["--self-audit"] if self_audit else []
-        self._process = start_module(
-            "sandbox.kong.simulator", arguments, log_path=log_path, environment={"KONG_ADMIN_TOKEN": token or ""}
-        )
-        ready = self._process.read_ready_line()
-        self._remote = Remote(ready["control_port"], types=(Call,))
-        self.pid = self._process.pid
-        self.url: str = ready["url"]
+        environment = {"KONG_ADMIN_TOKEN": token or ""}
+        process = start_module("sandbox.kong.simulator", arguments, log_path=log_path, environment=environment)
+        super().__init__(process, types=(Call,))
         self.ca_pem_path = certificates.ca_path if certificates else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End the process."""
-        self._process.stop()
 
     add_entries = remote(KongSimulator.add_entries)
     add_raw_row = remote(KongSimulator.add_raw_row)

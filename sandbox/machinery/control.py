@@ -12,10 +12,11 @@ import inspect
 import json
 from collections.abc import Callable, Iterable
 from http.client import HTTPConnection
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from sandbox.machinery.faults import Fault
 from sandbox.machinery.http_server import LOOPBACK, HttpServer, Request, Response
+from sandbox.machinery.processes import ManagedProcess
 
 _PREFIX = "/__sandbox__/"
 _TIMEOUT_SECONDS = 120.0
@@ -102,9 +103,39 @@ class Remote:
 
 
 class Controlled:
-    """Base of the classes that stand for a simulator in another process."""
+    """Base of the classes that stand for a simulator in another process. Its end is the end of that process.
 
-    _remote: Remote
+    Parameters
+    ----------
+    process
+        The process, which prints `url` and `control_port` when it is ready.
+    types
+        As in `ControlServer`.
+
+    Attributes
+    ----------
+    url
+        Of the simulator.
+    pid
+        Of its process.
+    """
+
+    def __init__(self, process: ManagedProcess, types: Iterable[type] = ()) -> None:
+        self._process = process
+        ready = process.read_ready_line()
+        self._remote = Remote(ready["control_port"], types)
+        self.pid = process.pid
+        self.url: str = ready["url"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the process."""
+        self._process.stop()
 
 
 def remote(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:

@@ -23,7 +23,8 @@ from kong_cloudtrail.errors import EntryNotMappable
 from kong_cloudtrail.sources.kong.entries import OBJECT, read_entry
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
-from sandbox.cloudwatch_logs.calls import DAY_MS, MAX_CALL_BYTES, CallError, check_events
+from sandbox.cloudwatch_logs.calls import DAY_MS, MAX_CALL_BYTES, check_events
+from sandbox.machinery.aws_calls import CallError
 from sandbox.machinery.http_server import http_date
 from tests.helpers import ACCOUNT_ID, FIXTURES, GATEWAY, change, entry, locate_original
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -25,6 +23,7 @@ from ..domain.gateway import Gateway
 from ..domain.moment import utc
 from ..domain.report import RunReport
 from ..domain.trail import Trail
+from ..domain.workers import in_order
 from ..errors import CacheFull, CollectorError, EntryNotMappable, RequestInvalid, TimeBudgetReached
 from ..ports import NOT_MAPPABLE, Failure, Quarantine, Quarantined, QuarantineState, SeenSet
 from ..run.collector import MARK_MARGIN_SECONDS
@@ -317,7 +316,7 @@ def _list(request: QuarantineRequest, installation: Installation) -> Listed:
     for parts in installation.trails:
         names = parts.ledger.names_in_quarantine(request.state)
         chosen = islice(names, request.limit - len(rows))
-        found = _in_order(chosen, partial(_without_content, parts.ledger, request.state))
+        found = in_order(chosen, partial(_without_content, parts.ledger, request.state), _READERS)
         rows += [(parts.trail, each) for each in found if each is not None]
         more = more or next(names, None) is not None
     return Listed(request.state, rows, more)
@@ -329,18 +328,6 @@ def _without_content(ledger: Quarantine, state: QuarantineState, name: str) -> Q
     if found is None:
         return None
     return replace(found, message="", entry=replace(found.entry, value=None))
-
-
-def _in_order(names: Iterable[str], read: Callable[[str], _T]) -> Iterator[_T]:
-    """Read objects, several at once and only a few ahead, and return them in order."""
-    reading: deque[Future[_T]] = deque()
-    with ThreadPoolExecutor(_READERS, "quarantine") as pool:
-        for name in names:
-            if len(reading) >= _READERS:
-                yield reading.popleft().result()
-            reading.append(pool.submit(read, name))
-        while reading:
-            yield reading.popleft().result()
 
 
 def _find(
@@ -415,7 +402,7 @@ def _skip(outcome: Replayed, chosen: Sequence[str]) -> Replayed:
 
 
 def _try_mapping(chosen: Sequence[str], parts: TrailParts, outcome: Replayed, progress: Progress) -> None:
-    for done, quarantined in enumerate(_in_order(chosen, parts.ledger.read_quarantined), 1):
+    for done, quarantined in enumerate(in_order(chosen, parts.ledger.read_quarantined, _READERS), 1):
         if quarantined is not None:
             try:
                 parts.destination.mapper(quarantined.gateway).map(quarantined.entry)
@@ -452,7 +439,7 @@ def _deliver(
     packer = parts.destination.packer()
     stopped: CollectorError | None = None
     try:
-        for done, quarantined in enumerate(_in_order(chosen, parts.ledger.read_quarantined), 1):
+        for done, quarantined in enumerate(in_order(chosen, parts.ledger.read_quarantined, _READERS), 1):
             delivery.check()
             guard.check()
             if quarantined is None:

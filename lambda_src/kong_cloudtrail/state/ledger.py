@@ -39,7 +39,7 @@ from ..domain.report_chain import ChainCheck, IsSignedBy, NoteReport, ReportChai
 from ..domain.trail import Trail
 from ..domain.window import Window
 from ..errors import CheckpointConflict, LedgerError
-from ..ports import Clock, Failure, ObjectStore, Quarantined, QuarantineState, Signer
+from ..ports import Clock, Failure, ObjectStore, Quarantined, QuarantineState, Signer, Stored
 from . import checkpoint_document
 
 _RECORD = ".json"
@@ -488,24 +488,21 @@ class Ledger:
     def _newest_result(self) -> dict[str, Any] | None:
         """Return number and hash of the newest result; ``None`` if there is none, or if what says so was altered."""
         stored = self._store.read(f"{self._reconciled}{_NEWEST}")
-        try:
-            head = json.loads(stored.body) if stored is not None else None
-            return None if head is None else {"number": int(head["number"]), "sha256": str(head["sha256"])}
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            return None  # a run has nothing to do with it: `verify` says so
+        newest = None if stored is None else _newest_in(stored)
+        if newest is None:  # a run has nothing to do with what was altered: `verify` says so
+            return None
+        return {"number": newest.run_number, "sha256": newest.run_sha256}
 
     def _newest_reconciliation(self) -> Checkpoint:
         """Return what is remembered of the newest result, in the form that a chain is checked against."""
         stored = self._store.read(f"{self._reconciled}{_NEWEST}")
         if stored is None:
             return Checkpoint()
-        try:
-            head = json.loads(stored.body)
-            return Checkpoint(run_number=int(head["number"]), run_sha256=str(head["sha256"]), version=stored.version)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        if (newest := _newest_in(stored)) is None:
             raise LedgerError(
                 f"{self._store.locate(self._reconciled + _NEWEST)} was altered. Restore an earlier version of it."
-            ) from error
+            )
+        return newest
 
     @property
     def _reconciled(self) -> str:
@@ -559,6 +556,15 @@ class Ledger:
 
 def _signature_name(report_name: str) -> str:
     return report_name.removesuffix(".json") + _SIGNATURE
+
+
+def _newest_in(stored: Stored) -> Checkpoint | None:
+    """Return what `reconciled/…/newest` says, in the form that a chain is checked against; ``None`` if altered."""
+    try:
+        head = json.loads(stored.body)
+        return Checkpoint(run_number=int(head["number"]), run_sha256=str(head["sha256"]), version=stored.version)
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
 
 
 def _entry_of(record: dict[str, Any], now: float) -> Entry:

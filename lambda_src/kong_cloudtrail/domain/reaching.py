@@ -264,17 +264,26 @@ def _distrusted(server: Server, error: ssl.SSLCertVerificationError) -> Iterator
         )
 
 
-def _names(server: Server) -> str:
-    """Connect again and return the names of the certificate, or an empty text. Its issuer is trusted."""
-    certificate: Any = {}
+def _certificate_again(server: Server, relax: Callable[[ssl.SSLContext], None]) -> Any:
+    """Connect again with a check taken out, and return the certificate; an empty one if that fails as well."""
     if server.tls is not None:
         context = server.tls()
-        context.check_hostname = False
+        relax(context)
         with (
             contextlib.suppress(OSError, ValueError),
             socket.create_connection((server.host, server.port), timeout=SECONDS) as sock,
         ):
-            certificate = _certificate(context, sock, server.host)
+            return _certificate(context, sock, server.host)
+    return {}
+
+
+def _names(server: Server) -> str:
+    """Connect again and return the names of the certificate, or an empty text. Its issuer is trusted."""
+
+    def relax(context: ssl.SSLContext) -> None:
+        context.check_hostname = False
+
+    certificate = _certificate_again(server, relax)
     names = [str(name) for _, name in certificate.get("subjectAltName", ())]
     more = " and others" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
@@ -282,15 +291,11 @@ def _names(server: Server) -> str:
 
 def _out_of_time(server: Server, is_expired: bool) -> Finding:
     """Connect again and look only at the dates: a certificate that is not valid is not shown otherwise."""
-    certificate: Any = {}
-    if server.tls is not None:
-        context = server.tls()
+
+    def relax(context: ssl.SSLContext) -> None:
         context.verify_flags = ssl.VerifyFlags(context.verify_flags | _NO_CHECK_TIME)
-        with (
-            contextlib.suppress(OSError, ValueError),
-            socket.create_connection((server.host, server.port), timeout=SECONDS) as sock,
-        ):
-            certificate = _certificate(context, sock, server.host)
+
+    certificate = _certificate_again(server, relax)
     limit = _moment(certificate, "notAfter" if is_expired else "notBefore")
     when = "" if limit is None else f", since {utc(limit)}" if is_expired else f" before {utc(limit)}"
     what = f"has expired{when}" if is_expired else f"is not valid{when or ' yet'}"

@@ -111,6 +111,8 @@ def shorten(
 
 def _size_bytes(value: object) -> int:
     """Return the size of a value as JSON, whichever of the usual forms its numbers are written in."""
+    if isinstance(value, str):  # which has one form
+        return len(canonical(value))
     return max(len(encode(value)), len(canonical(value)))
 
 
